@@ -1,0 +1,242 @@
+//! What the command line can say.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use serde::{Deserialize, Serialize};
+
+/// Mounts a live cluster of containers as a directory, for testing distributed systems.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cthulhu",
+    version,
+    about,
+    after_help = "Example:
+  mkdir cluster
+  cthulhu mount -n 3 ./cluster        # three demo nodes
+  echo start > cluster/control
+  cat cluster/status
+  cthulhu umount ./cluster
+
+The flags of the original fixture work too:
+  cthulhu --instances 3 --docker-image hello-world --fixture-root /tmp --fixture-name demo"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Mount a cluster and go to the background once it can be used
+    #[command(after_help = "Example:
+  cthulhu mount -n 3 -i my-kv --port 7000 -e LEVEL=debug ./cluster -- my-kv --config /opt/app/etc/config.json")]
+    Mount(MountArgs),
+    /// Unmount a cluster; returns when everything is gone
+    #[command(after_help = "Example:\n  cthulhu umount ./cluster")]
+    Umount(UmountArgs),
+    /// List the clusters that you have here, mounted or left over
+    #[command(after_help = "Example:\n  cthulhu ls --json")]
+    Ls(LsArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  cthulhu completions bash > /etc/bash_completion.d/cthulhu")]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    #[command(after_help = "Example:\n  cthulhu man | man -l -")]
+    Man,
+    /// The background half of mount
+    #[command(hide = true)]
+    Daemon,
+    /// The process in a sandbox container
+    #[command(hide = true)]
+    Sandbox,
+    /// The built-in demo node
+    #[command(hide = true)]
+    Demo(crate::demo::Args),
+}
+
+/// Arguments of umount.
+#[derive(Debug, Args)]
+pub struct UmountArgs {
+    /// Where the cluster is mounted
+    pub mountpoint: PathBuf,
+    /// The engine, when its daemon is gone: unix://PATH, tcp://HOST:PORT [default: as for mount]
+    #[arg(long, value_name = "URL")]
+    pub host: Option<String>,
+}
+
+/// Arguments of ls.
+#[derive(Debug, Args)]
+pub struct LsArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of mount.
+#[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
+pub struct MountArgs {
+    /// Where to mount it: an empty directory [default: ./cthulhu-fixture, made if it is missing]
+    pub mountpoint: Option<PathBuf>,
+    /// How many nodes
+    #[arg(short = 'n', long, default_value_t = 1, value_name = "N")]
+    pub instances: usize,
+    /// The image that they run [default: the built-in demo node]
+    #[arg(short, long, alias = "docker-image", value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// The port that goes into config.json
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+    /// Publish that port of node k on host port BASE+k-1
+    #[arg(long, value_name = "BASE")]
+    pub publish: Option<u16>,
+    /// Use an existing user-defined network
+    #[arg(long, value_name = "NAME", conflicts_with = "subnet")]
+    pub network: Option<String>,
+    /// Make the network on this subnet [default: a free one]
+    #[arg(long, value_name = "CIDR")]
+    pub subnet: Option<String>,
+    /// Put P- before container names, for a second cluster on one engine
+    #[arg(long, value_name = "P", default_value = "", hide_default_value = true)]
+    pub prefix: String,
+    /// Set an environment variable in the nodes
+    #[arg(short = 'e', long = "env", value_name = "K=V")]
+    pub env: Vec<String>,
+    /// Read environment variables from a file, K=V a line
+    #[arg(long, value_name = "F")]
+    pub env_file: Vec<PathBuf>,
+    /// Mount a host directory or file into the nodes
+    #[arg(long, value_name = "SRC:DST[:ro]")]
+    pub volume: Vec<String>,
+    /// Where bindmounts/etc appears in a node
+    #[arg(long, value_name = "PATH", default_value = "/opt/app/etc")]
+    pub etc_target: String,
+    /// Where bindmounts/var appears in a node
+    #[arg(long, value_name = "PATH", default_value = "/opt/app/var")]
+    pub var_target: String,
+    /// Limit a node's memory, for example 512m
+    #[arg(long, value_name = "BYTES")]
+    pub memory: Option<String>,
+    /// Limit a node's CPUs, for example 0.5
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<f64>,
+    /// Add a capability to the nodes
+    #[arg(long, value_name = "CAP")]
+    pub cap_add: Vec<String>,
+    /// Run the nodes privileged
+    #[arg(long)]
+    pub privileged: bool,
+    /// Run the nodes as this user
+    #[arg(long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Replace the image's entrypoint
+    #[arg(long, value_name = "PROGRAM")]
+    pub entrypoint: Option<String>,
+    /// Keep bindmounts and logs in DIR, and continue with what is there
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Start all nodes too
+    #[arg(long)]
+    pub start: bool,
+    /// Let other users use the mount
+    #[arg(long)]
+    pub allow_other: bool,
+    /// Stay in the foreground and log to stderr
+    #[arg(long)]
+    pub foreground: bool,
+    /// How long the engine may take for a command, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    #[serde(with = "as_seconds")]
+    pub timeout: Seconds,
+    /// The engine: unix://PATH, tcp://HOST:PORT, or simulated: for none at all
+    /// [default: DOCKER_HOST, the docker context, /var/run/docker.sock, podman's socket]
+    #[arg(long, value_name = "URL")]
+    pub host: Option<String>,
+    /// What the nodes run instead of the image's command
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// A time in seconds that defaults to the contract's 30.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seconds(pub Duration);
+
+impl Default for Seconds {
+    fn default() -> Self {
+        Self(Duration::from_secs(30))
+    }
+}
+
+fn seconds(text: &str) -> Result<Seconds, String> {
+    let number = text.strip_suffix('s').unwrap_or(text);
+    match number.parse::<f64>() {
+        Ok(value) if value > 0.0 && value <= 86_400.0 => Ok(Seconds(Duration::from_secs_f64(value))),
+        _ => Err("a time is a number of seconds above 0 and up to a day, such as 30 or 30s".into()),
+    }
+}
+
+mod as_seconds {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{Duration, Seconds};
+
+    pub fn serialize<S: Serializer>(time: &Seconds, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(time.0.as_secs_f64())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Seconds, D::Error> {
+        let seconds = f64::deserialize(from)?;
+        Duration::try_from_secs_f64(seconds).map(Seconds).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The flags of the tool that this one comes from.
+#[derive(Debug, Parser)]
+#[command(name = "cthulhu", disable_help_subcommand = true)]
+pub struct Original {
+    /// How many nodes
+    #[arg(long, default_value_t = 1)]
+    pub instances: usize,
+    /// The image that they run
+    #[arg(long)]
+    pub docker_image: Option<String>,
+    /// The directory in which the mountpoint lies
+    #[arg(long, default_value = ".")]
+    pub fixture_root: PathBuf,
+    /// Name of the mountpoint in it
+    #[arg(long, default_value = "cthulhu-fixture")]
+    pub fixture_name: PathBuf,
+    /// An existing network
+    #[arg(long)]
+    pub docker_bridge: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold() {
+        Cli::command().debug_assert();
+        Original::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_survive_the_way_to_the_daemon() {
+        let line = "cthulhu mount -n 3 -i x --timeout 2s -e A=B ./c -- run --fast";
+        let Command::Mount(args) = Cli::parse_from(line.split(' ')).command else { panic!("no mount") };
+        let text = serde_json::to_string(&args).unwrap();
+        let back: MountArgs = serde_json::from_str(&text).unwrap();
+        assert_eq!(format!("{back:?}"), format!("{args:?}"));
+        assert_eq!(back.command, ["run", "--fast"]);
+        assert!(Cli::try_parse_from(["cthulhu", "mount", "--timeout", "0"]).is_err());
+    }
+}

@@ -1,0 +1,12 @@
+//! The cluster room: what is known of the nodes, and how news changes it.
+//!
+//! Holds [`ClusterSpec`], [`Node`] and [`Cluster::apply`]. No I/O, no clock, no lock held across an await:
+//! the same news in any order ends in the same model, which is what its property tests check.
+
+mod model;
+mod name;
+mod spec;
+
+pub use model::{Change, Cluster, News, Node, State};
+pub use name::NodeName;
+pub use spec::{ClusterId, ClusterSpec, NodeSpec, label};

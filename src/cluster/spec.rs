@@ -1,0 +1,90 @@
+//! What a cluster was asked to be: fixed from mount to teardown.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use super::NodeName;
+
+/// Labels on everything that we create in an engine.
+pub mod label {
+    /// The cluster's id.
+    pub const CLUSTER: &str = "io.cthulhu.cluster";
+    /// The node's name.
+    pub const NODE: &str = "io.cthulhu.node";
+    /// `sandbox` or `node`.
+    pub const ROLE: &str = "io.cthulhu.role";
+    /// Absolute path of the mountpoint.
+    pub const MOUNTPOINT: &str = "io.cthulhu.mountpoint";
+    /// The daemon's pid, its start time and the boot id, as `PID.START@BOOT`.
+    pub const OWNER: &str = "io.cthulhu.owner";
+    /// Value of [`ROLE`] for the container that holds a node's network.
+    pub const SANDBOX: &str = "sandbox";
+    /// Value of [`ROLE`] for the user's container.
+    pub const NODE_ROLE: &str = "node";
+}
+
+/// Tells clusters on one engine apart: 12 hex digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterId(pub String);
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One node as it was asked for.
+#[derive(Clone, Debug)]
+pub struct NodeSpec {
+    /// Its name.
+    pub name: NodeName,
+    /// Its pinned address.
+    pub ip: Ipv4Addr,
+    /// The host port its port is published on.
+    pub published_port: Option<u16>,
+    /// The host directory that holds its `etc` and `var`.
+    pub dir: PathBuf,
+}
+
+/// A cluster as it was asked for.
+#[derive(Clone, Debug)]
+pub struct ClusterSpec {
+    /// Its id.
+    pub id: ClusterId,
+    /// Absolute path of the mountpoint.
+    pub mountpoint: PathBuf,
+    /// Put before container names, with a dash; empty for none.
+    pub prefix: String,
+    /// The image that the nodes run.
+    pub image: String,
+    /// The port that goes into config.json.
+    pub port: u16,
+    /// The nodes, in order.
+    pub nodes: Vec<NodeSpec>,
+}
+
+impl ClusterSpec {
+    /// The container name of a node (`i001`, or `P-i001` with a prefix).
+    pub fn container_name(&self, name: &NodeName) -> String {
+        if self.prefix.is_empty() { name.to_string() } else { format!("{}-{name}", self.prefix) }
+    }
+
+    /// The container name of a node's sandbox.
+    pub fn sandbox_name(&self, name: &NodeName) -> String {
+        format!("{}-sandbox", self.container_name(name))
+    }
+
+    /// The `config.json` of a node, pretty-printed, with a newline at its end.
+    pub fn config_json(&self, index: usize) -> String {
+        let peers: Vec<_> =
+            self.nodes.iter().enumerate().filter(|(i, _)| *i != index).map(|(_, node)| node.ip).collect();
+        let value = serde_json::json!({
+            "self": self.nodes[index].ip,
+            "port": self.port,
+            "master": index == 0,
+            "peers": peers,
+        });
+        format!("{value:#}\n")
+    }
+}

@@ -1,0 +1,21 @@
+#!/bin/sh
+# Commands for @WHOM@. Write one to this file, or run the file with it:
+#   echo stop > control
+#   ./control stop
+#
+#   start@NODES@               run; nothing if it runs already
+#   stop [-t SECONDS]@NODES@   stop signal, SIGKILL after SECONDS (1)
+#   restart [-t SECONDS]@NODES@
+#   kill [-s SIGNAL]@NODES@    send SIGNAL (KILL)
+#   pause@NODES@ · resume@NODES@  freeze and thaw
+#   crash@NODES@               as if the power failed
+#
+# A write that succeeds has taken effect. Why one failed stands in the file error.
+if [ $# -eq 0 ]; then
+    sed -n 's/^# \{0,1\}//p' "$0"
+    exit 2
+fi
+if ! printf '%s\n' "$*" 2>/dev/null > "$0"; then
+    cat "$(dirname "$0")/error" >&2
+    exit 1
+fi

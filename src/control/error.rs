@@ -1,0 +1,81 @@
+//! Why a command failed: an errno for the program, a sentence for its reader.
+
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use crate::engine::EngineError;
+
+/// Why a command failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// The line is no command.
+    #[error("{0}")]
+    Invalid(String),
+    /// No node of that name.
+    #[error("no node is named '{0}'")]
+    NoSuchNode(String),
+    /// The node does not run.
+    #[error("{node} is not running ({state})")]
+    NotRunning {
+        /// Which node.
+        node: String,
+        /// Its state.
+        state: String,
+    },
+    /// Its state forbids the command.
+    #[error("{0}")]
+    Busy(String),
+    /// This machine or this version cannot do it.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The caller was told to die while it waited; what was begun goes on.
+    #[error("interrupted; what had begun goes on")]
+    Interrupted,
+    /// The deadline passed.
+    #[error("{node}: the engine did not answer within {} s; what had begun may still happen", .after.as_secs())]
+    TimedOut {
+        /// Which node.
+        node: String,
+        /// The deadline.
+        after: Duration,
+    },
+    /// No connection to the engine.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The engine refused.
+    #[error("{0}")]
+    Refused(String),
+    /// Several nodes failed: the first one's errno, all sentences.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<ControlError>),
+}
+
+impl ControlError {
+    /// The errno that the write answers.
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::Invalid(_) => Errno::INVAL,
+            Self::NoSuchNode(_) => Errno::NOENT,
+            Self::NotRunning { .. } => Errno::SRCH,
+            Self::Busy(_) => Errno::BUSY,
+            Self::Unsupported(_) => Errno::OPNOTSUPP,
+            Self::Interrupted => Errno::INTR,
+            Self::TimedOut { .. } => Errno::TIMEDOUT,
+            Self::Unreachable(_) => Errno::HOSTDOWN,
+            Self::Refused(_) => Errno::IO,
+            Self::Several(all) => all.first().map_or(Errno::IO, Self::errno),
+        }
+    }
+
+    /// What an engine's error means for a command on `node`.
+    pub fn from_engine(node: &str, error: EngineError) -> Self {
+        match error {
+            EngineError::Unreachable(_) | EngineError::Denied(_) => Self::Unreachable(format!("{node}: {error}")),
+            EngineError::TimedOut(after) => Self::TimedOut { node: node.into(), after },
+            EngineError::NotFound(_) | EngineError::Conflict(_) | EngineError::Refused(_) => {
+                Self::Refused(format!("{node}: the engine refused: {error}"))
+            }
+        }
+    }
+}

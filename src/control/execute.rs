@@ -1,0 +1,294 @@
+//! Does what commands say. What a command has done is in the model before it returns.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::{Mutex, Semaphore};
+
+use super::ControlError;
+use super::parse::{Command, Verb, shown};
+use crate::cluster::{Cluster, Node, State};
+use crate::engine::{ContainerId, Engine, EngineError};
+use crate::provision::{AT_ONCE, Provisioner};
+use crate::watch::Watch;
+
+type Result<T> = std::result::Result<T, ControlError>;
+
+/// How long to wait before looking again whether the engine has noticed a death that we have seen.
+const LAG_STEP: Duration = Duration::from_millis(5);
+
+/// Whose control file was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The root's: commands name nodes, or mean all.
+    Root,
+    /// This node's.
+    Node(usize),
+}
+
+/// Executes commands on one cluster.
+pub struct Executor {
+    engine: Arc<dyn Engine>,
+    cluster: Cluster,
+    watch: Watch,
+    provisioner: Arc<Provisioner>,
+    timeout: Duration,
+    /// One command on a node at a time.
+    turns: Vec<Mutex<()>>,
+    /// Starts at once.
+    starts: Semaphore,
+}
+
+impl Executor {
+    /// An executor whose commands give the engine `timeout` each.
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        cluster: Cluster,
+        watch: Watch,
+        provisioner: Arc<Provisioner>,
+        timeout: Duration,
+    ) -> Self {
+        let turns = (0..cluster.len()).map(|_| Mutex::default()).collect();
+        Self { engine, cluster, watch, provisioner, timeout, turns, starts: Semaphore::new(AT_ONCE) }
+    }
+
+    /// Executes one command.
+    ///
+    /// # Errors
+    /// What failed; at the root, all that failed, after every node had its turn.
+    pub async fn execute(&self, target: Target, command: &Command) -> Result<()> {
+        match target {
+            Target::Node(index) => match command.nodes.first() {
+                Some(extra) => Err(ControlError::Invalid(format!(
+                    "{}: '{}' is one word too many; nodes are named in the root's control",
+                    command.verb.name(),
+                    shown(extra)
+                ))),
+                None => self.on_node(index, &command.verb, &AtomicBool::new(false)).await,
+            },
+            Target::Root => {
+                let nodes = self.resolve(&command.nodes)?;
+                let engine_hangs = AtomicBool::new(false);
+                let results =
+                    join_all(nodes.iter().map(|&index| self.on_node(index, &command.verb, &engine_hangs))).await;
+                let mut failures: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+                match failures.len() {
+                    0 => Ok(()),
+                    1 => Err(failures.remove(0)),
+                    _ => Err(ControlError::Several(failures)),
+                }
+            }
+        }
+    }
+
+    fn resolve(&self, names: &[String]) -> Result<Vec<usize>> {
+        if names.is_empty() {
+            return Ok((0..self.cluster.len()).collect());
+        }
+        let mut nodes = Vec::with_capacity(names.len());
+        for name in names {
+            let index = self.cluster.index_of(name).ok_or_else(|| ControlError::NoSuchNode(shown(name)))?;
+            if !nodes.contains(&index) {
+                nodes.push(index);
+            }
+        }
+        Ok(nodes)
+    }
+
+    async fn on_node(&self, index: usize, verb: &Verb, engine_hangs: &AtomicBool) -> Result<()> {
+        let _turn = self.turns[index].lock().await;
+        let _start = match verb {
+            Verb::Start | Verb::Restart { .. } => self.starts.acquire().await.ok(),
+            _ => None,
+        };
+        let grace = match verb {
+            Verb::Stop { grace } | Verb::Restart { grace } => *grace,
+            _ => Duration::ZERO,
+        };
+        let late = || ControlError::TimedOut { node: self.name(index), after: self.timeout };
+        // With hundreds of nodes, one deadline each in turn would be no deadline.
+        if engine_hangs.load(Ordering::Acquire) {
+            return Err(late());
+        }
+        match tokio::time::timeout(self.timeout + grace, self.perform(index, verb)).await {
+            Ok(done) => done,
+            Err(_) => {
+                engine_hangs.store(true, Ordering::Release);
+                Err(late())
+            }
+        }
+    }
+
+    async fn perform(&self, index: usize, verb: &Verb) -> Result<()> {
+        match verb {
+            Verb::Start => self.start(index).await,
+            Verb::Stop { grace } => self.stop(index, *grace).await,
+            Verb::Restart { grace } => {
+                self.stop(index, *grace).await?;
+                self.start(index).await
+            }
+            Verb::Kill { signal } => self.kill(index, signal).await,
+            Verb::Pause => self.pause(index).await,
+            Verb::Resume => self.resume(index).await,
+            Verb::Crash => Err(ControlError::Unsupported(
+                "crash is not built into this version yet: use kill, whose resets a peer can see".into(),
+            )),
+        }
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.cluster.node_spec(index).name.to_string()
+    }
+
+    fn engine_error(&self, index: usize) -> impl Fn(EngineError) -> ControlError {
+        let name = self.name(index);
+        move |error| ControlError::from_engine(&name, error)
+    }
+
+    fn not_running(&self, index: usize, node: &Node) -> ControlError {
+        ControlError::NotRunning { node: self.name(index), state: node.state.to_string() }
+    }
+
+    /// Looks at the node, and waits until the engine knows of every death that we have seen.
+    async fn look(&self, index: usize) -> Result<Node> {
+        loop {
+            self.watch.refresh(index).await.map_err(self.engine_error(index))?;
+            let node = self.cluster.node(index);
+            if !node.engine_lags {
+                return Ok(node);
+            }
+            tokio::time::sleep(LAG_STEP).await;
+        }
+    }
+
+    async fn start(&self, index: usize) -> Result<()> {
+        let mut node = self.look(index).await?;
+        loop {
+            match node.state {
+                State::Running => return Ok(()),
+                State::Paused => {
+                    let why = format!("{} is paused: resume it, or stop it first", self.name(index));
+                    return Err(ControlError::Busy(why));
+                }
+                State::Created | State::Exited | State::Missing => {}
+            }
+            let container = self.startable(index, &node).await?;
+            let before = node.started_at;
+            match self.engine.start(&container).await {
+                // Removed under our hands: the next round makes it anew.
+                Ok(()) | Err(EngineError::NotFound(_)) => {}
+                Err(error) => {
+                    self.look(index).await?;
+                    return Err(self.engine_error(index)(error));
+                }
+            }
+            node = self.look(index).await?;
+            // A run that has ended already was a run: its exit code says how it went.
+            if node.is_alive() || (node.state == State::Exited && node.started_at != before) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The node's container, on a sandbox that lives; made anew where either is gone.
+    async fn startable(&self, index: usize, node: &Node) -> Result<ContainerId> {
+        let fail = self.engine_error(index);
+        if let Some(container) = &node.container {
+            if self.provisioner.has_sandbox(index).await.map_err(&fail)? {
+                return Ok(container.clone());
+            }
+            // It is bound to the namespace of a sandbox that is no more.
+            self.engine.remove(container).await.map_err(&fail)?;
+        }
+        let container = self.provisioner.make(index).await.map_err(|error| match error {
+            EngineError::Unreachable(why) => ControlError::Unreachable(why),
+            other => ControlError::Refused(format!("cannot create it anew: {other}")),
+        })?;
+        self.watch.adopt(index, &container).await.map_err(&fail)?;
+        Ok(container)
+    }
+
+    async fn stop(&self, index: usize, grace: Duration) -> Result<()> {
+        let node = self.look(index).await?;
+        let Some(container) = node.container.filter(|_| matches!(node.state, State::Running | State::Paused)) else {
+            return Ok(());
+        };
+        let done = self.engine.stop(&container, grace).await;
+        self.after(index, done).await?;
+        let node = self.cluster.node(index);
+        if node.is_alive() {
+            let why = format!("{}: the engine says stopped, and it still runs", self.name(index));
+            return Err(ControlError::Refused(why));
+        }
+        Ok(())
+    }
+
+    async fn kill(&self, index: usize, signal: &str) -> Result<()> {
+        let node = self.look(index).await?;
+        let Some(container) = node.container.clone().filter(|_| node.is_alive()) else {
+            return Err(self.not_running(index, &node));
+        };
+        let done = self.engine.kill(&container, signal).await;
+        if matches!(done, Err(EngineError::Conflict(_))) {
+            let node = self.look(index).await?;
+            if !node.is_alive() {
+                return Err(self.not_running(index, &node));
+            }
+        }
+        self.after(index, done).await
+    }
+
+    async fn pause(&self, index: usize) -> Result<()> {
+        let node = self.look(index).await?;
+        match (node.state, node.container.clone()) {
+            (State::Paused, _) => Ok(()),
+            (State::Running, Some(container)) => {
+                let done = self.engine.pause(&container).await;
+                self.frozen_or_thawed(index, done, State::Paused).await
+            }
+            _ => Err(self.not_running(index, &node)),
+        }
+    }
+
+    async fn resume(&self, index: usize) -> Result<()> {
+        let node = self.look(index).await?;
+        match (node.state, node.container.clone()) {
+            (State::Running, _) => Ok(()),
+            (State::Paused, Some(container)) => {
+                let done = self.engine.unpause(&container).await;
+                self.frozen_or_thawed(index, done, State::Running).await
+            }
+            _ => Err(self.not_running(index, &node)),
+        }
+    }
+
+    async fn frozen_or_thawed(
+        &self,
+        index: usize,
+        done: std::result::Result<(), EngineError>,
+        wanted: State,
+    ) -> Result<()> {
+        if matches!(done, Err(EngineError::Conflict(_))) {
+            let node = self.look(index).await?;
+            // Somebody else was quicker, or it died meanwhile.
+            if node.state == wanted {
+                return Ok(());
+            }
+            if !node.is_alive() {
+                return Err(self.not_running(index, &node));
+            }
+        }
+        self.after(index, done).await
+    }
+
+    /// Looks at the node after the engine has answered, then tells its answer. A container that is gone is no error.
+    async fn after(&self, index: usize, done: std::result::Result<(), EngineError>) -> Result<()> {
+        self.look(index).await?;
+        match done {
+            Ok(()) | Err(EngineError::NotFound(_)) => Ok(()),
+            Err(error) => Err(self.engine_error(index)(error)),
+        }
+    }
+}

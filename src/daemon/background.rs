@@ -1,0 +1,102 @@
+//! Mounting in the background: a child of our own program becomes the daemon, and its parent tells how that went.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::oneshot;
+
+use super::options::Plan;
+use super::place::private_dir;
+use super::report::{Report, follow, to_pipe};
+use super::{run, runtime};
+use crate::sys;
+
+/// Starts the daemon and waits until its cluster can be used. Returns what to tell the user.
+///
+/// # Errors
+/// The daemon's sentence.
+pub fn mount_in_background(plan: &Plan) -> Result<String> {
+    private_dir(&plan.place.state)?;
+    let log_path = plan.place.daemon_log();
+    let log = File::create(&log_path).with_context(|| format!("cannot write {}", log_path.display()))?;
+    // A daemon that held a descriptor of the shell's would keep the shell's pipes open for as long as it lives.
+    sys::close_on_exec_from(3);
+    let mut child = Command::new("/proc/self/exe")
+        .arg("daemon")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+        .context("cannot start the daemon")?;
+    let started = hand_over(&mut child, plan);
+    if started.is_err() {
+        // It ends by itself once it has taken away what it made.
+        let _ = child.wait();
+    }
+    started
+}
+
+fn hand_over(child: &mut Child, plan: &Plan) -> Result<String> {
+    let mut stdin = child.stdin.take().context("the daemon has no stdin")?;
+    let stdout = child.stdout.take().context("the daemon has no stdout")?;
+    let ended = AtomicBool::new(false);
+    forward_interrupts(child.id(), Arc::new(ended))?;
+    writeln!(stdin, "{}", serde_json::to_string(plan)?).context("the daemon does not listen")?;
+    let ready = follow(BufReader::new(stdout))?;
+    // The word that it may stay; without it, end of file tells it that nobody waits.
+    writeln!(stdin, "stay").context("the daemon is gone")?;
+    Ok(ready)
+}
+
+/// ^C in the terminal reaches us and not the daemon, which has a session of its own: pass it on.
+fn forward_interrupts(daemon: u32, passed: Arc<AtomicBool>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut signals = runtime.block_on(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        std::io::Result::Ok([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?])
+    })?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        runtime.block_on(async {
+            loop {
+                let [int, term] = &mut signals;
+                tokio::select! { _ = int.recv() => {} _ = term.recv() => {} }
+                let pid = i32::try_from(daemon).ok().and_then(Pid::from_raw);
+                if let (Some(pid), false) = (pid, passed.swap(true, Ordering::Relaxed)) {
+                    let _ = kill_process(pid, Signal::TERM);
+                }
+            }
+        });
+    })?;
+    Ok(())
+}
+
+/// The daemon itself: reads its plan from stdin, reports on stdout, logs to stderr.
+///
+/// # Errors
+/// What it has reported.
+pub fn run_child() -> Result<()> {
+    let mut stdin = BufReader::new(std::io::stdin());
+    let mut line = String::new();
+    stdin.read_line(&mut line)?;
+    let plan: Plan = serde_json::from_str(&line).context("the daemon takes its plan from cthulhu mount")?;
+    rustix::process::setsid()?;
+    rustix::process::umask(rustix::fs::Mode::empty());
+    std::env::set_current_dir("/")?;
+    let (gone, abandoned) = oneshot::channel();
+    std::thread::Builder::new().name("parent".into()).spawn(move || {
+        let mut rest = String::new();
+        let _ = stdin.read_to_string(&mut rest);
+        if rest.trim() != "stay" {
+            let _ = gone.send(());
+        }
+    })?;
+    let pipe = File::from(rustix::io::dup(std::io::stdout())?);
+    let pipe = to_pipe(pipe);
+    let report: super::report::Reporter = Arc::new(move |told: Report| pipe(told));
+    runtime()?.block_on(run(&plan, report, abandoned))
+}

@@ -1,0 +1,202 @@
+//! From what the command line says to what the cluster is.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::{Deserialize, Serialize};
+
+use super::place::Place;
+use crate::cli::MountArgs;
+use crate::engine::Bind;
+use crate::provision::{NetworkWish, NodeOptions};
+
+/// The mountpoint if none is named.
+const DEFAULT_MOUNTPOINT: &str = "./cthulhu-fixture";
+/// More is never possible: a Linux bridge holds 1,023 ports.
+const MOST_NODES: usize = 1023;
+
+/// Everything that a daemon is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// The arguments, paths made absolute.
+    pub args: MountArgs,
+    /// Where.
+    pub place: Place,
+    /// Whether a missing mountpoint is made, and removed at the end.
+    pub makes_mountpoint: bool,
+    /// Where bindmounts and logs are kept.
+    pub data: PathBuf,
+    /// Further environment of the nodes.
+    pub env: Vec<String>,
+    /// Host directories for the nodes.
+    pub volumes: Vec<Volume>,
+    /// Memory limit in bytes.
+    pub memory: Option<i64>,
+}
+
+/// A host directory for the nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// On the host.
+    pub source: PathBuf,
+    /// In the node.
+    pub target: String,
+    /// Read-only.
+    pub read_only: bool,
+}
+
+impl Plan {
+    /// Checks the arguments and resolves what depends on the working directory.
+    ///
+    /// # Errors
+    /// A sentence that names the argument.
+    pub fn new(mut args: MountArgs, makes_mountpoint: bool) -> Result<Self> {
+        match args.instances {
+            0 => bail!("-n 0: a cluster has at least one node"),
+            n if n > MOST_NODES => {
+                bail!("-n {n}: a cluster has at most {MOST_NODES} nodes, as many as a Linux bridge has ports")
+            }
+            _ => {}
+        }
+        if args.port == 0 {
+            bail!("--port 0: a port is a number from 1 to 65535");
+        }
+        if let Some(base) = args.publish
+            && (base == 0 || usize::from(base) + args.instances - 1 > usize::from(u16::MAX))
+        {
+            bail!("--publish {base}: the host ports for {} nodes do not fit between 1 and 65535", args.instances);
+        }
+        let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+        if !args.prefix.chars().all(good) || args.prefix.starts_with(['.', '-', '_']) || args.prefix.len() > 64 {
+            bail!(
+                "--prefix {}: a prefix has letters, digits, '_', '.' and '-', and begins with a letter or digit",
+                args.prefix
+            );
+        }
+        if args.cpus.is_some_and(|cpus| !cpus.is_finite() || cpus <= 0.0 || cpus > 4096.0) {
+            bail!("--cpus takes a number above 0, such as 0.5");
+        }
+        for target in [&args.etc_target, &args.var_target] {
+            if !target.starts_with('/') {
+                bail!("{target}: a path in a node is absolute");
+            }
+        }
+        let makes_mountpoint = makes_mountpoint || args.mountpoint.is_none();
+        let mountpoint = args.mountpoint.take().unwrap_or_else(|| DEFAULT_MOUNTPOINT.into());
+        let place = Place::of(&mountpoint)?;
+        let data = match &args.data {
+            Some(data) => std::path::absolute(data).context("--data")?,
+            None => place.state.join("data"),
+        };
+        if data.starts_with(&place.mountpoint) {
+            bail!("--data {}: it lies in the mountpoint, where the daemon cannot reach it", data.display());
+        }
+        let env = environment(&args)?;
+        let volumes = args.volume.iter().map(|text| volume(text)).collect::<Result<_>>()?;
+        let memory = args.memory.as_deref().map(bytes).transpose()?;
+        Ok(Self { makes_mountpoint, data, env, volumes, memory, place, args })
+    }
+
+    /// How the nodes' containers are run.
+    pub fn node_options(&self) -> NodeOptions {
+        let args = &self.args;
+        NodeOptions {
+            entrypoint: args.entrypoint.clone().map(|program| vec![program]),
+            command: (!args.command.is_empty()).then(|| args.command.clone()),
+            env: self.env.clone(),
+            etc_target: args.etc_target.clone(),
+            var_target: args.var_target.clone(),
+            volumes: self.volumes.iter().map(Volume::bind).collect(),
+            user: args.user.clone(),
+            memory: self.memory,
+            nano_cpus: args.cpus.map(|cpus| (cpus * 1e9) as i64),
+            cap_add: args.cap_add.clone(),
+            privileged: args.privileged,
+        }
+    }
+
+    /// Which network is wanted.
+    pub fn network(&self) -> NetworkWish {
+        match (&self.args.network, &self.args.subnet) {
+            (Some(name), _) => NetworkWish::Existing(name.clone()),
+            (None, Some(subnet)) => NetworkWish::Subnet(subnet.clone()),
+            (None, None) => NetworkWish::Any,
+        }
+    }
+}
+
+impl Volume {
+    fn bind(&self) -> Bind {
+        Bind { source: self.source.clone(), target: self.target.clone(), read_only: self.read_only }
+    }
+}
+
+fn environment(args: &MountArgs) -> Result<Vec<String>> {
+    let mut all = vec![];
+    for path in &args.env_file {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
+        for (at, line) in lines {
+            check_env(line).with_context(|| format!("{} line {}", path.display(), at + 1))?;
+            all.push(line.to_owned());
+        }
+    }
+    for one in &args.env {
+        check_env(one).context("-e")?;
+        all.push(one.clone());
+    }
+    Ok(all)
+}
+
+fn check_env(line: &str) -> Result<()> {
+    match line.split_once('=') {
+        Some((name, _)) if !name.trim().is_empty() => Ok(()),
+        _ => bail!("'{line}' is not of the form K=V"),
+    }
+}
+
+fn volume(text: &str) -> Result<Volume> {
+    let wrong = || anyhow!("--volume {text}: the form is SRC:DST or SRC:DST:ro, with an absolute DST");
+    let (rest, read_only) = text.strip_suffix(":ro").map_or((text, false), |rest| (rest, true));
+    let (source, target) = rest.rsplit_once(':').ok_or_else(wrong)?;
+    if source.is_empty() || !target.starts_with('/') {
+        return Err(wrong());
+    }
+    let source = Path::new(source).canonicalize().with_context(|| format!("--volume {text}: cannot use {source}"))?;
+    Ok(Volume { source, target: target.to_owned(), read_only })
+}
+
+/// Bytes, with the suffixes of the docker command line: b, k, m, g, powers of 1024.
+fn bytes(text: &str) -> Result<i64> {
+    let lower = text.to_ascii_lowercase();
+    let (digits, shift) = match lower.char_indices().last() {
+        Some((at, 'k')) => (&lower[..at], 10),
+        Some((at, 'm')) => (&lower[..at], 20),
+        Some((at, 'g')) => (&lower[..at], 30),
+        Some((at, 'b')) => (&lower[..at], 0),
+        _ => (lower.as_str(), 0),
+    };
+    let number = digits.parse::<i64>().ok().filter(|number| *number > 0).and_then(|n| n.checked_mul(1 << shift));
+    number.ok_or_else(|| anyhow!("--memory {text}: the form is a number with b, k, m or g, such as 512m"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_volumes() {
+        assert_eq!(bytes("512m").unwrap(), 512 << 20);
+        assert_eq!(bytes("1").unwrap(), 1);
+        for wrong in ["", "m", "-1m", "0", "1.5g", "9999999999g"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+        let good = volume("/tmp:/data:ro").unwrap();
+        assert_eq!((good.target.as_str(), good.read_only), ("/data", true));
+        for wrong in ["", "/tmp", "/tmp:data", ":/data", "/no/such/dir:/data"] {
+            assert!(volume(wrong).is_err(), "{wrong}");
+        }
+        assert!(check_env("A=").is_ok());
+        assert!(check_env("A").is_err() && check_env("=x").is_err());
+    }
+}

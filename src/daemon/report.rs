@@ -1,0 +1,105 @@
+//! How a start tells of itself: to a terminal, or through a pipe to the command that waits.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+/// One thing to tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// Something is being done; a line of text.
+    Step(String),
+    /// Long work: so much of so much.
+    Progress {
+        /// What work.
+        what: String,
+        /// Done.
+        done: u64,
+        /// In all; 0 if unknown.
+        total: u64,
+    },
+    /// The cluster can be used; a text for the user.
+    Ready(String),
+    /// It cannot; a sentence.
+    Failed(String),
+}
+
+/// Takes reports.
+pub type Reporter = Arc<dyn Fn(Report) + Send + Sync>;
+
+/// Writes reports as JSON lines for [`follow`]. A reader that is gone is no error: nobody wants to know.
+pub fn to_pipe(pipe: impl Write + Send + 'static) -> Reporter {
+    let pipe = Mutex::new(pipe);
+    Arc::new(move |report| {
+        if let Ok(line) = serde_json::to_string(&report) {
+            let mut pipe = pipe.lock();
+            let _ = writeln!(pipe, "{line}").and_then(|()| pipe.flush());
+        }
+    })
+}
+
+/// Shows reports on stderr: a bar on a terminal, plain lines elsewhere.
+pub fn to_stderr() -> Reporter {
+    let screen = Mutex::new(Screen::new());
+    Arc::new(move |report| screen.lock().show(&report))
+}
+
+struct Screen {
+    bar: Option<ProgressBar>,
+    /// What the last plain line was about, to say each thing once.
+    last: String,
+}
+
+impl Screen {
+    fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::no_length();
+            if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        Self { bar, last: String::new() }
+    }
+
+    fn show(&mut self, report: &Report) {
+        match (report, &self.bar) {
+            (Report::Step(text), Some(bar)) => bar.set_message(text.clone()),
+            (Report::Progress { what, done, total }, Some(bar)) => {
+                bar.set_message(what.clone());
+                bar.set_length(*total);
+                bar.set_position(*done);
+            }
+            (Report::Ready(_) | Report::Failed(_), Some(bar)) => bar.finish_and_clear(),
+            (Report::Step(text), None) => eprintln!("{text}"),
+            (Report::Progress { what, .. }, None) if *what != self.last => {
+                eprintln!("{what}");
+                self.last.clone_from(what);
+            }
+            (Report::Progress { .. } | Report::Ready(_) | Report::Failed(_), None) => {}
+        }
+    }
+}
+
+/// Shows what comes through the pipe until the start has ended one way or the other.
+///
+/// # Errors
+/// The sentence of the failure, or that the daemon is gone.
+pub fn follow(pipe: impl BufRead) -> anyhow::Result<String> {
+    let show = to_stderr();
+    for line in pipe.lines() {
+        let report: Report = serde_json::from_str(&line?)?;
+        show(report.clone());
+        match report {
+            Report::Ready(text) => return Ok(text),
+            Report::Failed(why) => anyhow::bail!(why),
+            Report::Step(_) | Report::Progress { .. } => {}
+        }
+    }
+    anyhow::bail!("the daemon ended without a word")
+}

@@ -1,0 +1,286 @@
+//! Brings a cluster up, step by step.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail};
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tracing::info;
+
+use super::data;
+use super::options::Plan;
+use super::owner::Owner;
+use super::place::{Lock, Record};
+use super::report::{Report, Reporter};
+use crate::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec, label};
+use crate::control::{Executor, Target, parse};
+use crate::engine::docker;
+use crate::engine::simulated::SimulatedEngine;
+use crate::engine::{Engine, EngineError};
+use crate::fuse;
+use crate::passthrough::Passthrough;
+use crate::provision::{NetworkPlan, Provisioner, leftovers, plan as plan_network, remove_cluster};
+use crate::selfimage;
+use crate::tree::{Ino, Layout, Tree};
+use crate::watch::Watch;
+
+/// Connects to the engine that `host` names, or to the one that is there.
+///
+/// # Errors
+/// The engine's.
+pub async fn connect(host: Option<&str>, timeout: std::time::Duration) -> Result<Arc<dyn Engine>, EngineError> {
+    if let Some(url) = host.filter(|url| url.starts_with("simulated:")) {
+        return Ok(Arc::new(SimulatedEngine::from_url(url)?));
+    }
+    let connecting = tokio::time::timeout(timeout, docker::connect(host, timeout)).await;
+    Ok(Arc::new(connecting.unwrap_or(Err(EngineError::TimedOut(timeout)))?))
+}
+
+/// A cluster that is up.
+pub struct Running {
+    /// Ends what keeps its model true.
+    pub watch: Watch,
+    /// Resolves when the mount is gone.
+    pub unmounted: oneshot::Receiver<()>,
+    /// Holds the sandboxes' connections.
+    pub provisioner: Arc<Provisioner>,
+}
+
+/// What a start has made so far, for whoever must take it away again.
+pub struct Made {
+    /// The engine, once connected.
+    pub engine: Mutex<Option<Arc<dyn Engine>>>,
+    /// The cluster's id.
+    pub id: ClusterId,
+}
+
+/// Brings it up.
+///
+/// # Errors
+/// One sentence: what failed, on what, what to do.
+pub async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Reporter) -> Result<Running> {
+    let _held: &Lock = lock;
+    let args = &plan.args;
+    let timeout = args.timeout.0;
+    let step = |text: String| report(Report::Step(text));
+
+    check_fuse()?;
+    let engine = connect(args.host.as_deref(), timeout).await.map_err(|error| anyhow!("{error}"))?;
+    *made.engine.lock() = Some(engine.clone());
+    info!(engine = %engine.info().description, address = %engine.info().address, "connected");
+
+    remove_leftovers(plan, engine.as_ref(), report).await?;
+    refuse_taken_names(plan, engine.as_ref()).await?;
+
+    let own_image = selfimage::ensure(engine.as_ref()).await.context("cannot make the sandbox image")?;
+    let mut options = plan.node_options();
+    let image = match &args.image {
+        Some(image) => {
+            have_image(engine.as_ref(), image, report).await?;
+            image.clone()
+        }
+        None => {
+            options.entrypoint.get_or_insert_with(|| own_image.argv.clone());
+            options.command.get_or_insert_with(|| vec!["demo".into()]);
+            own_image.reference.clone()
+        }
+    };
+
+    let owner = Owner::this_process().to_string();
+    let labels = vec![
+        (label::CLUSTER.to_owned(), made.id.to_string()),
+        (label::MOUNTPOINT.to_owned(), plan.place.mountpoint.to_string_lossy().into_owned()),
+        (label::OWNER.to_owned(), owner.clone()),
+    ];
+    let network_name = format!("cthulhu-{}", made.id);
+    let network = plan_network(engine.as_ref(), &plan.network(), args.instances, &network_name, &labels)
+        .await
+        .map_err(|error| anyhow!("cannot set up the network: {error}"))?;
+
+    if args.data.is_none() {
+        data::clear(&plan.data)?;
+    }
+    let spec = cluster_spec(plan, made, image, &network);
+    data::prepare(&spec, &plan.data)?;
+    let cluster = Cluster::new(spec);
+
+    // What the tree is comes after the watch that it must hear from.
+    let tree_slot: Arc<std::sync::OnceLock<Tree>> = Arc::default();
+    let told = tree_slot.clone();
+    let on_change = Box::new(move |change| {
+        if let Some(tree) = told.get() {
+            tree.changed(change);
+        }
+    });
+    let watch = Watch::begin(engine.clone(), cluster.clone(), timeout, on_change)
+        .await
+        .context("cannot follow the engine's events")?;
+    let provisioner =
+        Arc::new(Provisioner::new(engine.clone(), cluster.clone(), options, own_image, network.network, owner));
+    make_nodes(&cluster, &provisioner, &watch, report).await?;
+
+    let bindmounts = Arc::new(Passthrough::new(None));
+    let mut roots = vec![];
+    for node in &cluster.spec().nodes {
+        let root = |name: &str| bindmounts.add_root(&node.dir.join(name)).map(Ino);
+        roots.push([("etc", root("etc")?), ("var", root("var")?)]);
+    }
+    let layout = Layout::new(&cluster, |index| roots[index]);
+    let executor = Executor::new(engine.clone(), cluster.clone(), watch.clone(), provisioner.clone(), timeout);
+    let tree = Tree::new(cluster.clone(), executor, layout);
+    let _ = tree_slot.set(tree.clone());
+    // News between the two would be lost.
+    tree.changed(crate::cluster::Change::Reachable);
+
+    plan.place.check_mountpoint(plan.makes_mountpoint)?;
+    let mountpoint = &plan.place.mountpoint;
+    let mounted = fuse::mount(&tree, bindmounts, mountpoint, args.allow_other, Handle::current())
+        .map_err(|error| anyhow!("cannot mount {}: {}", mountpoint.display(), fuse_advice(&error)))?;
+    let (gone, unmounted) = oneshot::channel();
+    std::thread::Builder::new().name("fuse".into()).spawn(move || {
+        if let Err(error) = mounted.serve() {
+            tracing::error!(%error, "the FUSE connection failed");
+        }
+        let _ = gone.send(());
+    })?;
+
+    if args.start {
+        step(format!("starting {} nodes", cluster.len()));
+        if let Ok(Some(command)) = parse(b"start") {
+            tree.execute(Target::Root, &command).await.map_err(|error| anyhow!("cannot start: {error}"))?;
+        }
+    }
+    plan.place.write_record(&Record {
+        id: made.id.to_string(),
+        mountpoint: mountpoint.clone(),
+        pid: std::process::id(),
+        nodes: cluster.len(),
+        image: cluster.spec().image.clone(),
+        data: plan.data.clone(),
+        engine: engine.info().address.clone(),
+    })?;
+    Ok(Running { watch, unmounted, provisioner })
+}
+
+fn cluster_spec(plan: &Plan, made: &Made, image: String, network: &NetworkPlan) -> ClusterSpec {
+    let args = &plan.args;
+    let node = |(index, ip): (usize, &std::net::Ipv4Addr)| {
+        let name = NodeName::nth(index);
+        NodeSpec {
+            dir: plan.data.join(name.as_str()),
+            ip: *ip,
+            published_port: args.publish.map(|base| base + index as u16),
+            name,
+        }
+    };
+    ClusterSpec {
+        id: made.id.clone(),
+        mountpoint: plan.place.mountpoint.clone(),
+        prefix: args.prefix.clone(),
+        image,
+        port: args.port,
+        nodes: network.addresses.iter().enumerate().map(node).collect(),
+    }
+}
+
+async fn make_nodes(cluster: &Cluster, provisioner: &Arc<Provisioner>, watch: &Watch, report: &Reporter) -> Result<()> {
+    let total = cluster.len() as u64;
+    let progress = |done| {
+        let what = format!("creating {total} {}", if total == 1 { "node" } else { "nodes" });
+        report(Report::Progress { what, done, total });
+    };
+    progress(0);
+    let done = std::sync::atomic::AtomicU64::new(0);
+    let containers = Mutex::new(vec![]);
+    provisioner
+        .make_all(|index, container| {
+            containers.lock().push((index, container.clone()));
+            progress(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1);
+        })
+        .await
+        .map_err(|error| anyhow!("cannot create {error}"))?;
+    for (index, container) in containers.into_inner() {
+        watch.adopt(index, &container).await?;
+    }
+    Ok(())
+}
+
+/// Whether mounting can work at all, told before anything is made.
+fn check_fuse() -> Result<()> {
+    match std::fs::File::options().read(true).write(true).open("/dev/fuse") {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            bail!("there is no /dev/fuse: load the module with sudo modprobe fuse, or give this container the device")
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            bail!("you may not open /dev/fuse: allow it with sudo chmod 0666 /dev/fuse")
+        }
+        Err(error) => bail!("cannot open /dev/fuse: {error}"),
+    }
+    let on_path = |program: &str| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+    };
+    if !rustix::process::geteuid().is_root() && !on_path("fusermount3") {
+        bail!("fusermount3 is missing, with which an ordinary user mounts: sudo apt-get install fuse3");
+    }
+    Ok(())
+}
+
+fn fuse_advice(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.trim().trim_start_matches("fusermount3: ").to_owned();
+    if text.contains("user_allow_other") {
+        return "--allow-other needs the line user_allow_other in /etc/fuse.conf".into();
+    }
+    text
+}
+
+async fn remove_leftovers(plan: &Plan, engine: &dyn Engine, report: &Reporter) -> Result<()> {
+    for (id, mountpoint, owner) in leftovers(engine).await? {
+        if PathBuf::from(&mountpoint) == plan.place.mountpoint && !Owner::lives(&owner) {
+            report(Report::Step(format!("removing what is left of an earlier cluster at {mountpoint}")));
+            remove_cluster(engine, &id).await.context("cannot remove what is left of an earlier cluster here")?;
+        }
+    }
+    Ok(())
+}
+
+async fn refuse_taken_names(plan: &Plan, engine: &dyn Engine) -> Result<()> {
+    let prefix = if plan.args.prefix.is_empty() { String::new() } else { format!("{}-", plan.args.prefix) };
+    let existing = engine.list(None).await?;
+    for index in 0..plan.args.instances {
+        let name = format!("{prefix}{}", NodeName::nth(index));
+        let sandbox = format!("{name}-sandbox");
+        let Some(taken) = existing.iter().find(|listed| listed.name == name || listed.name == sandbox) else {
+            continue;
+        };
+        let whose = match taken.labels.iter().find(|(key, _)| key == label::MOUNTPOINT) {
+            Some((_, mountpoint)) => format!(" (of the cluster at {mountpoint})"),
+            None => String::new(),
+        };
+        bail!(
+            "a container named {} exists already{whose}: choose names of your own with --prefix P, or remove it",
+            taken.name
+        );
+    }
+    Ok(())
+}
+
+async fn have_image(engine: &dyn Engine, image: &str, report: &Reporter) -> Result<()> {
+    if engine.has_image(image).await? {
+        return Ok(());
+    }
+    let what = format!("pulling {image}");
+    report(Report::Step(what.clone()));
+    let missing = |error: EngineError| anyhow!("the image {image} is not here and cannot be pulled: {error}");
+    let mut steps = engine.pull(image).await.map_err(missing)?;
+    while let Some(step) = steps.next().await {
+        let step = step.map_err(missing)?;
+        report(Report::Progress { what: what.clone(), done: step.done, total: step.total });
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! Unmounting from outside: ends the daemon, or clears away what a dead one left.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::owner::Owner;
+use super::place::{Place, records};
+use super::{connect, runtime};
+use crate::provision::{leftovers, remove_cluster};
+use crate::sys;
+
+/// How long to wait for an engine when a dead cluster is cleared away.
+const ENGINE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Ends the cluster at a place, and returns when everything is gone: where its data are kept, if it has any.
+///
+/// # Errors
+/// A sentence.
+pub fn umount(place: &Place, host: Option<&str>) -> Result<Option<PathBuf>> {
+    let record = records()?.into_iter().map(|(record, _)| record).find(|record| record.mountpoint == place.mountpoint);
+    let kept = record.as_ref().map(|record| record.data.clone());
+    match place.holder() {
+        Some(pid) => end_daemon(place, pid)?,
+        None => {
+            let was_mounted = place.is_dead_mount();
+            place.detach()?;
+            let host = host.map(str::to_owned).or(record.map(|record| record.engine));
+            let removed = remove_left(place, host.as_deref())?;
+            place.remove_record();
+            if !was_mounted && !removed && kept.is_none() {
+                bail!("no cluster is mounted at {}", place.mountpoint.display());
+            }
+        }
+    }
+    Ok(kept)
+}
+
+fn end_daemon(place: &Place, pid: u32) -> Result<()> {
+    let gone = || anyhow!("no process {pid}");
+    let pidfd = sys::pidfd_open(pid)?;
+    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
+    if let Err(error) = kill_process(raw, Signal::TERM) {
+        bail!("cannot end the daemon {pid} of {}: {error}", place.mountpoint.display());
+    }
+    loop {
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None) {
+            Ok(_) => break,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match fs::read_to_string(place.failure()) {
+        Ok(why) => {
+            bail!("the cluster at {} is unmounted, but not all is gone: {}", place.mountpoint.display(), why.trim())
+        }
+        Err(_) => Ok(()),
+    }
+}
+
+fn remove_left(place: &Place, host: Option<&str>) -> Result<bool> {
+    runtime()?.block_on(async {
+        let engine = connect(host, ENGINE_TIMEOUT).await?;
+        let mut any = false;
+        for (id, mountpoint, owner) in leftovers(engine.as_ref()).await? {
+            if PathBuf::from(mountpoint) == place.mountpoint && !Owner::lives(&owner) {
+                remove_cluster(engine.as_ref(), &id).await?;
+                any = true;
+            }
+        }
+        Ok(any)
+    })
+}

@@ -1,0 +1,155 @@
+//! Images: whether one is there, pulling one, making one from an archive.
+//!
+//! Errors of a pull come inside its stream; each is turned into a sentence that names the image.
+
+use std::collections::HashMap;
+
+use bollard::Docker;
+use bollard::models::CreateImageInfo;
+use bollard::query_parameters::CreateImageOptions;
+use futures_util::{StreamExt, TryStreamExt};
+
+use super::{error, raw};
+use crate::engine::{BoxStream, EngineError, PullProgress, Result};
+
+/// Whether the image is there.
+pub(super) async fn present(docker: &Docker, reference: &str) -> Result<bool> {
+    match raw::text(docker, &format!("/images/{}/json", raw::encode(reference))).await {
+        Ok(_) => Ok(true),
+        Err(EngineError::NotFound(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Pulls an image, without credentials. Asked for at the first poll.
+pub(super) fn pull(docker: &Docker, reference: &str) -> BoxStream<Result<PullProgress>> {
+    let (name, tag) = split(reference);
+    let options = CreateImageOptions {
+        from_image: Some(name.to_owned()),
+        tag: Some(tag.to_owned()),
+        ..CreateImageOptions::default()
+    };
+    let reference = reference.to_owned();
+    let mut layers = Layers::default();
+    let steps = docker.create_image(Some(options), None, None);
+    let steps = steps.map(move |step| match step {
+        Ok(step) => Ok(layers.take(&step)),
+        Err(error) => Err(explain(&reference, error::from_bollard(error))),
+    });
+    steps.boxed()
+}
+
+/// Makes an image of a tar archive.
+pub(super) async fn import(docker: &Docker, reference: &str, archive: Vec<u8>) -> Result<()> {
+    let (name, tag) = split(reference);
+    let options = CreateImageOptions {
+        from_src: Some("-".to_owned()),
+        repo: Some(name.to_owned()),
+        tag: Some(tag.to_owned()),
+        ..CreateImageOptions::default()
+    };
+    let body = bollard::body_full(archive.into());
+    let steps = docker.create_image(Some(options), Some(body), None);
+    steps.try_for_each(|_| std::future::ready(Ok(()))).await.map_err(error::from_bollard)
+}
+
+/// Name and tag (or digest, which the engine takes in the tag's place); `latest` if there is neither.
+fn split(reference: &str) -> (&str, &str) {
+    if let Some((name, digest)) = reference.split_once('@') {
+        return (name, digest);
+    }
+    match reference.rsplit_once(':') {
+        // A colon before the last slash belongs to a registry's port.
+        Some((name, tag)) if !tag.contains('/') => (name, tag),
+        _ => (reference, "latest"),
+    }
+}
+
+/// What a failed pull means.
+fn explain(reference: &str, error: EngineError) -> EngineError {
+    const MISSING: &[&str] = &["not found", "manifest unknown", "pull access denied", "does not exist", "unauthorized"];
+    match error {
+        EngineError::NotFound(reason) => EngineError::NotFound(sentence(reference, &reason)),
+        EngineError::Refused(reason) if MISSING.iter().any(|part| reason.contains(part)) => {
+            EngineError::NotFound(sentence(reference, &reason))
+        }
+        EngineError::Refused(reason) => EngineError::Refused(sentence(reference, &reason)),
+        EngineError::Conflict(reason) => EngineError::Conflict(sentence(reference, &reason)),
+        other => other,
+    }
+}
+
+fn sentence(reference: &str, reason: &str) -> String {
+    format!("cannot pull image {reference}: {reason}")
+}
+
+/// How far each layer is: bytes done, bytes in all.
+#[derive(Default)]
+struct Layers(HashMap<String, (u64, u64)>);
+
+impl Layers {
+    /// Takes in one message and sums up. Only downloads count, as layers are unpacked while others still come.
+    fn take(&mut self, info: &CreateImageInfo) -> PullProgress {
+        let step = info.status.clone().unwrap_or_default();
+        let detail = info.progress_detail.as_ref();
+        let bytes = |count: Option<i64>| count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
+        let total = bytes(detail.and_then(|detail| detail.total));
+        if let Some(id) = &info.id {
+            match step.as_str() {
+                "Downloading" => {
+                    let done = bytes(detail.and_then(|detail| detail.current));
+                    self.0.insert(id.clone(), (done, total.max(done)));
+                }
+                "Download complete" | "Verifying Checksum" | "Extracting" | "Pull complete" => {
+                    let layer = self.0.entry(id.clone()).or_default();
+                    layer.1 = layer.1.max(total);
+                    layer.0 = layer.1;
+                }
+                _ => {}
+            }
+        }
+        let done = self.0.values().map(|layer| layer.0).sum();
+        PullProgress { step, done, total: self.0.values().map(|layer| layer.1).sum() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bollard::models::ProgressDetail;
+
+    #[test]
+    fn references_are_split_where_the_engine_splits_them() {
+        assert_eq!(split("redis"), ("redis", "latest"));
+        assert_eq!(split("redis:7"), ("redis", "7"));
+        assert_eq!(split("host:5000/redis"), ("host:5000/redis", "latest"));
+        assert_eq!(split("host:5000/a/redis:7"), ("host:5000/a/redis", "7"));
+        assert_eq!(split("redis@sha256:12"), ("redis", "sha256:12"));
+    }
+
+    #[test]
+    fn progress_is_summed_over_layers() {
+        let info = |id: &str, status: &str, current, total| CreateImageInfo {
+            id: Some(id.into()),
+            status: Some(status.into()),
+            progress_detail: Some(ProgressDetail { current, total }),
+            ..CreateImageInfo::default()
+        };
+        let mut layers = Layers::default();
+        let first = layers.take(&info("latest", "Pulling from library/redis", None, None));
+        assert_eq!((first.done, first.total), (0, 0));
+        layers.take(&info("a", "Downloading", Some(10), Some(100)));
+        let sum = layers.take(&info("b", "Downloading", Some(5), Some(50)));
+        assert_eq!((sum.done, sum.total), (15, 150));
+        layers.take(&info("a", "Download complete", None, None));
+        let sum = layers.take(&info("a", "Extracting", Some(1), Some(100)));
+        assert_eq!((sum.step.as_str(), sum.done, sum.total), ("Extracting", 105, 150));
+    }
+
+    #[test]
+    fn a_failed_pull_names_the_image() {
+        let error = explain("x:1", EngineError::Refused("manifest unknown".into()));
+        assert_eq!(error, EngineError::NotFound("cannot pull image x:1: manifest unknown".into()));
+        assert!(matches!(explain("x:1", EngineError::Refused("disk full".into())), EngineError::Refused(_)));
+    }
+}

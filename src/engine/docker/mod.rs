@@ -1,0 +1,123 @@
+//! The engine over the Docker API: Docker Engine from 20.10 on, and podman's imitation of it.
+//!
+//! [`DockerEngine`] implements [`Engine`]; each file here holds one kind of call.
+//! Nothing outside this folder names bollard.
+
+mod attach;
+mod connect;
+mod containers;
+mod error;
+mod events;
+mod images;
+mod inspection;
+mod locate;
+mod logs;
+mod networks;
+mod raw;
+mod spec;
+mod time;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::Docker;
+
+use super::{
+    Attachment, BoxStream, ContainerId, ContainerSpec, Engine, EngineInfo, Event, Inspection, Labels, Listed,
+    ListedNetwork, LogChunk, PullProgress, Result,
+};
+
+pub use connect::connect;
+
+/// A connection to an engine that speaks the Docker API. Every request opens a connection of its own.
+pub struct DockerEngine {
+    docker: Docker,
+    info: EngineInfo,
+}
+
+#[async_trait]
+impl Engine for DockerEngine {
+    fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.docker.ping().await.map(drop).map_err(error::from_bollard)
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
+        containers::create(&self.docker, spec).await
+    }
+
+    async fn start(&self, id: &ContainerId) -> Result<()> {
+        containers::start(&self.docker, id).await
+    }
+
+    async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<()> {
+        containers::stop(&self.docker, id, grace).await
+    }
+
+    async fn kill(&self, id: &ContainerId, signal: &str) -> Result<()> {
+        containers::kill(&self.docker, id, signal).await
+    }
+
+    async fn pause(&self, id: &ContainerId) -> Result<()> {
+        self.docker.pause_container(&id.0).await.map_err(error::from_bollard)
+    }
+
+    async fn unpause(&self, id: &ContainerId) -> Result<()> {
+        self.docker.unpause_container(&id.0).await.map_err(error::from_bollard)
+    }
+
+    async fn remove(&self, id: &ContainerId) -> Result<()> {
+        containers::remove(&self.docker, id).await
+    }
+
+    async fn inspect(&self, id: &ContainerId) -> Result<Inspection> {
+        inspection::inspect(&self.docker, id).await
+    }
+
+    async fn list(&self, label: Option<&str>) -> Result<Vec<Listed>> {
+        containers::list(&self.docker, label).await
+    }
+
+    async fn events(&self, label: &str) -> Result<BoxStream<Result<Event>>> {
+        events::subscribe(&self.docker, self.info.local, label).await
+    }
+
+    async fn logs(&self, id: &ContainerId, since: i64, follow: bool) -> Result<BoxStream<Result<LogChunk>>> {
+        Ok(logs::read(&self.docker, id, since, follow))
+    }
+
+    async fn attach(&self, id: &ContainerId) -> Result<Attachment> {
+        attach::attach(&self.docker, id).await
+    }
+
+    async fn has_image(&self, reference: &str) -> Result<bool> {
+        images::present(&self.docker, reference).await
+    }
+
+    async fn pull(&self, reference: &str) -> Result<BoxStream<Result<PullProgress>>> {
+        Ok(images::pull(&self.docker, reference))
+    }
+
+    async fn import(&self, reference: &str, archive: Vec<u8>) -> Result<()> {
+        images::import(&self.docker, reference, archive).await
+    }
+
+    async fn create_network(&self, name: &str, subnet: &str, labels: &Labels) -> Result<String> {
+        networks::create(&self.docker, name, subnet, labels).await
+    }
+
+    async fn list_networks(&self, label: Option<&str>) -> Result<Vec<ListedNetwork>> {
+        networks::list(&self.docker, label).await
+    }
+
+    async fn network(&self, name: &str) -> Result<ListedNetwork> {
+        networks::inspect(&self.docker, name).await
+    }
+
+    async fn remove_network(&self, name: &str) -> Result<()> {
+        networks::remove(&self.docker, name).await
+    }
+}

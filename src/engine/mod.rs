@@ -1,0 +1,328 @@
+//! The engine room: what cthulhu asks of a container engine.
+//!
+//! Holds the [`Engine`] trait, its plain data and its errors. Implementations: [`docker`] (the only code that
+//! names bollard) and [`simulated`] (in memory). It never knows of clusters, trees or FUSE.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::Stream;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub mod docker;
+pub mod simulated;
+
+/// A boxed stream that can be held by a task.
+pub type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
+
+/// The engine's own id of a container (64 hex digits on Docker).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(transparent)]
+pub struct ContainerId(pub String);
+
+impl std::fmt::Display for ContainerId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Labels as the engine stores them: key and value.
+pub type Labels = Vec<(String, String)>;
+
+/// What can go wrong when the engine is asked for something.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum EngineError {
+    /// No connection to the engine, or it broke.
+    #[error("cannot reach the engine: {0}")]
+    Unreachable(String),
+    /// We may not use the engine's socket.
+    #[error("no permission to use the engine: {0}")]
+    Denied(String),
+    /// The thing named does not exist (HTTP 404).
+    #[error("{0}")]
+    NotFound(String),
+    /// Its present state forbids the operation, or the name is taken (HTTP 409).
+    #[error("{0}")]
+    Conflict(String),
+    /// No answer in time.
+    #[error("the engine did not answer in {} s", .0.as_secs())]
+    TimedOut(Duration),
+    /// The engine refused, for the reason it gave.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Result of an engine call.
+pub type Result<T> = std::result::Result<T, EngineError>;
+
+/// Who the engine is and where.
+#[derive(Clone, Debug)]
+pub struct EngineInfo {
+    /// Product and version, for example `Docker Engine 20.10.24, API 1.41`.
+    pub description: String,
+    /// The address in use, for example `unix:///var/run/docker.sock`.
+    pub address: String,
+    /// Whether its processes run on this machine, in a pid namespace that we see: pidfds and host routes mean something then.
+    pub local: bool,
+}
+
+/// Where a container gets its network from.
+#[derive(Clone, Debug)]
+pub enum Network {
+    /// An endpoint of its own in a user-defined network.
+    Attached {
+        /// Name or id of the network.
+        network: String,
+        /// The pinned address.
+        address: Ipv4Addr,
+        /// DNS names inside the network.
+        aliases: Vec<String>,
+        /// The container's host name.
+        hostname: String,
+        /// Ports published on the host: (host port, container port), TCP.
+        published: Vec<(u16, u16)>,
+    },
+    /// The network namespace of another container.
+    Of(ContainerId),
+}
+
+/// A host directory mounted into a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// Absolute path on the engine's host.
+    pub source: PathBuf,
+    /// Absolute path in the container.
+    pub target: String,
+    /// Mounted read-only.
+    pub read_only: bool,
+}
+
+/// Everything needed to create a container.
+#[derive(Clone, Debug)]
+pub struct ContainerSpec {
+    /// The container's name.
+    pub name: String,
+    /// Image reference.
+    pub image: String,
+    /// Replaces the image's entrypoint.
+    pub entrypoint: Option<Vec<String>>,
+    /// Replaces the image's command.
+    pub command: Option<Vec<String>>,
+    /// `KEY=VALUE` lines.
+    pub env: Vec<String>,
+    /// Labels to put on it.
+    pub labels: Labels,
+    /// Where its network comes from.
+    pub network: Network,
+    /// Host directories to mount.
+    pub binds: Vec<Bind>,
+    /// `user[:group]` to run as.
+    pub user: Option<String>,
+    /// Memory limit in bytes.
+    pub memory: Option<i64>,
+    /// CPU limit in billionths of a CPU.
+    pub nano_cpus: Option<i64>,
+    /// Capabilities to add.
+    pub cap_add: Vec<String>,
+    /// Capabilities to drop (`ALL` for all).
+    pub cap_drop: Vec<String>,
+    /// Full access to the host.
+    pub privileged: bool,
+    /// Root file system mounted read-only.
+    pub read_only: bool,
+    /// stdin stays open for one attached client; end of file when that client goes.
+    pub attached_stdin: bool,
+    /// The engine removes the container when it exits.
+    pub auto_remove: bool,
+}
+
+/// A container's state as the engine sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Created, never started.
+    Created,
+    /// Running.
+    Running,
+    /// Frozen.
+    Paused,
+    /// Its process has ended (also the engine's `dead`, `removing`, podman's `stopped`).
+    Exited,
+}
+
+/// What the engine says of a container's HEALTHCHECK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// The image has none.
+    None,
+    /// Not yet decided.
+    Starting,
+    /// Last probe passed.
+    Healthy,
+    /// Enough probes in a row failed.
+    Unhealthy,
+}
+
+/// One container, inspected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its state.
+    pub status: Status,
+    /// Host pid of its first process; `None` unless running or paused.
+    pub pid: Option<i32>,
+    /// Exit code of its last run; `None` if it has never run or its first run still lasts.
+    pub exit_code: Option<i64>,
+    /// State of its HEALTHCHECK.
+    pub health: Health,
+    /// When its present or last run began, in ns since the Unix epoch on the engine's clock; 0 if never.
+    pub started_at: i64,
+    /// The engine's whole answer, as JSON text, pretty-printed, no newline at its end.
+    pub raw: String,
+}
+
+/// A container in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its name, without a leading slash.
+    pub name: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// As the listing says; may lag behind a running operation.
+    pub running: bool,
+}
+
+/// A network in a listing.
+#[derive(Clone, Debug)]
+pub struct ListedNetwork {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its driver (`bridge`, `host`, …).
+    pub driver: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// IPv4 subnets in CIDR form.
+    pub subnets: Vec<String>,
+    /// Addresses that attached containers hold now.
+    pub used: Vec<Ipv4Addr>,
+}
+
+/// What happened to a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// It was created.
+    Created,
+    /// It began a run.
+    Started,
+    /// Its run ended, with this exit code.
+    Died(Option<i64>),
+    /// It was frozen.
+    Paused,
+    /// It was thawed.
+    Unpaused,
+    /// It was removed.
+    Removed,
+    /// Its health changed.
+    Health,
+    /// Anything else that may have changed it (rename, update, oom, …).
+    Other,
+}
+
+/// One event of a container of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Which container.
+    pub container: ContainerId,
+    /// Its name, without a leading slash.
+    pub name: String,
+    /// What happened.
+    pub kind: EventKind,
+    /// When, in ns since the Unix epoch on the engine's clock.
+    pub time: i64,
+}
+
+/// A step in pulling an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PullProgress {
+    /// What is being done, for example `Downloading`.
+    pub step: String,
+    /// Bytes done so far, over all layers known.
+    pub done: u64,
+    /// Bytes in all, over all layers known; 0 if unknown.
+    pub total: u64,
+}
+
+/// A piece of a container's output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogChunk {
+    /// When the engine took it, in ns since the Unix epoch; 0 if it gave no time.
+    pub time: i64,
+    /// The bytes written, with their newline.
+    pub bytes: Vec<u8>,
+}
+
+/// An attached container's standard streams. Dropping it closes stdin.
+pub struct Attachment {
+    /// Writes to the container's stdin.
+    pub stdin: Pin<Box<dyn AsyncWrite + Send>>,
+    /// Reads the container's stdout (frames removed); stderr is dropped.
+    pub stdout: Pin<Box<dyn AsyncRead + Send>>,
+}
+
+/// What cthulhu needs of a container engine. Every call may take as long as the engine does; callers set deadlines.
+#[async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// Who answers, and where.
+    fn info(&self) -> &EngineInfo;
+
+    /// Succeeds when the engine answers.
+    async fn ping(&self) -> Result<()>;
+
+    /// Creates a container. [`EngineError::Conflict`] when the name is taken, `NotFound` when the image is missing.
+    async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId>;
+    /// Starts it; `Ok` too when it runs already.
+    async fn start(&self, id: &ContainerId) -> Result<()>;
+    /// Stop signal, then SIGKILL after `grace`; `Ok` too when it does not run.
+    async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<()>;
+    /// Sends `signal` (a name such as `SIGTERM`, or a number); `Conflict` when it does not run.
+    async fn kill(&self, id: &ContainerId, signal: &str) -> Result<()>;
+    /// Freezes it; `Conflict` when it is frozen or does not run.
+    async fn pause(&self, id: &ContainerId) -> Result<()>;
+    /// Thaws it; `Conflict` when it is not frozen.
+    async fn unpause(&self, id: &ContainerId) -> Result<()>;
+    /// Removes it with its anonymous volumes, killing it first; `Ok` too when it is gone or going.
+    async fn remove(&self, id: &ContainerId) -> Result<()>;
+    /// Its description. Waits while the engine works on that container.
+    async fn inspect(&self, id: &ContainerId) -> Result<Inspection>;
+    /// All containers, stopped ones too, that carry `label` (`key` or `key=value`), or all if `None`.
+    async fn list(&self, label: Option<&str>) -> Result<Vec<Listed>>;
+    /// Events of containers that carry `label`, from the moment this returns; ends with an error when the connection breaks.
+    async fn events(&self, label: &str) -> Result<BoxStream<Result<Event>>>;
+    /// Output from `since` (ns since the epoch, exclusive of nothing: the piece at `since` comes again) on, all runs; with `follow` until the container stops.
+    async fn logs(&self, id: &ContainerId, since: i64, follow: bool) -> Result<BoxStream<Result<LogChunk>>>;
+    /// Attaches to stdin and stdout. Call it before `start` to miss nothing.
+    async fn attach(&self, id: &ContainerId) -> Result<Attachment>;
+
+    /// Whether the image is there.
+    async fn has_image(&self, reference: &str) -> Result<bool>;
+    /// Pulls an image; the stream ends when it is there, or with an error.
+    async fn pull(&self, reference: &str) -> Result<BoxStream<Result<PullProgress>>>;
+    /// Makes an image from an uncompressed tar archive of its root file system.
+    async fn import(&self, reference: &str, archive: Vec<u8>) -> Result<()>;
+
+    /// Creates a bridge network with that subnet and returns its id. `Conflict` when the name or the subnet is taken.
+    async fn create_network(&self, name: &str, subnet: &str, labels: &Labels) -> Result<String>;
+    /// Networks that carry `label`, or all, without [`ListedNetwork::used`].
+    async fn list_networks(&self, label: Option<&str>) -> Result<Vec<ListedNetwork>>;
+    /// One network by name or id, whole.
+    async fn network(&self, name: &str) -> Result<ListedNetwork>;
+    /// Removes a network; `Ok` too when it is gone.
+    async fn remove_network(&self, name: &str) -> Result<()>;
+}

@@ -1,0 +1,278 @@
+//! One container, and how the engine describes it.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::networks::{Endpoint, Networks};
+use super::streams::Journal;
+use crate::engine::{ContainerId, ContainerSpec, Health, Inspection, Listed, Network, Status};
+
+/// One container.
+pub(super) struct Container {
+    /// Its id.
+    pub id: String,
+    /// How many containers were created before it.
+    pub order: u64,
+    /// What it was created from.
+    pub spec: ContainerSpec,
+    /// Its state.
+    pub status: Status,
+    /// Pid of its process while there is one.
+    pub pid: Option<i32>,
+    /// Exit code of its last run that ended.
+    pub exit_code: Option<i64>,
+    /// State of its HEALTHCHECK.
+    pub health: Health,
+    /// When it was created.
+    pub created_at: i64,
+    /// When its present or last run began; 0 if never.
+    pub started_at: i64,
+    /// When its last run ended; 0 if never.
+    pub finished_at: i64,
+    /// How often it was started.
+    pub starts: u64,
+    /// The signals it got through the engine, by name.
+    pub signals: Vec<String>,
+    /// What it holds of a network while it runs.
+    pub endpoint: Option<Endpoint>,
+    /// Its output.
+    pub journal: Arc<Journal>,
+    /// Its standard input, as far as not read yet.
+    pub input: Vec<u8>,
+    /// Whether that input has ended.
+    pub input_ended: bool,
+    /// Who is attached, by key, and where stdout goes.
+    pub attached: Vec<(u64, mpsc::UnboundedSender<Vec<u8>>)>,
+    /// Held by the operation that works on it.
+    pub busy: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Container {
+    /// A container just created.
+    pub fn new(id: String, order: u64, spec: ContainerSpec, created_at: i64) -> Self {
+        Self {
+            id,
+            order,
+            spec,
+            status: Status::Created,
+            pid: None,
+            exit_code: None,
+            health: Health::None,
+            created_at,
+            started_at: 0,
+            finished_at: 0,
+            starts: 0,
+            signals: Vec::new(),
+            endpoint: None,
+            journal: Arc::default(),
+            input: Vec::new(),
+            input_ended: false,
+            attached: Vec::new(),
+            busy: Arc::default(),
+        }
+    }
+
+    /// Whether it has a process, frozen or not.
+    pub fn alive(&self) -> bool {
+        matches!(self.status, Status::Running | Status::Paused)
+    }
+
+    /// Writes to stdout, at the time given.
+    pub fn print(&mut self, time: i64, bytes: &[u8]) {
+        self.journal.write(time, bytes);
+        for (_, stdout) in &self.attached {
+            // Who no longer reads may still hold stdin, so it stays attached.
+            let _ = stdout.send(bytes.to_vec());
+        }
+    }
+
+    /// Takes the next whole line of the input, without its newline.
+    pub fn next_line(&mut self) -> Option<Vec<u8>> {
+        let end = self.input.iter().position(|byte| *byte == b'\n')?;
+        let mut line: Vec<u8> = self.input.drain(..=end).collect();
+        line.pop();
+        Some(line)
+    }
+
+    /// Whether it runs the sandbox process.
+    pub fn is_sandbox(&self) -> bool {
+        let command = self.spec.command.as_deref().filter(|c| !c.is_empty());
+        let words = command.or(self.spec.entrypoint.as_deref());
+        words.and_then(<[String]>::last).is_some_and(|word| word == "sandbox")
+    }
+
+    /// What the sandbox process answers to a line, newline included.
+    pub fn sandbox_answer(&self, line: &[u8]) -> Vec<u8> {
+        let request: Value = serde_json::from_slice(line).unwrap_or_default();
+        let mut answer = if request.get("op").is_some_and(|op| op == "hello") {
+            let address = match &self.spec.network {
+                Network::Attached { address, .. } => vec![address.to_string()],
+                Network::Of(_) => Vec::new(),
+            };
+            json!({"ok": true, "version": env!("CARGO_PKG_VERSION"), "addresses": address})
+        } else {
+            json!({"ok": false, "error": "unknown request"})
+        };
+        if let Some(id) = request.get("id") {
+            answer["id"] = id.clone();
+        }
+        format!("{answer}\n").into_bytes()
+    }
+
+    /// As a listing shows it.
+    pub fn listed(&self) -> Listed {
+        Listed {
+            id: ContainerId(self.id.clone()),
+            name: self.spec.name.clone(),
+            labels: self.spec.labels.clone(),
+            running: self.alive(),
+        }
+    }
+
+    /// Its description; `hostname` is the one it sees.
+    pub fn inspect(&self, networks: &Networks, hostname: &str) -> Inspection {
+        let raw = self.raw(networks, hostname);
+        Inspection {
+            id: ContainerId(self.id.clone()),
+            status: self.status,
+            pid: self.pid,
+            exit_code: self.exit_code,
+            health: self.health,
+            started_at: self.started_at,
+            raw: format!("{raw:#}"),
+        }
+    }
+
+    /// Docker's description of it.
+    fn raw(&self, networks: &Networks, hostname: &str) -> Value {
+        let spec = &self.spec;
+        let labels: serde_json::Map<String, Value> =
+            spec.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+        let binds: Vec<String> = spec
+            .binds
+            .iter()
+            .map(|bind| {
+                let mode = if bind.read_only { "ro" } else { "rw" };
+                format!("{}:{}:{mode}", bind.source.display(), bind.target)
+            })
+            .collect();
+        let words = spec.entrypoint.iter().chain(&spec.command).flatten();
+        let words: Vec<&String> = words.collect();
+        let (mode, attached, ports) = self.raw_network(networks);
+        let mut state = json!({
+            "Status": status_name(self.status),
+            "Running": self.alive(),
+            "Paused": self.status == Status::Paused,
+            "Restarting": false,
+            "OOMKilled": false,
+            "Dead": false,
+            "Pid": self.pid.unwrap_or(0),
+            "ExitCode": if self.alive() { 0 } else { self.exit_code.unwrap_or(0) },
+            "Error": "",
+            "StartedAt": rfc3339(self.started_at),
+            "FinishedAt": rfc3339(self.finished_at),
+        });
+        if let Some(health) = health_name(self.health) {
+            state["Health"] = json!({"Status": health});
+        }
+        json!({
+            "Id": self.id,
+            "Created": rfc3339(self.created_at),
+            "Path": words.first(),
+            "Args": words.get(1..).unwrap_or_default(),
+            "State": state,
+            "Image": spec.image,
+            "Name": format!("/{}", spec.name),
+            "RestartCount": 0,
+            "Config": {
+                "Hostname": hostname,
+                "User": spec.user.as_deref().unwrap_or(""),
+                "OpenStdin": spec.attached_stdin,
+                "StdinOnce": spec.attached_stdin,
+                "Env": spec.env,
+                "Cmd": spec.command,
+                "Image": spec.image,
+                "Entrypoint": spec.entrypoint,
+                "Labels": labels,
+            },
+            "HostConfig": {
+                "Binds": binds,
+                "NetworkMode": mode,
+                "PortBindings": ports,
+                "AutoRemove": spec.auto_remove,
+                "CapAdd": spec.cap_add,
+                "CapDrop": spec.cap_drop,
+                "Privileged": spec.privileged,
+                "ReadonlyRootfs": spec.read_only,
+                "Memory": spec.memory.unwrap_or(0),
+                "NanoCpus": spec.nano_cpus.unwrap_or(0),
+            },
+            "NetworkSettings": {"Networks": attached},
+        })
+    }
+
+    /// `NetworkMode`, `Networks` and `PortBindings` of Docker's description.
+    fn raw_network(&self, networks: &Networks) -> (String, Value, Value) {
+        let (name, pinned, aliases, published) = match &self.spec.network {
+            Network::Of(id) => return (format!("container:{id}"), json!({}), json!({})),
+            Network::Attached { network, address, aliases, published, .. } => (network, address, aliases, published),
+        };
+        let ports: serde_json::Map<String, Value> = published
+            .iter()
+            .map(|(host, inner)| (format!("{inner}/tcp"), json!([{"HostPort": host.to_string()}])))
+            .collect();
+        let held = self.endpoint.as_ref();
+        let subnet = held.and_then(|held| networks.find(&held.network).ok()).and_then(|net| net.subnet);
+        let endpoint = json!({
+            "IPAMConfig": {"IPv4Address": pinned.to_string()},
+            "Aliases": aliases,
+            "NetworkID": held.map_or("", |held| held.network.as_str()),
+            "Gateway": subnet.map_or_else(String::new, |subnet| subnet.gateway().to_string()),
+            "IPAddress": held.map_or_else(String::new, |held| held.address.to_string()),
+            "IPPrefixLen": subnet.map_or(0, |subnet| subnet.prefix()),
+        });
+        (name.clone(), json!({name: endpoint}), json!(ports))
+    }
+}
+
+/// Docker's word for a state.
+fn status_name(status: Status) -> &'static str {
+    match status {
+        Status::Created => "created",
+        Status::Running => "running",
+        Status::Paused => "paused",
+        Status::Exited => "exited",
+    }
+}
+
+/// Docker's word for a health; `None` without a HEALTHCHECK.
+fn health_name(health: Health) -> Option<&'static str> {
+    match health {
+        Health::None => None,
+        Health::Starting => Some("starting"),
+        Health::Healthy => Some("healthy"),
+        Health::Unhealthy => Some("unhealthy"),
+    }
+}
+
+/// A time in ns since the Unix epoch as Docker writes it; 0 stands for never.
+pub(super) fn rfc3339(ns: i64) -> String {
+    if ns == 0 {
+        return "0001-01-01T00:00:00Z".to_owned();
+    }
+    let (seconds, ns) = (ns.div_euclid(1_000_000_000), ns.rem_euclid(1_000_000_000));
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Years counted from March keep the leap day last; 719,468 days lie between 0000-03-01 and the epoch.
+    let days = days + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year + i64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ns:09}Z")
+}

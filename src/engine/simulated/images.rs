@@ -1,0 +1,38 @@
+//! Images, as far as references go.
+
+use std::collections::HashSet;
+
+/// The images that are there, and those that no registry has.
+#[derive(Default)]
+pub(super) struct Images {
+    present: HashSet<String>,
+    missing: HashSet<String>,
+}
+
+impl Images {
+    pub fn has(&self, reference: &str) -> bool {
+        self.present.contains(&full_reference(reference))
+    }
+
+    pub fn add(&mut self, reference: &str) {
+        self.present.insert(full_reference(reference));
+    }
+
+    /// Makes it impossible to pull.
+    pub fn miss(&mut self, reference: &str) {
+        self.missing.insert(full_reference(reference));
+    }
+
+    /// Whether a pull of it fails.
+    pub fn missing(&self, reference: &str) -> bool {
+        reference.starts_with("missing") || self.missing.contains(&full_reference(reference))
+    }
+}
+
+/// `nginx` is `docker.io/library/nginx:latest`; the form without registry and with tag stands for all.
+fn full_reference(reference: &str) -> String {
+    let short = reference.strip_prefix("docker.io/").unwrap_or(reference);
+    let short = short.strip_prefix("library/").unwrap_or(short);
+    let last = short.rsplit('/').next().unwrap_or(short);
+    if last.contains([':', '@']) { short.to_owned() } else { format!("{short}:latest") }
+}

@@ -1,0 +1,232 @@
+//! Networks, addresses and published ports.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::Ipv4Addr;
+
+use super::world::carries;
+use crate::engine::{EngineError, Labels, ListedNetwork, Result};
+
+/// An IPv4 subnet in CIDR form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Subnet {
+    /// Its first address.
+    base: u32,
+    /// Length of its prefix.
+    prefix: u32,
+}
+
+impl Subnet {
+    /// Reads `10.0.0.0/24`; bits beyond the prefix are dropped.
+    fn parse(text: &str) -> Result<Self> {
+        let parsed = text.split_once('/').and_then(|(address, prefix)| {
+            let address: Ipv4Addr = address.parse().ok()?;
+            let prefix: u32 = prefix.parse().ok().filter(|prefix| *prefix <= 32)?;
+            let base = u32::from(address) & Self::mask(prefix);
+            Some(Self { base, prefix })
+        });
+        parsed.ok_or_else(|| EngineError::Refused(format!("invalid CIDR address: {text}")))
+    }
+
+    fn mask(prefix: u32) -> u32 {
+        u32::MAX.checked_shl(32 - prefix).unwrap_or(0)
+    }
+
+    fn overlaps(self, other: Self) -> bool {
+        let mask = Self::mask(self.prefix.min(other.prefix));
+        self.base & mask == other.base & mask
+    }
+
+    fn contains(self, address: Ipv4Addr) -> bool {
+        u32::from(address) & Self::mask(self.prefix) == self.base
+    }
+
+    /// Length of its prefix.
+    pub fn prefix(self) -> u32 {
+        self.prefix
+    }
+
+    /// The address that the engine keeps for itself.
+    pub fn gateway(self) -> Ipv4Addr {
+        Ipv4Addr::from(self.base.saturating_add(1))
+    }
+}
+
+impl std::fmt::Display for Subnet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", Ipv4Addr::from(self.base), self.prefix)
+    }
+}
+
+/// One network.
+pub(super) struct Net {
+    /// Its id.
+    pub id: String,
+    name: String,
+    driver: &'static str,
+    labels: Labels,
+    /// Its addresses; the `host` and `none` networks have none.
+    pub subnet: Option<Subnet>,
+    /// The engine's own, which cannot be removed or pin an address.
+    built_in: bool,
+    /// Addresses held.
+    used: BTreeSet<Ipv4Addr>,
+}
+
+impl Net {
+    /// As a listing shows it, with the addresses in use.
+    pub fn listed(&self) -> ListedNetwork {
+        ListedNetwork {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            driver: self.driver.to_owned(),
+            labels: self.labels.clone(),
+            subnets: self.subnet.iter().map(Subnet::to_string).collect(),
+            used: self.used.iter().copied().collect(),
+        }
+    }
+}
+
+/// What a running container holds of a network.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoint {
+    /// The network's id.
+    pub network: String,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Ports held on the host.
+    ports: Vec<u16>,
+}
+
+/// All networks, in the order of their ids.
+#[derive(Default)]
+pub(super) struct Networks {
+    nets: BTreeMap<String, Net>,
+    /// Ids by name.
+    names: HashMap<String, String>,
+    /// Ports published on the host.
+    ports: HashSet<u16>,
+}
+
+impl Networks {
+    /// Adds one of the engine's own.
+    pub fn build_in(&mut self, id: String, name: &str, driver: &'static str, subnet: &str) {
+        self.insert(Net {
+            id,
+            name: name.to_owned(),
+            driver,
+            labels: Labels::new(),
+            subnet: Subnet::parse(subnet).ok(),
+            built_in: true,
+            used: BTreeSet::new(),
+        });
+    }
+
+    /// Creates a bridge network with the id given.
+    pub fn create(&mut self, id: &str, name: &str, subnet: &str, labels: &Labels) -> Result<()> {
+        let subnet = Subnet::parse(subnet)?;
+        if self.names.contains_key(name) {
+            let why = format!("network with name {name} already exists");
+            return Err(EngineError::Conflict(why));
+        }
+        let mut taken = self.nets.values().filter_map(|net| net.subnet);
+        if taken.any(|other| subnet.overlaps(other)) {
+            let why = "Pool overlaps with other one on this address space".to_owned();
+            return Err(EngineError::Conflict(why));
+        }
+        self.insert(Net {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            driver: "bridge",
+            labels: labels.clone(),
+            subnet: Some(subnet),
+            built_in: false,
+            used: BTreeSet::new(),
+        });
+        Ok(())
+    }
+
+    fn insert(&mut self, net: Net) {
+        self.names.insert(net.name.clone(), net.id.clone());
+        self.nets.insert(net.id.clone(), net);
+    }
+
+    /// The network of that name or id.
+    pub fn find(&self, key: &str) -> Result<&Net> {
+        let id = self.names.get(key).map_or(key, String::as_str);
+        let net = self.nets.get(id);
+        net.ok_or_else(|| EngineError::NotFound(format!("network {key} not found")))
+    }
+
+    /// Those that carry `label`, or all.
+    pub fn list(&self, label: Option<&str>) -> Vec<ListedNetwork> {
+        let wanted = |net: &&Net| label.is_none_or(|label| carries(&net.labels, label));
+        self.nets.values().filter(wanted).map(Net::listed).collect()
+    }
+
+    /// Those that were created, without the engine's own.
+    pub fn created(&self) -> Vec<ListedNetwork> {
+        let own = self.nets.values().filter(|net| !net.built_in);
+        own.map(Net::listed).collect()
+    }
+
+    /// Removes one; nothing happens if there is none.
+    pub fn remove(&mut self, key: &str) -> Result<()> {
+        let Ok(net) = self.find(key) else {
+            return Ok(());
+        };
+        let (id, name) = (net.id.clone(), net.name.clone());
+        if net.built_in {
+            let why = format!("{name} is a pre-defined network and cannot be removed");
+            return Err(EngineError::Refused(why));
+        }
+        if !net.used.is_empty() {
+            return Err(EngineError::Refused(format!(
+                "error while removing network: network {name} id {id} has active endpoints"
+            )));
+        }
+        self.names.remove(&name);
+        self.nets.remove(&id);
+        Ok(())
+    }
+
+    /// Gives a container an address and its ports.
+    pub fn claim(&mut self, network: &str, address: Ipv4Addr, published: &[(u16, u16)]) -> Result<Endpoint> {
+        let net = self.find(network)?;
+        let refused = |why: String| Err(EngineError::Refused(why));
+        let subnet = match net.subnet {
+            Some(subnet) if !net.built_in => subnet,
+            _ => {
+                return refused("user specified IP address is supported on user defined networks only".into());
+            }
+        };
+        if !subnet.contains(address) {
+            return refused(format!("Invalid address {address}: It does not belong to any of this network's subnets"));
+        }
+        if address == subnet.gateway() || net.used.contains(&address) {
+            return refused("Address already in use".into());
+        }
+        // Port 0 asks for any free one, which the simulation need not choose.
+        let ports: Vec<u16> = published.iter().map(|p| p.0).filter(|p| *p != 0).collect();
+        if let Some(port) = ports.iter().find(|port| self.ports.contains(port)) {
+            return refused(format!(
+                "driver failed programming external connectivity: Bind for 0.0.0.0:{port} failed: port is already allocated"
+            ));
+        }
+        let id = net.id.clone();
+        self.ports.extend(&ports);
+        if let Some(net) = self.nets.get_mut(&id) {
+            net.used.insert(address);
+        }
+        Ok(Endpoint { network: id, address, ports })
+    }
+
+    /// Takes back what [`Self::claim`] gave.
+    pub fn free(&mut self, endpoint: &Endpoint) {
+        for port in &endpoint.ports {
+            self.ports.remove(port);
+        }
+        if let Some(net) = self.nets.get_mut(&endpoint.network) {
+            net.used.remove(&endpoint.address);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What happens behind the back of whoever uses the engine, and what a test wants to see of it.
+//!
+//! These actions are no calls: no delay, failure or lost connection touches them and nothing counts them.
+
+use super::SimulatedEngine;
+use super::world::{KILLED, World};
+use crate::engine::{ContainerId, ContainerSpec, EngineError, Health, ListedNetwork, Result, Status};
+
+/// One container as it is at this moment.
+#[derive(Clone, Debug)]
+pub struct ContainerSnapshot {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub status: Status,
+    /// Pid of its process while there is one.
+    pub pid: Option<i32>,
+    /// Exit code of its last run that ended.
+    pub exit_code: Option<i64>,
+    /// State of its HEALTHCHECK.
+    pub health: Health,
+    /// How often it was started.
+    pub starts: u64,
+    /// The signals that [`kill`](crate::engine::Engine::kill) sent to it, for example `SIGUSR1`.
+    pub signals: Vec<String>,
+    /// What it was created from.
+    pub spec: ContainerSpec,
+}
+
+impl SimulatedEngine {
+    /// Makes the image exist.
+    pub fn add_image(&self, reference: &str) {
+        self.shared.world.lock().images.add(reference);
+    }
+
+    /// Makes pulling that image fail, as if no registry had it.
+    pub fn miss_image(&self, reference: &str) {
+        self.shared.world.lock().images.miss(reference);
+    }
+
+    /// Ends the container's process with that exit code, as if by itself.
+    pub fn die(&self, name: &str, exit_code: i64) -> Result<()> {
+        let mut world = self.shared.world.lock();
+        let id = living(&world, name)?;
+        world.end(&id, exit_code);
+        Ok(())
+    }
+
+    /// Someone else kills it (SIGKILL).
+    pub fn kill_outside(&self, name: &str) -> Result<()> {
+        self.die(name, KILLED)
+    }
+
+    /// Someone else starts it.
+    pub fn start_outside(&self, name: &str) -> Result<()> {
+        self.shared.world.lock().start(name)
+    }
+
+    /// Someone else pauses it.
+    pub fn pause_outside(&self, name: &str) -> Result<()> {
+        self.shared.world.lock().pause(name)
+    }
+
+    /// Someone else thaws it.
+    pub fn unpause_outside(&self, name: &str) -> Result<()> {
+        self.shared.world.lock().unpause(name)
+    }
+
+    /// Someone else removes it, killing it first.
+    pub fn remove_outside(&self, name: &str) -> Result<()> {
+        let mut world = self.shared.world.lock();
+        world.get(name)?;
+        world.remove(name);
+        Ok(())
+    }
+
+    /// Its HEALTHCHECK comes to another result. At each start it begins anew with [`Health::Starting`].
+    pub fn set_health(&self, name: &str, health: Health) -> Result<()> {
+        self.shared.world.lock().set_health(name, health)
+    }
+
+    /// Its process writes to stdout.
+    pub fn print(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let mut world = self.shared.world.lock();
+        living(&world, name)?;
+        world.print(name, bytes)
+    }
+
+    /// All containers, the newest first.
+    pub fn containers(&self) -> Vec<ContainerSnapshot> {
+        let world = self.shared.world.lock();
+        let all = world.containers().into_iter();
+        all.map(|container| ContainerSnapshot {
+            id: ContainerId(container.id.clone()),
+            name: container.spec.name.clone(),
+            status: container.status,
+            pid: container.pid,
+            exit_code: container.exit_code,
+            health: container.health,
+            starts: container.starts,
+            signals: container.signals.clone(),
+            spec: container.spec.clone(),
+        })
+        .collect()
+    }
+
+    /// The networks that were created, without the engine's own, with the addresses in use.
+    pub fn networks(&self) -> Vec<ListedNetwork> {
+        self.shared.world.lock().networks.created()
+    }
+}
+
+/// The id of a container that has a process.
+fn living(world: &World, name: &str) -> Result<String> {
+    let container = world.get(name)?;
+    if container.alive() {
+        return Ok(container.id.clone());
+    }
+    let why = format!("Container {} is not running", container.id);
+    Err(EngineError::Conflict(why))
+}

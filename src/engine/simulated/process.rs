@@ -1,0 +1,83 @@
+//! The process in a simulated container: what it reads from stdin and writes to stdout.
+
+use tokio::sync::mpsc;
+
+use super::container::Container;
+use super::streams::Attached;
+use super::world::World;
+use crate::engine::{EngineError, Result, Status};
+
+impl World {
+    /// Lets a running process read what its stdin holds.
+    pub fn run(&mut self, id: &str) {
+        let Some(container) = self.containers.get_mut(id) else {
+            return;
+        };
+        if container.status != Status::Running {
+            return;
+        }
+        if container.is_sandbox() {
+            while let Some(line) = container.next_line() {
+                let answer = container.sandbox_answer(&line);
+                container.print(self.clock.tick(), &answer);
+            }
+        } else {
+            container.input.clear();
+        }
+        if container.input_ended {
+            self.end(id, 0);
+        }
+    }
+
+    /// Writes to a container's stdout.
+    pub fn print(&mut self, key: &str, bytes: &[u8]) -> Result<()> {
+        let time = self.clock.tick();
+        self.get_mut(key)?.print(time, bytes);
+        Ok(())
+    }
+
+    pub fn attach(&mut self, key: &str) -> Result<Attached> {
+        self.attachments += 1;
+        let attachment = self.attachments;
+        let container = self.get_mut(key)?;
+        if container.status == Status::Paused {
+            return Err(EngineError::Conflict(format!(
+                "container {key} is paused, unpause the container before attach"
+            )));
+        }
+        let (sender, stdout) = mpsc::unbounded_channel();
+        container.attached.push((attachment, sender));
+        Ok(Attached { container: container.id.clone(), key: attachment, stdout })
+    }
+
+    /// Takes input of an attachment; false if its container or run is gone.
+    pub fn write_input(&mut self, id: &str, attachment: u64, bytes: &[u8]) -> bool {
+        let Some(container) = self.attached_container(id, attachment) else {
+            return false;
+        };
+        if container.input_ended {
+            return false;
+        }
+        if container.spec.attached_stdin {
+            container.input.extend_from_slice(bytes);
+            self.run(id);
+        }
+        true
+    }
+
+    /// Ends the input of an attachment.
+    pub fn end_input(&mut self, id: &str, attachment: u64) {
+        if let Some(container) = self.attached_container(id, attachment)
+            && container.spec.attached_stdin
+        {
+            container.input_ended = true;
+            self.run(id);
+        }
+    }
+
+    fn attached_container(&mut self, id: &str, attachment: u64) -> Option<&mut Container> {
+        let container = self.containers.get_mut(id)?;
+        let attached = container.attached.iter().any(|(key, _)| *key == attachment);
+        attached.then_some(container)
+    }
+}

@@ -1,0 +1,190 @@
+//! The scripting side: how calls fail, wait and hang, and what becomes of events.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use super::SimulatedEngine;
+use crate::engine::EngineError;
+
+/// A call of the [`Engine`](crate::engine::Engine) trait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "each is the method of that name")]
+pub enum Op {
+    Ping,
+    Create,
+    Start,
+    Stop,
+    Kill,
+    Pause,
+    Unpause,
+    Remove,
+    Inspect,
+    List,
+    Events,
+    Logs,
+    Attach,
+    HasImage,
+    Pull,
+    Import,
+    CreateNetwork,
+    ListNetworks,
+    Network,
+    RemoveNetwork,
+}
+
+impl Op {
+    /// All of them.
+    pub const ALL: [Self; 20] = [
+        Self::Ping,
+        Self::Create,
+        Self::Start,
+        Self::Stop,
+        Self::Kill,
+        Self::Pause,
+        Self::Unpause,
+        Self::Remove,
+        Self::Inspect,
+        Self::List,
+        Self::Events,
+        Self::Logs,
+        Self::Attach,
+        Self::HasImage,
+        Self::Pull,
+        Self::Import,
+        Self::CreateNetwork,
+        Self::ListNetworks,
+        Self::Network,
+        Self::RemoveNetwork,
+    ];
+
+    /// The method's name, for example `create_network`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ping => "ping",
+            Self::Create => "create",
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Kill => "kill",
+            Self::Pause => "pause",
+            Self::Unpause => "unpause",
+            Self::Remove => "remove",
+            Self::Inspect => "inspect",
+            Self::List => "list",
+            Self::Events => "events",
+            Self::Logs => "logs",
+            Self::Attach => "attach",
+            Self::HasImage => "has_image",
+            Self::Pull => "pull",
+            Self::Import => "import",
+            Self::CreateNetwork => "create_network",
+            Self::ListNetworks => "list_networks",
+            Self::Network => "network",
+            Self::RemoveNetwork => "remove_network",
+        }
+    }
+}
+
+/// What holds calls back.
+pub(super) struct Gate {
+    /// Whether the engine can be reached.
+    pub connected: bool,
+    /// Calls that get no answer for now.
+    pub hung: BTreeSet<Op>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { connected: true, hung: BTreeSet::new() }
+    }
+}
+
+/// Delays and failures to come, and the calls counted.
+#[derive(Default)]
+pub(super) struct Script {
+    /// How often each call was made.
+    calls: HashMap<Op, u64>,
+    /// How long each call takes.
+    delays: HashMap<Op, Duration>,
+    /// Failures to come, in order: the call, how often, the error.
+    failures: VecDeque<(Op, u64, EngineError)>,
+}
+
+impl Script {
+    /// Counts a call.
+    pub fn count(&mut self, op: Op) {
+        *self.calls.entry(op).or_default() += 1;
+    }
+
+    /// How long the call at hand takes and whether it fails.
+    pub fn next(&mut self, op: Op) -> (Duration, Option<EngineError>) {
+        let delay = self.delays.get(&op).copied().unwrap_or_default();
+        let place = self.failures.iter().position(|failure| failure.0 == op);
+        let failure = place.and_then(|place| {
+            let (_, left, error) = self.failures.get_mut(place)?;
+            *left -= 1;
+            let error = error.clone();
+            if *left == 0 {
+                self.failures.remove(place);
+            }
+            Some(error)
+        });
+        (delay, failure)
+    }
+}
+
+impl SimulatedEngine {
+    /// Makes the next `count` calls of `op` fail with `error`, without any effect. Such orders queue up.
+    pub fn fail_next(&self, op: Op, count: u64, error: EngineError) {
+        if count > 0 {
+            let mut script = self.shared.script.lock();
+            script.failures.push_back((op, count, error));
+        }
+    }
+
+    /// Makes every call of `op` take `delay` from now on; zero ends it.
+    pub fn delay(&self, op: Op, delay: Duration) {
+        self.shared.script.lock().delays.insert(op, delay);
+    }
+
+    /// Leaves calls of `op` without an answer until [`Self::release`] or [`Self::disconnect`].
+    pub fn hang(&self, op: Op) {
+        self.shared.gate.send_modify(|gate| {
+            gate.hung.insert(op);
+        });
+    }
+
+    /// Lets the calls of `op` that hang go on.
+    pub fn release(&self, op: Op) {
+        self.shared.gate.send_modify(|gate| {
+            gate.hung.remove(&op);
+        });
+    }
+
+    /// Delivers none of the next `count` events, of whichever containers, to anyone.
+    pub fn lose_events(&self, count: u64) {
+        self.shared.world.lock().bus.lose(count);
+    }
+
+    /// From now on delivers every event twice, or once again.
+    pub fn duplicate_events(&self, twice: bool) {
+        self.shared.world.lock().bus.duplicate(twice);
+    }
+
+    /// Breaks the connection: event streams and followed logs end with
+    /// [`EngineError::Unreachable`], and every call fails with it, waiting ones too. Containers go on; attachments stay.
+    pub fn disconnect(&self) {
+        self.shared.gate.send_modify(|gate| gate.connected = false);
+        self.shared.world.lock().bus.disconnect();
+    }
+
+    /// Lets calls through again. Streams that ended stay so.
+    pub fn reconnect(&self) {
+        self.shared.gate.send_modify(|gate| gate.connected = true);
+    }
+
+    /// How often `op` was called so far, failed calls and waiting ones too.
+    pub fn calls(&self, op: Op) -> u64 {
+        let script = self.shared.script.lock();
+        script.calls.get(&op).copied().unwrap_or_default()
+    }
+}

@@ -1,0 +1,130 @@
+//! Tests of the simulated engine, by what they are about.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+
+use super::{Op, SimulatedEngine};
+use crate::engine::{
+    Bind, BoxStream, ContainerId, ContainerSpec, Engine, EngineError, Event, EventKind, Health, Network, Result, Status,
+};
+
+mod events;
+mod lifecycle;
+mod networks;
+mod scripted;
+mod streams;
+
+/// Long enough for anything that happens at all, on a busy machine too.
+const LONG: Duration = Duration::from_secs(10);
+/// Long enough to believe that nothing happens.
+const SHORT: Duration = Duration::from_millis(30);
+
+/// An engine with the image `app` and the network `net`, 10.9.0.0/16.
+async fn engine() -> SimulatedEngine {
+    let engine = SimulatedEngine::new();
+    engine.add_image("app");
+    let labels = vec![("cluster".to_owned(), "c1".to_owned())];
+    engine.create_network("net", "10.9.0.0/16", &labels).await.unwrap();
+    engine
+}
+
+/// A container of cluster c1 at 10.9.1.`last`.
+fn spec(name: &str, last: u8) -> ContainerSpec {
+    ContainerSpec {
+        name: name.to_owned(),
+        image: "app".to_owned(),
+        entrypoint: None,
+        command: Some(vec!["serve".to_owned()]),
+        env: vec!["A=1".to_owned()],
+        labels: vec![("cluster".to_owned(), "c1".to_owned())],
+        network: Network::Attached {
+            network: "net".to_owned(),
+            address: Ipv4Addr::new(10, 9, 1, last),
+            aliases: vec![name.to_owned()],
+            hostname: format!("host-{name}"),
+            published: Vec::new(),
+        },
+        binds: Vec::new(),
+        user: None,
+        memory: None,
+        nano_cpus: None,
+        cap_add: Vec::new(),
+        cap_drop: Vec::new(),
+        privileged: false,
+        read_only: false,
+        attached_stdin: false,
+        auto_remove: false,
+    }
+}
+
+/// A sandbox container: it lives as long as someone is attached.
+fn sandbox(name: &str, last: u8) -> ContainerSpec {
+    ContainerSpec {
+        entrypoint: Some(vec!["/cthulhu".to_owned()]),
+        command: Some(vec!["sandbox".to_owned()]),
+        attached_stdin: true,
+        auto_remove: true,
+        ..spec(name, last)
+    }
+}
+
+/// A running container.
+async fn running(engine: &SimulatedEngine, name: &str, last: u8) -> ContainerId {
+    let id = engine.create(&spec(name, last)).await.unwrap();
+    engine.start(&id).await.unwrap();
+    id
+}
+
+async fn status(engine: &SimulatedEngine, id: &ContainerId) -> Status {
+    engine.inspect(id).await.unwrap().status
+}
+
+/// The next `count` events, which must come.
+async fn take(stream: &mut BoxStream<Result<Event>>, count: usize) -> Vec<Event> {
+    let mut events = Vec::new();
+    while events.len() < count {
+        let next = tokio::time::timeout(LONG, stream.next()).await;
+        events.push(next.expect("an event").expect("no end").expect("no error"));
+    }
+    events
+}
+
+/// What happened in the next `count` events.
+async fn kinds(stream: &mut BoxStream<Result<Event>>, count: usize) -> Vec<EventKind> {
+    let events = take(stream, count).await;
+    events.into_iter().map(|event| event.kind).collect()
+}
+
+/// Nothing comes for a while.
+async fn quiet<T: std::fmt::Debug>(stream: &mut BoxStream<T>) {
+    let next = tokio::time::timeout(SHORT, stream.next()).await;
+    assert!(next.is_err(), "unexpected: {next:?}");
+}
+
+fn conflict<T: std::fmt::Debug>(result: Result<T>, part: &str) {
+    match result.unwrap_err() {
+        EngineError::Conflict(why) => assert!(why.contains(part), "{why}"),
+        other => panic!("not a conflict: {other:?}"),
+    }
+}
+
+fn not_found<T: std::fmt::Debug>(result: Result<T>, part: &str) {
+    match result.unwrap_err() {
+        EngineError::NotFound(why) => assert!(why.contains(part), "{why}"),
+        other => panic!("found or otherwise wrong: {other:?}"),
+    }
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T>, part: &str) {
+    match result.unwrap_err() {
+        EngineError::Refused(why) => assert!(why.contains(part), "{why}"),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn unreachable<T: std::fmt::Debug>(result: Result<T>) {
+    let error = result.unwrap_err();
+    assert!(matches!(error, EngineError::Unreachable(_)), "{error:?}");
+}

@@ -1,0 +1,126 @@
+use super::*;
+
+/// A container in the network of another.
+fn joined(name: &str, owner: &str) -> ContainerSpec {
+    ContainerSpec { network: Network::Of(ContainerId(owner.to_owned())), ..spec(name, 0) }
+}
+
+#[tokio::test]
+async fn a_network_comes_and_goes() {
+    let engine = engine().await;
+    let labels = vec![("cluster".into(), "c2".into())];
+    let id = engine.create_network("two", "10.10.0.0/24", &labels).await;
+    let id = id.unwrap();
+    let by_id = engine.network(&id).await.unwrap();
+    assert_eq!((by_id.name.as_str(), by_id.driver.as_str()), ("two", "bridge"));
+    assert_eq!(by_id.subnets, ["10.10.0.0/24"]);
+    assert_eq!(engine.network("two").await.unwrap().id, id);
+    let c2 = engine.list_networks(Some("cluster=c2")).await.unwrap();
+    assert_eq!((c2.len(), &c2[0].id), (1, &id));
+    let names = engine.list_networks(None).await.unwrap().into_iter();
+    let mut names: Vec<_> = names.map(|network| network.name).collect();
+    names.sort();
+    assert_eq!(names, ["bridge", "host", "net", "none", "two"]);
+    assert_eq!(engine.networks().len(), 2);
+    engine.remove_network("two").await.unwrap();
+    engine.remove_network("two").await.unwrap();
+    not_found(engine.network("two").await, "network two not found");
+    refused(engine.remove_network("bridge").await, "pre-defined");
+}
+
+#[tokio::test]
+async fn subnets_do_not_overlap() {
+    let engine = engine().await;
+    let create = async |name: &str, subnet: &str| engine.create_network(name, subnet, &Vec::new()).await;
+    conflict(create("net", "10.20.0.0/16").await, "already exists");
+    for taken in ["10.9.0.0/16", "10.9.255.0/24", "10.0.0.0/8", "0.0.0.0/0"] {
+        conflict(create("x", taken).await, "Pool overlaps");
+    }
+    conflict(create("x", "172.17.3.0/24").await, "Pool overlaps");
+    for wrong in ["10.9.0.0", "10.9.0/16", "10.9.0.0/33", "x/8", ""] {
+        refused(create("x", wrong).await, "invalid CIDR address");
+    }
+    create("x", "10.10.0.7/16").await.unwrap();
+    let network = engine.network("x").await.unwrap();
+    assert_eq!(network.subnets, ["10.10.0.0/16"]);
+}
+
+#[tokio::test]
+async fn an_address_is_held_while_running() {
+    let engine = engine().await;
+    let first = running(&engine, "a1", 1).await;
+    let second = engine.create(&spec("a2", 1)).await.unwrap();
+    refused(engine.start(&second).await, "Address already in use");
+    assert_eq!(status(&engine, &second).await, Status::Created);
+    let used = engine.network("net").await.unwrap().used;
+    assert_eq!(used, [Ipv4Addr::new(10, 9, 1, 1)]);
+    assert!(engine.list_networks(Some("cluster")).await.unwrap()[0].used.is_empty());
+    refused(engine.remove_network("net").await, "has active endpoints");
+    engine.stop(&first, LONG).await.unwrap();
+    engine.start(&second).await.unwrap();
+    refused(engine.start(&first).await, "Address already in use");
+    engine.remove(&second).await.unwrap();
+    assert!(engine.networks()[0].used.is_empty());
+    engine.remove_network("net").await.unwrap();
+    not_found(engine.start(&first).await, "network net not found");
+}
+
+#[tokio::test]
+async fn addresses_that_cannot_be_pinned() {
+    let engine = engine().await;
+    let at = async |name: &str, network: &str, address: [u8; 4]| {
+        let mut at = spec(name, 0);
+        at.network = Network::Attached {
+            network: network.to_owned(),
+            address: address.into(),
+            aliases: Vec::new(),
+            hostname: String::new(),
+            published: vec![(8080, 80), (0, 81)],
+        };
+        let id = engine.create(&at).await.unwrap();
+        engine.start(&id).await
+    };
+    refused(at("gateway", "net", [10, 9, 0, 1]).await, "Address already");
+    refused(at("far", "net", [10, 8, 0, 2]).await, "does not belong");
+    refused(at("own", "bridge", [172, 17, 0, 2]).await, "user defined");
+    refused(at("host", "host", [10, 9, 0, 2]).await, "user defined");
+    at("first", "net", [10, 9, 0, 2]).await.unwrap();
+    let taken = at("second", "net", [10, 9, 0, 3]).await;
+    refused(taken, "0.0.0.0:8080 failed: port is already allocated");
+    engine.die("first", 0).unwrap();
+    engine.start_outside("second").unwrap();
+}
+
+#[tokio::test]
+async fn the_network_of_another_container() {
+    let engine = engine().await;
+    let stray = engine.create(&joined("stray", "f00")).await.unwrap();
+    not_found(engine.start(&stray).await, "No such container: f00");
+    let owner = engine.create(&spec("owner", 1)).await.unwrap();
+    let node = engine.create(&joined("node", &owner.0)).await.unwrap();
+    let start = engine.start(&node).await;
+    conflict(start, "cannot join network of a non running container");
+    engine.start(&owner).await.unwrap();
+    engine.start(&node).await.unwrap();
+    let raw = engine.inspect(&node).await.unwrap().raw;
+    let raw: serde_json::Value = serde_json::from_str(&raw).unwrap();
+    let mode = format!("container:{owner}");
+    assert_eq!(raw["HostConfig"]["NetworkMode"], mode);
+    assert_eq!(raw["Config"]["Hostname"], "host-owner");
+    assert_eq!(raw["NetworkSettings"]["Networks"], serde_json::json!({}));
+    engine.die("owner", 0).unwrap();
+    assert_eq!(status(&engine, &node).await, Status::Running);
+    engine.die("node", 0).unwrap();
+    conflict(engine.start(&node).await, "non running container");
+    let own = engine.create(&joined("self", "self")).await.unwrap();
+    conflict(engine.start(&own).await, "cannot join own network");
+}
+
+#[tokio::test]
+async fn auto_remove_after_a_start_that_failed() {
+    let engine = engine().await;
+    running(&engine, "a1", 1).await;
+    let id = engine.create(&sandbox("s1", 1)).await.unwrap();
+    refused(engine.start(&id).await, "Address already in use");
+    not_found(engine.inspect(&id).await, "No such container");
+}

@@ -1,0 +1,370 @@
+//! The state of a simulated engine and its transitions. Each is one step under the engine's lock, events included.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sha2::{Digest, Sha256};
+
+use super::container::Container;
+use super::images::Images;
+use super::networks::Networks;
+use super::signal::Signal;
+use super::streams::{Bus, Journal};
+use crate::engine::{
+    ContainerId, ContainerSpec, EngineError, Event, EventKind, Health, Inspection, Labels, Listed, Network, Result,
+    Status,
+};
+
+/// Pids begin above every real one, so that nothing real can be hit by mistake.
+const FIRST_PID: i32 = 1_000_000_000;
+/// Exit code of a process that SIGTERM ended.
+const TERMINATED: i64 = 143;
+/// Exit code of a process that SIGKILL ended.
+pub(super) const KILLED: i64 = 137;
+
+/// Whether `labels` hold `wanted`, which is `key` or `key=value`.
+pub(super) fn carries(labels: &Labels, wanted: &str) -> bool {
+    labels.iter().any(|(key, value)| match wanted.split_once('=') {
+        Some((wanted, with)) => key == wanted && value == with,
+        None => key == wanted,
+    })
+}
+
+/// The engine's clock: real time, but no instant twice.
+#[derive(Default)]
+pub(super) struct Clock(i64);
+
+impl Clock {
+    /// The present instant.
+    pub fn tick(&mut self) -> i64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |now| now.as_nanos() as i64);
+        self.0 = now.max(self.0 + 1);
+        self.0
+    }
+}
+
+/// Everything the engine knows.
+pub(super) struct World {
+    pub containers: HashMap<String, Container>,
+    /// Ids by name.
+    names: HashMap<String, String>,
+    /// Networks and addresses.
+    pub networks: Networks,
+    /// Images.
+    pub images: Images,
+    /// Who listens to events.
+    pub bus: Bus,
+    /// Tells the time of everything that happens.
+    pub clock: Clock,
+    /// How many ids were given out.
+    ids: u64,
+    next_pid: i32,
+    /// How many attachments there were.
+    pub attachments: u64,
+}
+
+impl World {
+    /// An engine with nothing but its own networks.
+    pub fn new() -> Self {
+        let mut world = Self {
+            containers: HashMap::new(),
+            names: HashMap::new(),
+            networks: Networks::default(),
+            images: Images::default(),
+            bus: Bus::default(),
+            clock: Clock::default(),
+            ids: 0,
+            next_pid: FIRST_PID,
+            attachments: 0,
+        };
+        let own = [("bridge", "bridge", "172.17.0.0/16"), ("host", "host", ""), ("none", "null", "")];
+        for (name, driver, subnet) in own {
+            let id = world.new_id();
+            world.networks.build_in(id, name, driver, subnet);
+        }
+        world
+    }
+
+    fn new_id(&mut self) -> String {
+        self.ids += 1;
+        let digest = Sha256::digest(self.ids.to_be_bytes());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The container of that id or name.
+    pub fn get(&self, key: &str) -> Result<&Container> {
+        let id = self.names.get(key).map_or(key, String::as_str);
+        let container = self.containers.get(id);
+        container.ok_or_else(|| no_container(key))
+    }
+
+    pub fn get_mut(&mut self, key: &str) -> Result<&mut Container> {
+        let id = self.names.get(key).map_or(key, String::as_str);
+        let container = self.containers.get_mut(id);
+        container.ok_or_else(|| no_container(key))
+    }
+
+    /// All containers, the newest first.
+    pub fn containers(&self) -> Vec<&Container> {
+        let mut all: Vec<&Container> = self.containers.values().collect();
+        all.sort_unstable_by_key(|container| std::cmp::Reverse(container.order));
+        all
+    }
+
+    /// Tells of something that happens to a container now, and returns when that is.
+    fn emit(&mut self, id: &str, kind: EventKind) -> i64 {
+        let time = self.clock.tick();
+        if let Some(container) = self.containers.get(id) {
+            let event = Event { container: ContainerId(id.to_owned()), name: container.spec.name.clone(), kind, time };
+            self.bus.publish(&container.spec.labels, &event);
+        }
+        time
+    }
+
+    pub fn create(&mut self, spec: &ContainerSpec) -> Result<ContainerId> {
+        let name = &spec.name;
+        if !valid_name(name) {
+            return Err(EngineError::Refused(format!(
+                "Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+            )));
+        }
+        if !self.images.has(&spec.image) {
+            let why = format!("No such image: {}", spec.image);
+            return Err(EngineError::NotFound(why));
+        }
+        if let Some(holder) = self.names.get(name) {
+            return Err(EngineError::Conflict(format!(
+                "Conflict. The container name \"/{name}\" is already in use by container \"{holder}\". You have to remove (or rename) that container to be able to reuse that name."
+            )));
+        }
+        let id = self.new_id();
+        let now = self.clock.tick();
+        let container = Container::new(id.clone(), self.ids, spec.clone(), now);
+        self.containers.insert(id.clone(), container);
+        self.names.insert(name.clone(), id.clone());
+        self.emit(&id, EventKind::Created);
+        Ok(ContainerId(id))
+    }
+
+    pub fn start(&mut self, key: &str) -> Result<()> {
+        let container = self.get(key)?;
+        let id = container.id.clone();
+        match container.status {
+            Status::Paused => {
+                let why = "cannot start a paused container, try unpause instead";
+                return Err(EngineError::Conflict(why.to_owned()));
+            }
+            Status::Running => return Ok(()),
+            Status::Created | Status::Exited => {}
+        }
+        if let Err(error) = self.connect(&id) {
+            if self.get(&id)?.spec.auto_remove {
+                self.forget(&id);
+            }
+            return Err(error);
+        }
+        let pid = self.next_pid;
+        self.next_pid += 1;
+        let container = self.get_mut(&id)?;
+        container.status = Status::Running;
+        container.pid = Some(pid);
+        container.starts += 1;
+        if container.health != Health::None {
+            container.health = Health::Starting;
+        }
+        let time = self.emit(&id, EventKind::Started);
+        let container = self.get_mut(&id)?;
+        container.started_at = time;
+        container.journal.open(time);
+        self.run(&id);
+        Ok(())
+    }
+
+    /// Gets a container its network.
+    fn connect(&mut self, id: &str) -> Result<()> {
+        let endpoint = match &self.get(id)?.spec.network {
+            Network::Of(other) => {
+                let other = self.get(&other.0)?;
+                if other.id == id {
+                    let why = "cannot join own network".to_owned();
+                    return Err(EngineError::Conflict(why));
+                }
+                if !other.alive() {
+                    let why = format!("cannot join network of a non running container: {}", other.id);
+                    return Err(EngineError::Conflict(why));
+                }
+                None
+            }
+            Network::Attached { network, address, published, .. } => {
+                let (network, published) = (network.clone(), published.clone());
+                Some(self.networks.claim(&network, *address, &published)?)
+            }
+        };
+        self.get_mut(id)?.endpoint = endpoint;
+        Ok(())
+    }
+
+    /// Ends a container's run, if it has one.
+    pub fn end(&mut self, id: &str, code: i64) {
+        let Ok(container) = self.get_mut(id) else {
+            return;
+        };
+        if !container.alive() {
+            return;
+        }
+        container.status = Status::Exited;
+        container.pid = None;
+        container.exit_code = Some(code);
+        container.attached.clear();
+        container.input.clear();
+        container.input_ended = false;
+        if let Some(endpoint) = container.endpoint.take() {
+            self.networks.free(&endpoint);
+        }
+        let time = self.emit(id, EventKind::Died(Some(code)));
+        let Ok(container) = self.get_mut(id) else {
+            return;
+        };
+        container.finished_at = time;
+        container.journal.close(time, code);
+        if container.spec.auto_remove {
+            self.forget(id);
+        }
+    }
+
+    /// Removes a container that does not run.
+    fn forget(&mut self, id: &str) {
+        self.emit(id, EventKind::Removed);
+        if let Some(container) = self.containers.remove(id) {
+            self.names.remove(&container.spec.name);
+        }
+    }
+
+    pub fn stop(&mut self, key: &str, grace: Duration) -> Result<()> {
+        let id = self.get(key)?.id.clone();
+        self.thaw(&id);
+        let code = if grace.is_zero() { KILLED } else { TERMINATED };
+        self.end(&id, code);
+        Ok(())
+    }
+
+    pub fn kill(&mut self, key: &str, signal: &str) -> Result<()> {
+        let signal = Signal::parse(signal)?;
+        let container = self.get_mut(key)?;
+        let id = container.id.clone();
+        if !container.alive() {
+            return Err(EngineError::Conflict(format!("Cannot kill container: {key}: Container {id} is not running")));
+        }
+        container.signals.push(signal.name());
+        self.thaw(&id);
+        match signal.exit_code() {
+            Some(code) => self.end(&id, code),
+            None => self.run(&id),
+        }
+        Ok(())
+    }
+
+    pub fn pause(&mut self, key: &str) -> Result<()> {
+        let container = self.get_mut(key)?;
+        let id = container.id.clone();
+        let conflict = match container.status {
+            Status::Running => {
+                container.status = Status::Paused;
+                self.emit(&id, EventKind::Paused);
+                return Ok(());
+            }
+            Status::Paused => "already paused",
+            Status::Created | Status::Exited => "not running",
+        };
+        let why = format!("Container {id} is {conflict}");
+        Err(EngineError::Conflict(why))
+    }
+
+    pub fn unpause(&mut self, key: &str) -> Result<()> {
+        let id = self.get(key)?.id.clone();
+        if !self.thaw(&id) {
+            let why = format!("Container {id} is not paused");
+            return Err(EngineError::Conflict(why));
+        }
+        self.run(&id);
+        Ok(())
+    }
+
+    /// Thaws a container; false if it was not frozen.
+    fn thaw(&mut self, id: &str) -> bool {
+        match self.get_mut(id) {
+            Ok(container) if container.status == Status::Paused => {
+                container.status = Status::Running;
+                self.emit(id, EventKind::Unpaused);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub fn remove(&mut self, key: &str) {
+        let Ok(container) = self.get(key) else {
+            return;
+        };
+        let id = container.id.clone();
+        self.end(&id, KILLED);
+        // The end of its run may have removed it.
+        if self.containers.contains_key(&id) {
+            self.forget(&id);
+        }
+    }
+
+    pub fn set_health(&mut self, key: &str, health: Health) -> Result<()> {
+        let container = self.get_mut(key)?;
+        container.health = health;
+        let id = container.id.clone();
+        self.emit(&id, EventKind::Health);
+        Ok(())
+    }
+
+    pub fn inspect(&self, key: &str) -> Result<Inspection> {
+        let container = self.get(key)?;
+        let owner = match &container.spec.network {
+            Network::Of(other) => self.get(&other.0).ok(),
+            Network::Attached { .. } => Some(container),
+        };
+        let hostname = match owner.map(|owner| &owner.spec.network) {
+            Some(Network::Attached { hostname, .. }) => hostname.as_str(),
+            Some(Network::Of(_)) | None => "",
+        };
+        Ok(container.inspect(&self.networks, hostname))
+    }
+
+    pub fn list(&self, label: Option<&str>) -> Vec<Listed> {
+        let wanted = |container: &&Container| label.is_none_or(|label| carries(&container.spec.labels, label));
+        let all = self.containers();
+        all.into_iter().filter(wanted).map(Container::listed).collect()
+    }
+
+    pub fn create_network(&mut self, name: &str, subnet: &str, labels: &Labels) -> Result<String> {
+        let id = self.new_id();
+        self.networks.create(&id, name, subnet, labels)?;
+        Ok(id)
+    }
+
+    pub fn journal(&self, key: &str) -> Result<Arc<Journal>> {
+        Ok(Arc::clone(&self.get(key)?.journal))
+    }
+
+    /// The container's lock; `None` when there is no such container.
+    pub fn busy(&self, key: &str) -> Option<Arc<tokio::sync::Mutex<()>>> {
+        Some(Arc::clone(&self.get(key).ok()?.busy))
+    }
+}
+
+fn no_container(key: &str) -> EngineError {
+    EngineError::NotFound(format!("No such container: {key}"))
+}
+
+/// Whether Docker takes it as a container's name.
+fn valid_name(name: &str) -> bool {
+    let rest = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    name.len() > 1 && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(rest)
+}

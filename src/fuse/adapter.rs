@@ -1,0 +1,581 @@
+//! The kernel's requests, one by one: to bindmounts if the inode is theirs, else to the tree.
+
+use std::ffi::OsStr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    BsdFileFlags, CopyFileRangeFlags, FileHandle, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig, LockOwner,
+    OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
+};
+use rustix::io::Errno;
+use tokio::runtime::Handle;
+use tracing::error;
+
+use super::convert::{self, FOREVER, errno};
+use super::pending;
+use crate::passthrough::{self, Caller, DirFh, Entry, Passthrough, SetAttr, XattrReply, owns};
+use crate::tree::{Fh, Ino, Tree};
+
+/// Largest write in one request, in bytes.
+const MAX_WRITE: u32 = 1 << 20;
+/// What poll(2) says of any file here, as for a regular file.
+const ALWAYS: PollEvents =
+    PollEvents::POLLIN.union(PollEvents::POLLOUT).union(PollEvents::POLLRDNORM).union(PollEvents::POLLWRNORM);
+/// And of a value that has changed, as sysfs does.
+const CHANGED: PollEvents = ALWAYS.union(PollEvents::POLLPRI).union(PollEvents::POLLERR);
+
+pub struct Adapter {
+    tree: Tree,
+    bindmounts: Arc<Passthrough>,
+    runtime: Handle,
+    uid: u32,
+    gid: u32,
+    /// Files of bindmounts can be read past the page cache and mapped all the same (Linux 6.6).
+    direct: AtomicBool,
+}
+
+impl Adapter {
+    pub fn new(tree: Tree, bindmounts: Arc<Passthrough>, runtime: Handle) -> Self {
+        let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        Self { tree, bindmounts, runtime, uid, gid, direct: AtomicBool::new(false) }
+    }
+
+    fn reply_entry(reply: ReplyEntry, entry: passthrough::Result<Entry>) {
+        match entry {
+            // No TTL: a container changes these underneath.
+            Ok(entry) => reply.entry(&Duration::ZERO, &convert::backing(&entry.attr), Generation(entry.generation)),
+            Err(e) => reply.error(errno(e)),
+        }
+    }
+
+    fn synthesized_attr(&self, ino: Ino) -> Result<(Duration, fuser::FileAttr), Errno> {
+        let ttl = if self.tree.is_cacheable(ino) { FOREVER } else { Duration::ZERO };
+        Ok((ttl, convert::attr(&self.tree.attr(ino)?, self.uid, self.gid)))
+    }
+
+    /// How files of bindmounts are opened: what a container writes must be read at once, so not from the page cache,
+    /// which could not know.
+    fn backing_flags(&self) -> FopenFlags {
+        if self.direct.load(Ordering::Relaxed) { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::empty() }
+    }
+
+    fn list(&self, ino: Ino, offset: u64, reply: &mut ReplyDirectory) -> Result<(), Errno> {
+        let (parent, children) = self.tree.list(ino)?;
+        let dots = [(".", ino), ("..", parent)];
+        let all = dots.into_iter().chain(children.iter().map(|(name, child)| (name.as_str(), *child)));
+        for (at, (name, child)) in all.enumerate().skip(usize::try_from(offset).unwrap_or(usize::MAX)) {
+            if reply.add(INodeNo(child.0), at as u64 + 1, convert::kind(self.tree.kind(child)), name) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn caller(req: &Request) -> Caller {
+    Caller { uid: req.uid(), gid: req.gid(), pid: req.pid() }
+}
+
+/// Runs a handler; a panic in it is logged, and its reply, dropped unsent, answers EIO.
+fn caught(operation: &str, handler: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(handler)).is_err() {
+        error!(operation, "a handler panicked");
+    }
+}
+
+macro_rules! answer {
+    ($reply:ident, $result:expr) => {
+        match $result {
+            Ok(()) => $reply.ok(),
+            Err(e) => $reply.error(errno(e)),
+        }
+    };
+}
+
+/// Denied everywhere but in bindmounts: the tree makes its own entries.
+macro_rules! only_in_bindmounts {
+    ($reply:ident, $($ino:expr),+) => {
+        if $(!owns($ino.0))||+ {
+            return $reply.error(fuser::Errno::EPERM);
+        }
+    };
+}
+
+impl fuser::Filesystem for Adapter {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        for wanted in [InitFlags::FUSE_PARALLEL_DIROPS, InitFlags::FUSE_AUTO_INVAL_DATA] {
+            let _ = config.add_capabilities(wanted);
+        }
+        let direct = config.add_capabilities(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP).is_ok();
+        self.direct.store(direct, Ordering::Relaxed);
+        let _ = config.set_max_write(MAX_WRITE);
+        Ok(())
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        caught("lookup", || {
+            if owns(parent.0) {
+                return Self::reply_entry(reply, self.bindmounts.lookup(parent.0, name));
+            }
+            match self.tree.lookup(Ino(parent.0), name) {
+                Ok(ino) if owns(ino.0) => Self::reply_entry(reply, self.bindmounts.entry(ino.0)),
+                found => match found.and_then(|ino| self.synthesized_attr(ino)) {
+                    Ok((ttl, attr)) => reply.entry_with_ttls(&ttl, &FOREVER, &attr, Generation(0)),
+                    Err(e) => reply.error(errno(e)),
+                },
+            }
+        });
+    }
+
+    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
+        if owns(ino.0) {
+            caught("forget", || self.bindmounts.forget(ino.0, nlookup));
+        }
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
+        caught("getattr", || {
+            if owns(ino.0) {
+                let fh = fh.map(|fh| passthrough::Fh(fh.0));
+                return match self.bindmounts.getattr(ino.0, fh) {
+                    Ok(attr) => reply.attr(&Duration::ZERO, &convert::backing(&attr)),
+                    Err(e) => reply.error(errno(e)),
+                };
+            }
+            match self.synthesized_attr(Ino(ino.0)) {
+                Ok((ttl, attr)) => reply.attr(&ttl, &attr),
+                Err(e) => reply.error(errno(e)),
+            }
+        });
+    }
+
+    fn setattr(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        caught("setattr", || {
+            if owns(ino.0) {
+                let (atime, mtime) = (atime.map(convert::set_time), mtime.map(convert::set_time));
+                let set = SetAttr { mode, uid, gid, size, atime, mtime };
+                return match self.bindmounts.setattr(ino.0, fh.map(|fh| passthrough::Fh(fh.0)), &set) {
+                    Ok(attr) => reply.attr(&Duration::ZERO, &convert::backing(&attr)),
+                    Err(e) => reply.error(errno(e)),
+                };
+            }
+            let Ok((ttl, attr)) = self.synthesized_attr(Ino(ino.0)) else {
+                return reply.error(fuser::Errno::ENOENT);
+            };
+            // `echo stop > control` truncates first: it succeeds, and the file says what it said.
+            let truncates_only = size.is_some() && mode.is_none() && uid.is_none() && gid.is_none();
+            match (truncates_only, attr.perm & 0o200 != 0) {
+                (true, true) => reply.attr(&ttl, &attr),
+                (true, false) => reply.error(fuser::Errno::EACCES),
+                (false, _) => reply.error(fuser::Errno::EPERM),
+            }
+        });
+    }
+
+    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        caught("readlink", || {
+            if owns(ino.0) {
+                return match self.bindmounts.readlink(ino.0) {
+                    Ok(target) => reply.data(target.as_encoded_bytes()),
+                    Err(e) => reply.error(errno(e)),
+                };
+            }
+            match self.tree.readlink(Ino(ino.0)) {
+                Ok(target) => reply.data(target.as_bytes()),
+                Err(e) => reply.error(errno(e)),
+            }
+        });
+    }
+
+    fn mknod(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        _rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        only_in_bindmounts!(reply, parent);
+        caught("mknod", || Self::reply_entry(reply, self.bindmounts.mknod(caller(req), parent.0, name, mode)));
+    }
+
+    fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
+        only_in_bindmounts!(reply, parent);
+        caught("mkdir", || Self::reply_entry(reply, self.bindmounts.mkdir(caller(req), parent.0, name, mode)));
+    }
+
+    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        only_in_bindmounts!(reply, parent);
+        caught("unlink", || answer!(reply, self.bindmounts.unlink(parent.0, name)));
+    }
+
+    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        only_in_bindmounts!(reply, parent);
+        caught("rmdir", || answer!(reply, self.bindmounts.rmdir(parent.0, name)));
+    }
+
+    fn symlink(&self, req: &Request, parent: INodeNo, link_name: &OsStr, target: &Path, reply: ReplyEntry) {
+        only_in_bindmounts!(reply, parent);
+        caught("symlink", || {
+            let target = target.as_os_str();
+            Self::reply_entry(reply, self.bindmounts.symlink(caller(req), parent.0, link_name, target));
+        });
+    }
+
+    fn rename(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        only_in_bindmounts!(reply, parent, newparent);
+        caught("rename", || {
+            answer!(reply, self.bindmounts.rename(parent.0, name, newparent.0, newname, flags.bits()));
+        });
+    }
+
+    fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+        only_in_bindmounts!(reply, ino, newparent);
+        caught("link", || Self::reply_entry(reply, self.bindmounts.link(ino.0, newparent.0, newname)));
+    }
+
+    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        caught("open", || {
+            if owns(ino.0) {
+                return match self.bindmounts.open(ino.0, flags.0) {
+                    Ok(fh) => reply.opened(FileHandle(fh.0), self.backing_flags()),
+                    Err(e) => reply.error(errno(e)),
+                };
+            }
+            let writes = flags.0 & libc::O_ACCMODE != libc::O_RDONLY;
+            match self.tree.open(Ino(ino.0), writes) {
+                Ok(fh) => reply.opened(FileHandle(fh.0), FopenFlags::FOPEN_DIRECT_IO),
+                Err(e) => reply.error(errno(e)),
+            }
+        });
+    }
+
+    fn create(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        only_in_bindmounts!(reply, parent);
+        caught("create", || match self.bindmounts.create(caller(req), parent.0, name, mode, flags) {
+            Ok((entry, fh)) => reply.created(
+                &Duration::ZERO,
+                &convert::backing(&entry.attr),
+                Generation(entry.generation),
+                FileHandle(fh.0),
+                self.backing_flags(),
+            ),
+            Err(e) => reply.error(errno(e)),
+        });
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        caught("read", || {
+            let data = if owns(ino.0) {
+                self.bindmounts.read(passthrough::Fh(fh.0), offset, size)
+            } else {
+                self.tree.read(Fh(fh.0), offset, size as usize)
+            };
+            match data {
+                Ok(data) => reply.data(&data),
+                Err(e) => reply.error(errno(e)),
+            }
+        });
+    }
+
+    fn write(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        caught("write", || {
+            if owns(ino.0) {
+                let from_page_cache = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+                return match self.bindmounts.write(passthrough::Fh(fh.0), offset, data, from_page_cache) {
+                    Ok(written) => reply.written(u32::try_from(written).unwrap_or(u32::MAX)),
+                    Err(e) => reply.error(errno(e)),
+                };
+            }
+            pending::answer(&self.runtime, self.tree.write(Fh(fh.0), data), req.pid(), |result| match result {
+                Ok(written) => reply.written(written),
+                Err(e) => reply.error(errno(e)),
+            });
+        });
+    }
+
+    fn flush(&self, req: &Request, ino: INodeNo, fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
+        caught("flush", || {
+            if owns(ino.0) {
+                return answer!(reply, self.bindmounts.flush(passthrough::Fh(fh.0)));
+            }
+            pending::answer(&self.runtime, self.tree.flush(Fh(fh.0)), req.pid(), |result| {
+                answer!(reply, result.map(drop));
+            });
+        });
+    }
+
+    fn release(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        caught("release", || {
+            if owns(ino.0) {
+                return answer!(reply, self.bindmounts.release(passthrough::Fh(fh.0)));
+            }
+            self.tree.release(Fh(fh.0));
+            reply.ok();
+        });
+    }
+
+    fn fsync(&self, _req: &Request, ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        caught("fsync", || {
+            if owns(ino.0) {
+                return answer!(reply, self.bindmounts.fsync(passthrough::Fh(fh.0), datasync));
+            }
+            reply.ok();
+        });
+    }
+
+    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        caught("opendir", || {
+            if !owns(ino.0) {
+                return reply.opened(FileHandle(0), FopenFlags::empty());
+            }
+            match self.bindmounts.opendir(ino.0) {
+                Ok(fh) => reply.opened(FileHandle(fh.0), FopenFlags::empty()),
+                Err(e) => reply.error(errno(e)),
+            }
+        });
+    }
+
+    fn readdir(&self, _req: &Request, ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        caught("readdir", || {
+            let listed = if owns(ino.0) {
+                self.bindmounts.readdir(DirFh(fh.0), offset, |entry| {
+                    reply.add(INodeNo(entry.ino), entry.next_offset, convert::file_type(entry.kind), entry.name)
+                })
+            } else {
+                self.list(Ino(ino.0), offset, &mut reply)
+            };
+            answer!(reply, listed);
+        });
+    }
+
+    fn releasedir(&self, _req: &Request, ino: INodeNo, fh: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+        caught("releasedir", || {
+            let done = if owns(ino.0) { self.bindmounts.releasedir(DirFh(fh.0)) } else { Ok(()) };
+            answer!(reply, done);
+        });
+    }
+
+    fn fsyncdir(&self, _req: &Request, ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        caught("fsyncdir", || {
+            let done = if owns(ino.0) { self.bindmounts.fsyncdir(DirFh(fh.0), datasync) } else { Ok(()) };
+            answer!(reply, done);
+        });
+    }
+
+    fn statfs(&self, _req: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        caught("statfs", || {
+            if !owns(ino.0) {
+                return reply.statfs(0, 0, 0, 0, 0, 4096, 255, 4096);
+            }
+            match self.bindmounts.statfs(ino.0) {
+                Ok(s) => reply.statfs(s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen, s.frsize),
+                Err(e) => reply.error(errno(e)),
+            }
+        });
+    }
+
+    fn setxattr(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        only_in_bindmounts!(reply, ino);
+        caught("setxattr", || answer!(reply, self.bindmounts.setxattr(ino.0, name, value, flags)));
+    }
+
+    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        caught("getxattr", || {
+            if !owns(ino.0) {
+                // Not ENOSYS: that would turn them off for bindmounts too.
+                return reply.error(fuser::Errno::ENODATA);
+            }
+            reply_xattr(reply, self.bindmounts.getxattr(ino.0, name, size));
+        });
+    }
+
+    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        caught("listxattr", || {
+            let nothing = if size == 0 { XattrReply::Size(0) } else { XattrReply::Data(vec![]) };
+            let names = if owns(ino.0) { self.bindmounts.listxattr(ino.0, size) } else { Ok(nothing) };
+            reply_xattr(reply, names);
+        });
+    }
+
+    fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        only_in_bindmounts!(reply, ino);
+        caught("removexattr", || answer!(reply, self.bindmounts.removexattr(ino.0, name)));
+    }
+
+    fn poll(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        ph: PollNotifier,
+        _events: PollEvents,
+        flags: PollFlags,
+        reply: ReplyPoll,
+    ) {
+        caught("poll", || {
+            if owns(ino.0) {
+                return reply.poll(ALWAYS);
+            }
+            let wake = flags
+                .contains(PollFlags::FUSE_POLL_SCHEDULE_NOTIFY)
+                .then(|| -> crate::tree::Wake { Box::new(move || drop(ph.notify())) });
+            match self.tree.poll(Fh(fh.0), wake) {
+                Ok(changed) => reply.poll(if changed { CHANGED } else { ALWAYS }),
+                Err(e) => reply.error(errno(e)),
+            }
+        });
+    }
+
+    fn fallocate(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        only_in_bindmounts!(reply, ino);
+        caught("fallocate", || {
+            answer!(reply, self.bindmounts.fallocate(passthrough::Fh(fh.0), offset, length, mode));
+        });
+    }
+
+    fn lseek(&self, _req: &Request, ino: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        caught("lseek", || {
+            let found = if owns(ino.0) {
+                self.bindmounts.lseek(passthrough::Fh(fh.0), offset, whence).map(|at| at as i64)
+            } else {
+                self.tree.attr(Ino(ino.0)).and_then(|attr| match whence {
+                    // No holes: data up to the end, where the only hole begins.
+                    libc::SEEK_DATA if (offset as u64) < attr.size => Ok(offset),
+                    libc::SEEK_HOLE if (offset as u64) < attr.size => Ok(attr.size as i64),
+                    libc::SEEK_DATA | libc::SEEK_HOLE => Err(Errno::NXIO),
+                    _ => Err(Errno::INVAL),
+                })
+            };
+            match found {
+                Ok(at) => reply.offset(at),
+                Err(e) => reply.error(errno(e)),
+            }
+        });
+    }
+
+    fn copy_file_range(
+        &self,
+        _req: &Request,
+        ino_in: INodeNo,
+        fh_in: FileHandle,
+        offset_in: u64,
+        ino_out: INodeNo,
+        fh_out: FileHandle,
+        offset_out: u64,
+        len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        caught("copy_file_range", || {
+            if !owns(ino_in.0) || !owns(ino_out.0) {
+                // As between file systems: the caller reads and writes instead.
+                return reply.error(fuser::Errno::EXDEV);
+            }
+            let (from, to) = (passthrough::Fh(fh_in.0), passthrough::Fh(fh_out.0));
+            match self.bindmounts.copy_file_range(from, offset_in, to, offset_out, len) {
+                Ok(copied) => reply.written(u32::try_from(copied).unwrap_or(u32::MAX)),
+                Err(e) => reply.error(errno(e)),
+            }
+        });
+    }
+}
+
+fn reply_xattr(reply: ReplyXattr, result: passthrough::Result<XattrReply>) {
+    match result {
+        Ok(XattrReply::Size(size)) => reply.size(size),
+        Ok(XattrReply::Data(data)) => reply.data(&data),
+        Err(e) => reply.error(errno(e)),
+    }
+}

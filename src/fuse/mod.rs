@@ -1,0 +1,67 @@
+//! The fuse room: the adapter between the kernel and the tree; the only code that names fuser.
+//!
+//! Translates requests and replies, nothing else. No handler waits for the engine: what takes time moves, with its
+//! reply, into a task.
+
+mod adapter;
+mod convert;
+mod notify;
+mod pending;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use fuser::{Config, MountOption, Session, SessionACL};
+use tokio::runtime::Handle;
+
+use adapter::Adapter;
+use notify::Notifications;
+
+use crate::passthrough::Passthrough;
+use crate::tree::Tree;
+
+/// Threads that read requests. One would do for the tree; bindmounts wait for the disk below.
+const THREADS: usize = 4;
+/// Name of the file system type: `fuse.cthulhu` in /proc/mounts.
+pub const SUBTYPE: &str = "cthulhu";
+
+/// A mounted tree.
+pub struct Mounted(Session<Adapter>);
+
+/// Mounts the tree.
+///
+/// # Errors
+/// From opening /dev/fuse, mount(2) or fusermount3, the latter's own words.
+pub fn mount(
+    tree: &Tree,
+    bindmounts: Arc<Passthrough>,
+    mountpoint: &Path,
+    allow_other: bool,
+    runtime: Handle,
+) -> io::Result<Mounted> {
+    let mut config = Config::default();
+    config.mount_options = vec![
+        MountOption::FSName(SUBTYPE.into()),
+        MountOption::Subtype(SUBTYPE.into()),
+        MountOption::DefaultPermissions,
+        MountOption::NoDev,
+        MountOption::NoSuid,
+    ];
+    config.acl = if allow_other { SessionACL::All } else { SessionACL::Owner };
+    config.n_threads = Some(THREADS);
+    let adapter = Adapter::new(tree.clone(), bindmounts, runtime);
+    let session = Session::new(adapter, mountpoint, &config)?;
+    tree.connect(Box::new(Notifications::begin(session.notifier())?));
+    Ok(Mounted(session))
+}
+
+impl Mounted {
+    /// Serves requests until the mount is gone. Blocks: give it a thread.
+    ///
+    /// # Errors
+    /// When the connection to the kernel fails.
+    pub fn serve(self) -> io::Result<()> {
+        self.0.run()
+    }
+}

@@ -1,0 +1,66 @@
+//! Tells the kernel what has changed, from a thread that holds no lock and serves no request: notifying from anywhere
+//! else can deadlock beyond SIGKILL.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use fuser::{INodeNo, Notifier};
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
+use tracing::debug;
+
+use crate::tree::{Ino, Kernel, Wake};
+
+enum Message {
+    Invalidate(Vec<Ino>),
+    Wake(Wake),
+    Flush(oneshot::Sender<()>),
+}
+
+/// The way to the notifying thread. The thread ends when this goes.
+pub struct Notifications(Sender<Message>);
+
+impl Notifications {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When no thread can be had.
+    pub fn begin(notifier: Notifier) -> std::io::Result<Self> {
+        let (sender, receiver) = channel();
+        std::thread::Builder::new().name("notify".into()).spawn(move || serve(&receiver, &notifier))?;
+        Ok(Self(sender))
+    }
+}
+
+fn serve(messages: &Receiver<Message>, notifier: &Notifier) {
+    while let Ok(message) = messages.recv() {
+        match message {
+            Message::Invalidate(inos) => {
+                for ino in inos {
+                    // A negative offset: attributes only. Content is never cached, so no page lock is waited for.
+                    if let Err(error) = notifier.inval_inode(INodeNo(ino.0), -1, 0) {
+                        debug!(?ino, %error, "not invalidated");
+                    }
+                }
+            }
+            Message::Wake(wake) => wake(),
+            Message::Flush(done) => drop(done.send(())),
+        }
+    }
+}
+
+impl Kernel for Notifications {
+    fn invalidate(&self, inos: Vec<Ino>) {
+        let _ = self.0.send(Message::Invalidate(inos));
+    }
+
+    fn wake(&self, wake: Wake) {
+        let _ = self.0.send(Message::Wake(wake));
+    }
+
+    fn flushed(&self) -> BoxFuture<'static, ()> {
+        let (done, told) = oneshot::channel();
+        let _ = self.0.send(Message::Flush(done));
+        // An error means that the thread is gone, and with it the kernel's side.
+        Box::pin(async move { drop(told.await) })
+    }
+}

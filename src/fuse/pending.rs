@@ -1,0 +1,53 @@
+//! Answers writes that command something, when they are done or their caller is told to die.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tokio::runtime::Handle;
+use tracing::error;
+
+use crate::sys::pending_signals;
+use crate::tree::{Pending, Written};
+
+/// How often to look whether a waiting caller has been told to die: fuser answers no FUSE_INTERRUPT, so without this
+/// look even SIGKILL would wait for the engine.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Calls `reply` once, now or later.
+pub fn answer(
+    runtime: &Handle,
+    written: Written,
+    caller: u32,
+    reply: impl FnOnce(Result<u32, Errno>) + Send + 'static,
+) {
+    match written {
+        Written::Now(result) => reply(result),
+        Written::Later(Pending { cancelled, done }) => {
+            // Its own task: what has begun goes on when the caller goes.
+            let commands = runtime.spawn(done);
+            runtime.spawn(async move {
+                tokio::select! {
+                    result = commands => reply(result.unwrap_or_else(|panic| {
+                        error!(%panic, "a command failed");
+                        Err(Errno::IO)
+                    })),
+                    () = told_to_die(caller) => {
+                        cancelled.store(true, Ordering::Release);
+                        reply(Err(Errno::INTR));
+                    }
+                }
+            });
+        }
+    }
+}
+
+async fn told_to_die(caller: u32) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        // 0: it lives in a pid namespace that we don't see. Then only the deadline frees it.
+        if caller != 0 && pending_signals(caller).unwrap_or(false) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The content of open regular files.
+
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
+use rustix::io::Errno;
+
+use super::resolve::reopen;
+use super::{Fh, Passthrough, Result};
+
+/// One request copies at most so many bytes, so that it can't hold its thread for minutes; a short count is legal.
+const COPY_AT_MOST: u64 = 64 << 20;
+
+impl Passthrough {
+    /// Reads `size` bytes from `offset`; fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// `EBADF` when `fh` isn't open for reading.
+    pub fn read(&self, fh: Fh, offset: u64, size: u32) -> Result<Vec<u8>> {
+        let file = self.files.get(fh.0)?;
+        let mut data = vec![0; size as usize];
+        let mut done = 0;
+        while done < data.len() {
+            let at = offset.checked_add(done as u64).ok_or(Errno::INVAL)?;
+            match rustix::io::pread(&file.fd, &mut data[done..], at) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(Errno::INTR) => {}
+                Err(_) if done > 0 => break,
+                Err(errno) => return Err(errno),
+            }
+        }
+        data.truncate(done);
+        Ok(data)
+    }
+
+    /// Writes `data` at `offset`, or at the end of a file opened with `O_APPEND`, and returns how many bytes got
+    /// there: fewer than all only if an error cut it short.
+    ///
+    /// `from_page_cache` says that the kernel writes back a mapped page: through any handle of the file, and at
+    /// `offset` even if that handle appends.
+    ///
+    /// # Errors
+    /// `EBADF` when `fh` isn't open for writing.
+    pub fn write(&self, fh: Fh, offset: u64, data: &[u8], from_page_cache: bool) -> Result<usize> {
+        let file = self.files.get(fh.0)?;
+        let positioned = (file.append && from_page_cache)
+            .then(|| reopen(&file.inode.fd, file.inode.kind, OFlags::WRONLY))
+            .transpose()?;
+        let fd = positioned.as_ref().unwrap_or(&file.fd);
+        let mut done = 0;
+        while done < data.len() {
+            let at = offset.checked_add(done as u64).ok_or(Errno::FBIG)?;
+            match rustix::io::pwrite(fd, &data[done..], at) {
+                Ok(0) => break,
+                Ok(written) => done += written,
+                Err(Errno::INTR) => {}
+                Err(_) if done > 0 => break,
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Waits until the content is on the backing device, and the attributes too unless `datasync`.
+    ///
+    /// # Errors
+    /// `EIO`, `ENOSPC` or `EDQUOT` of earlier writes.
+    pub fn fsync(&self, fh: Fh, datasync: bool) -> Result<()> {
+        let file = self.files.get(fh.0)?;
+        if datasync { rustix::fs::fdatasync(&file.fd) } else { rustix::fs::fsync(&file.fd) }
+    }
+
+    /// Reserves or gives back room for `length` bytes from `offset`; `mode` is that of fallocate(2).
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for modes that the backing file system doesn't have.
+    pub fn fallocate(&self, fh: Fh, offset: u64, length: u64, mode: i32) -> Result<()> {
+        let mode = FallocateFlags::from_bits_retain(mode.cast_unsigned());
+        rustix::fs::fallocate(&self.files.get(fh.0)?.fd, mode, offset, length)
+    }
+
+    /// The first byte of data (`SEEK_DATA`) or of a hole (`SEEK_HOLE`) at or after `offset`.
+    ///
+    /// # Errors
+    /// `ENXIO` when there is none or `offset` is negative, `EINVAL` for any other `whence`: those are the kernel's.
+    pub fn lseek(&self, fh: Fh, offset: i64, whence: i32) -> Result<u64> {
+        let file = self.files.get(fh.0)?;
+        let from = u64::try_from(offset).map_err(|_| Errno::NXIO)?;
+        // The position that this moves is nobody's: reads and writes bring their own.
+        match whence {
+            libc::SEEK_DATA => rustix::fs::seek(&file.fd, SeekFrom::Data(from)),
+            libc::SEEK_HOLE => rustix::fs::seek(&file.fd, SeekFrom::Hole(from)),
+            _ => Err(Errno::INVAL),
+        }
+    }
+
+    /// Copies up to `length` bytes inside the backing file system and returns how many; it may be fewer, at most
+    /// 64 MiB at a time.
+    ///
+    /// # Errors
+    /// `EBADF` for the wrong access mode or `O_APPEND`, `EINVAL` for overlapping ranges, `EXDEV` where the file
+    /// systems can't.
+    pub fn copy_file_range(&self, from: Fh, from_offset: u64, to: Fh, to_offset: u64, length: u64) -> Result<usize> {
+        let (from, to) = (self.files.get(from.0)?, self.files.get(to.0)?);
+        let (mut from_offset, mut to_offset) = (from_offset, to_offset);
+        let length = usize::try_from(length.min(COPY_AT_MOST)).unwrap_or(usize::MAX);
+        rustix::fs::copy_file_range(&from.fd, Some(&mut from_offset), &to.fd, Some(&mut to_offset), length)
+    }
+}

@@ -1,0 +1,170 @@
+//! Names in directories: finding, making, moving and removing them.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+
+use super::attributes::permissions;
+use super::inodes::Inode;
+use super::resolve::{check_name, pin, proc_path, stat};
+use super::{Caller, Entry, Passthrough, Result};
+use crate::sys::{FsIdGuard, set_fs_ids};
+
+impl Passthrough {
+    /// Finds `name` in the directory `parent`. Symlinks are found, not followed.
+    ///
+    /// # Errors
+    /// `EINVAL` for `.`, `..` and names with a slash, `EXDEV` where another file system is mounted.
+    pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Entry> {
+        let parent = self.inodes.get(parent)?;
+        self.enter(pin(&parent.fd, name)?)
+    }
+
+    /// The entry of something known, usually a root: a lookup without a name.
+    ///
+    /// # Errors
+    /// `ESTALE` when `ino` isn't known.
+    pub fn entry(&self, ino: u64) -> Result<Entry> {
+        let known = self.inodes.get(ino)?;
+        self.enter(fcntl_dupfd_cloexec(&known.fd, 0)?)
+    }
+
+    /// Makes the directory `name`.
+    ///
+    /// # Errors
+    /// As [`lookup`](Self::lookup); `EEXIST` when there is something of that name.
+    pub fn mkdir(&self, caller: Caller, parent: u64, name: &OsStr, mode: u32) -> Result<Entry> {
+        check_name(name)?;
+        let parent = self.inodes.get(parent)?;
+        {
+            let _identity = self.act_as(caller)?;
+            rustix::fs::mkdirat(&parent.fd, name, permissions(mode))?;
+        }
+        self.enter(pin(&parent.fd, name)?)
+    }
+
+    /// Makes the empty regular file `name`.
+    ///
+    /// # Errors
+    /// As [`mkdir`](Self::mkdir); `EPERM` for any other kind of file in `mode`.
+    pub fn mknod(&self, caller: Caller, parent: u64, name: &OsStr, mode: u32) -> Result<Entry> {
+        match mode & libc::S_IFMT {
+            0 | libc::S_IFREG => {}
+            libc::S_IFIFO | libc::S_IFSOCK | libc::S_IFCHR | libc::S_IFBLK | libc::S_IFDIR => {
+                return Err(Errno::PERM);
+            }
+            _ => return Err(Errno::INVAL),
+        }
+        let parent = self.inodes.get(parent)?;
+        let file = self.make_file(caller, &parent, name, mode, OFlags::WRONLY)?;
+        self.enter_open(&file)
+    }
+
+    /// Makes the symlink `name` that points to `target`, which may be any bytes.
+    ///
+    /// # Errors
+    /// As [`mkdir`](Self::mkdir).
+    pub fn symlink(&self, caller: Caller, parent: u64, name: &OsStr, target: &OsStr) -> Result<Entry> {
+        check_name(name)?;
+        let parent = self.inodes.get(parent)?;
+        {
+            let _identity = self.act_as(caller)?;
+            rustix::fs::symlinkat(target, &parent.fd, name)?;
+        }
+        self.enter(pin(&parent.fd, name)?)
+    }
+
+    /// Makes `name` another name of the file `ino`, of a symlink too.
+    ///
+    /// # Errors
+    /// As [`mkdir`](Self::mkdir); `EPERM` for a directory, `ENOENT` when no name of the file is left, `EXDEV` when
+    /// it is on another file system.
+    pub fn link(&self, ino: u64, parent: u64, name: &OsStr) -> Result<Entry> {
+        check_name(name)?;
+        let (inode, parent) = (self.inodes.get(ino)?, self.inodes.get(parent)?);
+        // AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH.
+        let path = proc_path(&inode.fd);
+        rustix::fs::linkat(CWD, path.as_str(), &parent.fd, name, AtFlags::SYMLINK_FOLLOW)?;
+        self.enter(fcntl_dupfd_cloexec(&inode.fd, 0)?)
+    }
+
+    /// Removes the name of a file.
+    ///
+    /// # Errors
+    /// `EISDIR` for a directory.
+    pub fn unlink(&self, parent: u64, name: &OsStr) -> Result<()> {
+        check_name(name)?;
+        rustix::fs::unlinkat(&self.inodes.get(parent)?.fd, name, AtFlags::empty())
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// `ENOTEMPTY` when it isn't, `ENOTDIR` for a file.
+    pub fn rmdir(&self, parent: u64, name: &OsStr) -> Result<()> {
+        check_name(name)?;
+        rustix::fs::unlinkat(&self.inodes.get(parent)?.fd, name, AtFlags::REMOVEDIR)
+    }
+
+    /// Moves `name` of `parent` to `new_name` of `new_parent`. `flags` are those of renameat2(2).
+    ///
+    /// # Errors
+    /// `EINVAL` for unknown flags and those that the backing file system doesn't support, `EXDEV` between file
+    /// systems.
+    pub fn rename(&self, parent: u64, name: &OsStr, new_parent: u64, new_name: &OsStr, flags: u32) -> Result<()> {
+        check_name(name)?;
+        check_name(new_name)?;
+        let known = RenameFlags::NOREPLACE | RenameFlags::EXCHANGE | RenameFlags::WHITEOUT;
+        if flags & !known.bits() != 0 {
+            return Err(Errno::INVAL);
+        }
+        let (from, to) = (self.inodes.get(parent)?, self.inodes.get(new_parent)?);
+        if flags == 0 {
+            // Older kernels and seccomp filters know only this one.
+            return rustix::fs::renameat(&from.fd, name, &to.fd, new_name);
+        }
+        rustix::fs::renameat_with(&from.fd, name, &to.fd, new_name, RenameFlags::from_bits_retain(flags))
+    }
+
+    /// Makes a new regular file, open and sure to be ours.
+    pub(super) fn make_file(
+        &self,
+        caller: Caller,
+        parent: &Inode,
+        name: &OsStr,
+        mode: u32,
+        flags: OFlags,
+    ) -> Result<OwnedFd> {
+        check_name(name)?;
+        let exclusive = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let _identity = self.act_as(caller)?;
+        rustix::fs::openat(&parent.fd, name, flags | exclusive, permissions(mode))
+    }
+
+    /// Counts a lookup of the file behind an `O_PATH` descriptor.
+    pub(super) fn enter(&self, fd: OwnedFd) -> Result<Entry> {
+        let stat = stat(&fd)?;
+        let inode = self.inodes.count(fd, &stat);
+        Ok(Entry { attr: self.attr(inode.number, &stat), generation: inode.generation })
+    }
+
+    /// Counts a lookup of an open file, whatever its name leads to by now.
+    pub(super) fn enter_open(&self, file: &OwnedFd) -> Result<Entry> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let path = proc_path(file);
+        self.enter(rustix::fs::openat(CWD, path.as_str(), flags, Mode::empty())?)
+    }
+
+    /// Makes what this thread creates belong to the caller, as long as the guard lives, if we are root.
+    fn act_as(&self, caller: Caller) -> Result<Option<FsIdGuard>> {
+        if self.uid != 0 || (caller.uid, caller.gid) == (0, 0) {
+            return Ok(None);
+        }
+        match set_fs_ids(caller.uid, caller.gid) {
+            Ok(guard) => Ok(Some(guard)),
+            Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::PERM)),
+        }
+    }
+}

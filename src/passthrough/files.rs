@@ -1,0 +1,116 @@
+//! Opening, making and closing regular files.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
+
+use super::inodes::Inode;
+use super::resolve::{kind_of, pin, reopen, stat};
+use super::{Caller, Entry, Fh, Passthrough, Result};
+use crate::sys::close_reporting;
+
+/// How often a file may vanish and appear again under a creation before it gives up.
+const CREATE_ATTEMPTS: usize = 16;
+
+/// The open flags that mean something here. The others concern the name (resolved already) or the caller's own
+/// descriptor; `O_DIRECT` would ask for alignment that the requests don't have.
+const KEPT_FLAGS: i32 =
+    libc::O_ACCMODE | libc::O_APPEND | libc::O_TRUNC | libc::O_SYNC | libc::O_DSYNC | libc::O_NOATIME;
+
+/// A regular file in use.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    pub(super) fd: OwnedFd,
+    pub(super) inode: Arc<Inode>,
+    pub(super) append: bool,
+}
+
+impl Passthrough {
+    /// Opens the regular file `ino`; `flags` are those of open(2). Never waits.
+    ///
+    /// # Errors
+    /// `ELOOP` for a symlink, `ENXIO` for a FIFO, a socket or a device, `EISDIR` for a directory, `EAGAIN` while
+    /// another process holds a lease on the file.
+    pub fn open(&self, ino: u64, flags: i32) -> Result<Fh> {
+        let inode = self.inodes.get(ino)?;
+        if inode.kind == FileType::Directory {
+            return Err(Errno::ISDIR);
+        }
+        let fd = reopen(&inode.fd, inode.kind, kept(flags))?;
+        Ok(self.insert_file(fd, inode, flags))
+    }
+
+    /// Makes the regular file `name` and opens it; without `O_EXCL` in `flags` it opens the one that is there.
+    ///
+    /// # Errors
+    /// `EEXIST` with `O_EXCL`; for what is there, as [`open`](Self::open); `ESTALE` when it is there and the caller
+    /// isn't our own user: whether they may open it hasn't been checked, so the kernel has to look again.
+    pub fn create(&self, caller: Caller, parent: u64, name: &OsStr, mode: u32, flags: i32) -> Result<(Entry, Fh)> {
+        let parent = self.inodes.get(parent)?;
+        for _ in 0..CREATE_ATTEMPTS {
+            match self.make_file(caller, &parent, name, mode, kept(flags) - OFlags::TRUNC) {
+                Ok(fd) => {
+                    let entry = self.enter_open(&fd)?;
+                    return self.finish_create(fd, entry, flags);
+                }
+                Err(Errno::EXIST) if flags & libc::O_EXCL == 0 => {}
+                Err(errno) => return Err(errno),
+            }
+            match self.open_existing(caller, &parent, name, flags) {
+                // Gone again meanwhile.
+                Err(Errno::NOENT) => {}
+                other => return other,
+            }
+        }
+        Err(Errno::AGAIN)
+    }
+
+    fn open_existing(&self, caller: Caller, parent: &Inode, name: &OsStr, flags: i32) -> Result<(Entry, Fh)> {
+        let pinned = pin(&parent.fd, name)?;
+        let kind = kind_of(&stat(&pinned)?);
+        if kind == FileType::Directory {
+            return Err(Errno::ISDIR);
+        }
+        if kind == FileType::RegularFile && caller.uid != self.uid {
+            return Err(Errno::STALE);
+        }
+        let fd = reopen(&pinned, kind, kept(flags))?;
+        let entry = self.enter(pinned)?;
+        self.finish_create(fd, entry, flags)
+    }
+
+    fn finish_create(&self, fd: OwnedFd, entry: Entry, flags: i32) -> Result<(Entry, Fh)> {
+        // Known, because the entry counts as a lookup.
+        let inode = self.inodes.get(entry.attr.ino)?;
+        Ok((entry, self.insert_file(fd, inode, flags)))
+    }
+
+    fn insert_file(&self, fd: OwnedFd, inode: Arc<Inode>, flags: i32) -> Fh {
+        let append = flags & libc::O_APPEND != 0;
+        Fh(self.files.insert(OpenFile { fd, inode, append }))
+    }
+
+    /// One of possibly several descriptors of `fh` is closed: tells errors that the file system delayed until now.
+    ///
+    /// # Errors
+    /// `EIO`, `ENOSPC` or `EDQUOT` of earlier writes.
+    pub fn flush(&self, fh: Fh) -> Result<()> {
+        let file = self.files.get(fh.0)?;
+        close_reporting(rustix::io::fcntl_dupfd_cloexec(&file.fd, 0)?)
+    }
+
+    /// Closes `fh`; operations under way on it end in peace.
+    ///
+    /// # Errors
+    /// `EBADF` when it isn't open.
+    pub fn release(&self, fh: Fh) -> Result<()> {
+        self.files.remove(fh.0).map(drop)
+    }
+}
+
+fn kept(flags: i32) -> OFlags {
+    OFlags::from_bits_retain((flags & KEPT_FLAGS).cast_unsigned())
+}

@@ -1,0 +1,197 @@
+//! The table of known files, and the numbers they go by.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use rustix::fs::{Dev, FileType, Statx, makedev};
+use rustix::io::Errno;
+
+use super::{Result, resolve};
+
+/// Everything below belongs to the synthesized files.
+const BASE: u64 = 1 << 62;
+/// Numbers from here on are allotted; below, they are computed from the backing inode.
+const ALLOTTED: u64 = 1 << 63;
+/// So many bits of a computed number are the backing inode number; the device's index is in the bits above.
+const INO_BITS: u32 = 48;
+/// Devices that fit between `INO_BITS` and `BASE`.
+const MAX_DEVICES: usize = 1 << (62 - INO_BITS);
+
+/// Whether `ino` is one of the passthrough's numbers rather than a synthesized file's.
+#[must_use]
+pub fn owns(ino: u64) -> bool {
+    ino >= BASE
+}
+
+/// A backing file: its device and its inode number there. Unique as long as a descriptor holds the file.
+pub(super) type BackingId = (Dev, u64);
+
+/// A file that the kernel knows.
+#[derive(Debug)]
+pub(super) struct Inode {
+    /// `O_PATH`: it pins the file, so that its number can't pass to another one.
+    pub(super) fd: OwnedFd,
+    pub(super) kind: FileType,
+    pub(super) backing: BackingId,
+    pub(super) number: u64,
+    /// From the time of birth, if the file system keeps it: an inode number used again gets another one.
+    pub(super) generation: u64,
+    pinned: AtomicBool,
+}
+
+impl Inode {
+    /// Whether it stays known whatever is forgotten: a root.
+    pub(super) fn is_pinned(&self) -> bool {
+        self.pinned.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Inodes {
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    known: HashMap<u64, Slot>,
+    numbers: Numbers,
+}
+
+#[derive(Debug)]
+struct Slot {
+    inode: Arc<Inode>,
+    lookups: u64,
+}
+
+/// How backing files get their numbers; what was once given stays.
+#[derive(Debug, Default)]
+struct Numbers {
+    devices: HashMap<Dev, u64>,
+    allotted: HashMap<BackingId, u64>,
+}
+
+impl Inodes {
+    pub(super) fn get(&self, number: u64) -> Result<Arc<Inode>> {
+        self.table.lock().known.get(&number).map(|slot| Arc::clone(&slot.inode)).ok_or(Errno::STALE)
+    }
+
+    /// Counts a lookup of the file behind `fd`, which is dropped when the file is known already.
+    pub(super) fn count(&self, fd: OwnedFd, stat: &Statx) -> Arc<Inode> {
+        self.table.lock().enter(fd, stat, 1)
+    }
+
+    /// Makes the file behind `fd` known for good.
+    pub(super) fn pin(&self, fd: OwnedFd, stat: &Statx) -> Arc<Inode> {
+        let mut table = self.table.lock();
+        let inode = table.enter(fd, stat, 0);
+        // Under the lock, where no forget can come between.
+        inode.pinned.store(true, Ordering::Relaxed);
+        inode
+    }
+
+    pub(super) fn forget(&self, number: u64, count: u64) {
+        let gone = self.table.lock().forget(number, count);
+        // The close happens out here, not under the lock.
+        drop(gone);
+    }
+
+    /// The number of a file that is only named, not looked up.
+    pub(super) fn number(&self, backing: BackingId) -> u64 {
+        self.table.lock().numbers.of(backing)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.lock().known.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn lookups(&self, number: u64) -> Option<u64> {
+        self.table.lock().known.get(&number).map(|slot| slot.lookups)
+    }
+}
+
+impl Table {
+    fn enter(&mut self, fd: OwnedFd, stat: &Statx, lookups: u64) -> Arc<Inode> {
+        let backing = backing_id(stat);
+        let number = self.numbers.of(backing);
+        if let Some(slot) = self.known.get_mut(&number) {
+            slot.lookups = slot.lookups.saturating_add(lookups);
+            return Arc::clone(&slot.inode);
+        }
+        let kind = resolve::kind_of(stat);
+        let pinned = AtomicBool::new(false);
+        let inode = Arc::new(Inode { fd, kind, backing, number, generation: generation(stat), pinned });
+        self.known.insert(number, Slot { inode: Arc::clone(&inode), lookups });
+        inode
+    }
+
+    fn forget(&mut self, number: u64, count: u64) -> Option<Slot> {
+        let slot = self.known.get_mut(&number)?;
+        debug_assert!(count <= slot.lookups, "{count} lookups forgotten of {}", slot.lookups);
+        slot.lookups = slot.lookups.saturating_sub(count);
+        if slot.lookups > 0 || slot.inode.is_pinned() { None } else { self.known.remove(&number) }
+    }
+}
+
+impl Numbers {
+    fn of(&mut self, backing: BackingId) -> u64 {
+        let (device, ino) = backing;
+        if ino >> INO_BITS == 0
+            && let Some(index) = self.device_index(device)
+        {
+            return BASE | index << INO_BITS | ino;
+        }
+        let next = ALLOTTED + self.allotted.len() as u64;
+        *self.allotted.entry(backing).or_insert(next)
+    }
+
+    fn device_index(&mut self, device: Dev) -> Option<u64> {
+        let next = self.devices.len();
+        match self.devices.get(&device) {
+            Some(&index) => Some(index),
+            None if next < MAX_DEVICES => Some(*self.devices.entry(device).or_insert(next as u64)),
+            None => None,
+        }
+    }
+}
+
+pub(super) fn backing_id(stat: &Statx) -> BackingId {
+    (makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino)
+}
+
+fn generation(stat: &Statx) -> u64 {
+    let born = stat.stx_btime;
+    born.tv_sec.cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(u64::from(born.tv_nsec))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_stable_and_never_clash() {
+        let mut numbers = Numbers::default();
+        let big = 1 << INO_BITS;
+        let files = [(1, 2), (1, 3), (2, 2), (1, big), (2, big), (1, u64::MAX), (1, big - 1)];
+        let first: Vec<_> = files.iter().map(|&file| numbers.of(file)).collect();
+        let again: Vec<_> = files.iter().rev().map(|&file| numbers.of(file)).rev().collect();
+        assert_eq!(first, again);
+        assert!(first.iter().all(|&number| owns(number)));
+        assert_eq!(first.iter().collect::<std::collections::HashSet<_>>().len(), files.len());
+        assert_eq!(first[0], BASE | 2);
+        assert!(!owns(1) && !owns(BASE - 1));
+    }
+
+    #[test]
+    fn too_many_devices_are_allotted_numbers() {
+        let mut numbers = Numbers::default();
+        for device in 0..MAX_DEVICES as u64 {
+            assert!(numbers.of((device, 7)) < ALLOTTED);
+        }
+        assert_eq!(numbers.of((u64::MAX, 7)), ALLOTTED);
+        assert_eq!(numbers.of((u64::MAX, 8)), ALLOTTED + 1);
+    }
+}

@@ -1,0 +1,112 @@
+//! The passthrough room: real directories, served as they are.
+//!
+//! Translates file operations on inode numbers into operations on descriptors of the backing files. It may touch the
+//! backing directories and `sys`; it never follows a symlink, never opens anything but regular files and directories,
+//! never waits for another process, and knows nothing of FUSE's types.
+//!
+//! What lies in a backing directory is hostile: a container may replace anything at any moment. So every name is
+//! resolved one component at a time to an `O_PATH` descriptor that is kept as long as the kernel knows the inode, and
+//! everything else happens to that descriptor. All errors are the backing file system's own errno, unless a method
+//! says otherwise; an inode number that isn't known is `ESTALE`, a handle that isn't known `EBADF`.
+//!
+//! The mount must be made with `default_permissions` (who may do what is checked by the kernel, not here) and with
+//! `nodev` and `nosuid` (a container's root can plant devices and setuid programs), and the process needs umask 0 for
+//! modes to arrive as asked.
+
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+mod attributes;
+mod data;
+mod directories;
+mod entries;
+mod files;
+mod handles;
+mod inodes;
+mod resolve;
+#[cfg(test)]
+mod tests;
+mod xattrs;
+
+pub use attributes::{Attr, FileSystemStat, Owner, SetAttr, SetTime};
+pub use directories::DirEntry;
+pub use handles::{DirFh, Fh};
+pub use inodes::owns;
+pub use xattrs::XattrReply;
+
+use handles::Handles;
+use inodes::Inodes;
+
+/// Result of an operation; the error is what the caller's system call returns.
+pub type Result<T> = std::result::Result<T, Errno>;
+
+/// Who asks: the identity under which new files are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// User id, of the file system kind (fsuid).
+    pub uid: u32,
+    /// Group id, of the file system kind (fsgid).
+    pub gid: u32,
+    /// Thread id, 0 when it lives in another pid namespace.
+    pub pid: u32,
+}
+
+/// What a lookup, or a creation, found. Each one is a lookup that [`Passthrough::forget`] has to undo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The file's attributes, its inode number among them.
+    pub attr: Attr,
+    /// Tells this file from an earlier one with the same inode number.
+    pub generation: u64,
+}
+
+/// Backing directories, served by inode number. See the [module](self) for its promises.
+#[derive(Debug)]
+pub struct Passthrough {
+    inodes: Inodes,
+    files: Handles<files::OpenFile>,
+    directories: Handles<directories::OpenDirectory>,
+    owner_override: Option<Owner>,
+    /// Our own user id; root may create files in another's name.
+    uid: u32,
+}
+
+impl Passthrough {
+    /// No roots yet. With `owner_override` every file is shown as owned by that owner, whoever owns the backing file.
+    #[must_use]
+    pub fn new(owner_override: Option<Owner>) -> Self {
+        Self {
+            inodes: Inodes::default(),
+            files: Handles::default(),
+            directories: Handles::default(),
+            owner_override,
+            uid: rustix::process::geteuid().as_raw(),
+        }
+    }
+
+    /// Registers the directory `path` and returns its inode number, the same one each time. It stays known for good,
+    /// however often it is forgotten.
+    ///
+    /// # Errors
+    /// Those of opening it; `ENOTDIR` when it is no directory.
+    pub fn add_root(&self, path: &Path) -> io::Result<u64> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
+        let stat = resolve::stat(&fd)?;
+        Ok(self.inodes.pin(fd, &stat).number)
+    }
+
+    /// Undoes `count` lookups of `ino`; after the last one the number is unknown. Roots stay.
+    pub fn forget(&self, ino: u64, count: u64) {
+        self.inodes.forget(ino, count);
+    }
+
+    /// How many files are known at present, roots included; each costs a descriptor.
+    #[must_use]
+    pub fn known(&self) -> usize {
+        self.inodes.len()
+    }
+}

@@ -1,0 +1,71 @@
+//! Tests of the passthrough on real directories, without FUSE.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::{Caller, DirFh, Entry, Passthrough};
+
+mod content;
+mod hostile;
+mod listing;
+mod metadata;
+mod model;
+mod names;
+
+/// A backing directory and its passthrough.
+struct Bed {
+    dir: TempDir,
+    fs: Passthrough,
+    root: u64,
+}
+
+impl Bed {
+    fn new() -> Self {
+        // As the daemon does, so that modes arrive as asked.
+        rustix::process::umask(rustix::fs::Mode::empty());
+        let dir = tempfile::tempdir().unwrap();
+        let fs = Passthrough::new(None);
+        let root = fs.add_root(dir.path()).unwrap();
+        Self { dir, fs, root }
+    }
+
+    /// A path for looking behind the passthrough's back.
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn lookup(&self, name: &str) -> super::Result<Entry> {
+        self.fs.lookup(self.root, OsStr::new(name))
+    }
+
+    fn ino(&self, name: &str) -> u64 {
+        self.lookup(name).unwrap().attr.ino
+    }
+
+    /// Makes a file with that content behind the passthrough's back, and looks it up.
+    fn file(&self, name: &str, content: &[u8]) -> u64 {
+        std::fs::write(self.path(name), content).unwrap();
+        self.ino(name)
+    }
+}
+
+fn us() -> Caller {
+    Caller {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        pid: std::process::id(),
+    }
+}
+
+/// All that can be listed from an offset on: inode number, offset of the next, name.
+fn list(fs: &Passthrough, fh: DirFh, offset: u64) -> Vec<(u64, u64, String)> {
+    let mut found = Vec::new();
+    fs.readdir(fh, offset, |entry| {
+        found.push((entry.ino, entry.next_offset, entry.name.to_str().unwrap().to_owned()));
+        false
+    })
+    .unwrap();
+    found
+}

@@ -1,0 +1,253 @@
+//! The provision room: makes a cluster's containers and network, and takes them away again.
+//!
+//! Knows the recipe of sandbox and node; works through the engine only. It never touches the tree or FUSE.
+
+mod network;
+mod teardown;
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::Mutex;
+
+pub use network::{NetworkPlan, NetworkWish, plan};
+pub use teardown::{Removed, leftovers, remove_cluster};
+
+use crate::cluster::{Cluster, label};
+use crate::engine::{Bind, ContainerId, ContainerSpec, Engine, EngineError, Labels, Network, Result};
+use crate::sandbox;
+use crate::selfimage::SelfImage;
+
+/// Containers made at once. The work is bound by CPU: more than this gains nothing (docs/performance.md).
+pub const AT_ONCE: usize = 8;
+
+/// How the user's container is to be run, the same for every node.
+#[derive(Clone, Debug, Default)]
+pub struct NodeOptions {
+    /// Replaces the image's entrypoint.
+    pub entrypoint: Option<Vec<String>>,
+    /// Replaces the image's command.
+    pub command: Option<Vec<String>>,
+    /// `KEY=VALUE` each.
+    pub env: Vec<String>,
+    /// Where a node's `etc` appears in it.
+    pub etc_target: String,
+    /// Where a node's `var` appears in it.
+    pub var_target: String,
+    /// Further host directories.
+    pub volumes: Vec<Bind>,
+    /// `user[:group]`.
+    pub user: Option<String>,
+    /// Bytes.
+    pub memory: Option<i64>,
+    /// Billionths of a CPU.
+    pub nano_cpus: Option<i64>,
+    /// Capabilities to add.
+    pub cap_add: Vec<String>,
+    /// Full access to the host.
+    pub privileged: bool,
+}
+
+struct Sandbox {
+    id: ContainerId,
+    /// Held for its connection: the sandbox ends when this goes.
+    _client: sandbox::Client,
+}
+
+/// Makes the containers of one cluster.
+pub struct Provisioner {
+    engine: Arc<dyn Engine>,
+    cluster: Cluster,
+    options: NodeOptions,
+    image: SelfImage,
+    network: String,
+    owner: String,
+    sandboxes: Vec<Mutex<Option<Sandbox>>>,
+}
+
+impl Provisioner {
+    /// A provisioner for a cluster whose network exists.
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        cluster: Cluster,
+        options: NodeOptions,
+        image: SelfImage,
+        network: String,
+        owner: String,
+    ) -> Self {
+        let sandboxes = (0..cluster.len()).map(|_| Mutex::new(None)).collect();
+        Self { engine, cluster, options, image, network, owner, sandboxes }
+    }
+
+    /// Makes every sandbox and node; calls `made` after each. The first failure ends it, and what was made stays for
+    /// the caller to remove.
+    ///
+    /// # Errors
+    /// The engine's, with the node's name before it.
+    pub async fn make_all(&self, made: impl Fn(usize, &ContainerId)) -> Result<()> {
+        let made = &made;
+        stream::iter(0..self.cluster.len())
+            .map(|index| async move {
+                let id = self.make(index).await?;
+                made(index, &id);
+                Ok(())
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    /// Makes a node's container, and its sandbox if that is gone, and returns the node container's id.
+    ///
+    /// # Errors
+    /// The engine's, with the node's name before it.
+    pub async fn make(&self, index: usize) -> Result<ContainerId> {
+        let name = self.cluster.node_spec(index).name.clone();
+        let named = |error: EngineError| in_context(&name.to_string(), error);
+        let mut slot = self.sandboxes[index].lock().await;
+        let lives = match slot.as_ref() {
+            Some(sandbox) => self.is_running(&sandbox.id).await.map_err(named)?,
+            None => false,
+        };
+        if !lives {
+            *slot = None;
+            *slot = Some(self.make_sandbox(index).await.map_err(named)?);
+        }
+        let sandbox = slot.as_ref().map(|sandbox| sandbox.id.clone());
+        let spec = self.node(index, sandbox.ok_or_else(|| named(EngineError::NotFound("no sandbox".into())))?);
+        self.engine.create(&spec).await.map_err(named)
+    }
+
+    /// Whether the node's sandbox runs.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub async fn has_sandbox(&self, index: usize) -> Result<bool> {
+        match self.sandboxes[index].lock().await.as_ref() {
+            Some(sandbox) => self.is_running(&sandbox.id).await,
+            None => Ok(false),
+        }
+    }
+
+    async fn is_running(&self, id: &ContainerId) -> Result<bool> {
+        match self.engine.inspect(id).await {
+            Ok(seen) => Ok(seen.status == crate::engine::Status::Running),
+            Err(EngineError::NotFound(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn make_sandbox(&self, index: usize) -> Result<Sandbox> {
+        let spec = self.sandbox(index);
+        // One of the same name can be on its way out still: the engine removes it by itself once it has exited.
+        self.remove_by_name(&spec.name).await?;
+        let id = self.engine.create(&spec).await?;
+        let mut client = sandbox::Client::new(self.engine.attach(&id).await?);
+        self.engine.start(&id).await?;
+        let hello =
+            client.hello().await.map_err(|error| EngineError::Refused(format!("its sandbox failed: {error}")))?;
+        let ip = self.cluster.node_spec(index).ip;
+        if !hello.addresses.contains(&ip) {
+            return Err(EngineError::Refused(format!("its sandbox did not get the address {ip}")));
+        }
+        Ok(Sandbox { id, _client: client })
+    }
+
+    async fn remove_by_name(&self, name: &str) -> Result<()> {
+        let ours = format!("{}={}", label::CLUSTER, self.cluster.spec().id);
+        for listed in self.engine.list(Some(&ours)).await? {
+            if listed.name == name {
+                self.engine.remove(&listed.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn labels(&self, index: usize, role: &str) -> Labels {
+        let mut labels = cluster_labels(&self.cluster, &self.owner);
+        labels.push((label::NODE.into(), self.cluster.node_spec(index).name.to_string()));
+        labels.push((label::ROLE.into(), role.into()));
+        labels
+    }
+
+    fn sandbox(&self, index: usize) -> ContainerSpec {
+        let node = self.cluster.node_spec(index);
+        let argv = self.image.argv.iter().cloned().chain(["sandbox".into()]).collect();
+        ContainerSpec {
+            name: self.cluster.spec().sandbox_name(&node.name),
+            image: self.image.reference.clone(),
+            entrypoint: Some(argv),
+            command: None,
+            env: vec![],
+            labels: self.labels(index, label::SANDBOX),
+            network: Network::Attached {
+                network: self.network.clone(),
+                address: node.ip,
+                aliases: vec![node.name.to_string()],
+                hostname: node.name.to_string(),
+                published: node.published_port.map(|port| (port, self.cluster.spec().port)).into_iter().collect(),
+            },
+            binds: vec![],
+            user: None,
+            memory: None,
+            nano_cpus: None,
+            cap_add: vec!["NET_ADMIN".into()],
+            cap_drop: vec!["ALL".into()],
+            privileged: false,
+            read_only: true,
+            attached_stdin: true,
+            auto_remove: true,
+        }
+    }
+
+    fn node(&self, index: usize, sandbox: ContainerId) -> ContainerSpec {
+        let node = self.cluster.node_spec(index);
+        let options = &self.options;
+        let bind =
+            |dir: &str, target: &str| Bind { source: node.dir.join(dir), target: target.to_owned(), read_only: false };
+        let mut binds = vec![bind("etc", &options.etc_target), bind("var", &options.var_target)];
+        binds.extend(options.volumes.iter().cloned());
+        ContainerSpec {
+            name: self.cluster.spec().container_name(&node.name),
+            image: self.cluster.spec().image.clone(),
+            entrypoint: options.entrypoint.clone(),
+            command: options.command.clone(),
+            env: options.env.clone(),
+            labels: self.labels(index, label::NODE_ROLE),
+            network: Network::Of(sandbox),
+            binds,
+            user: options.user.clone(),
+            memory: options.memory,
+            nano_cpus: options.nano_cpus,
+            cap_add: options.cap_add.clone(),
+            cap_drop: vec![],
+            privileged: options.privileged,
+            read_only: false,
+            attached_stdin: false,
+            auto_remove: false,
+        }
+    }
+}
+
+/// The labels that say whose a thing is.
+pub fn cluster_labels(cluster: &Cluster, owner: &str) -> Labels {
+    let spec = cluster.spec();
+    vec![
+        (label::CLUSTER.into(), spec.id.to_string()),
+        (label::MOUNTPOINT.into(), spec.mountpoint.to_string_lossy().into_owned()),
+        (label::OWNER.into(), owner.into()),
+    ]
+}
+
+/// The same error with `what` before its text.
+pub fn in_context(what: &str, error: EngineError) -> EngineError {
+    let with = |text: String| format!("{what}: {text}");
+    match error {
+        EngineError::Unreachable(text) => EngineError::Unreachable(with(text)),
+        EngineError::Denied(text) => EngineError::Denied(with(text)),
+        EngineError::NotFound(text) => EngineError::NotFound(with(text)),
+        EngineError::Conflict(text) => EngineError::Conflict(with(text)),
+        EngineError::Refused(text) => EngineError::Refused(with(text)),
+        EngineError::TimedOut(after) => EngineError::TimedOut(after),
+    }
+}

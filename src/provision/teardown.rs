@@ -1,0 +1,88 @@
+//! Takes away what a cluster left in an engine, found by its labels.
+
+use futures_util::{StreamExt, stream};
+
+use super::AT_ONCE;
+use crate::cluster::label;
+use crate::engine::{Engine, EngineError, Labels, Listed, Result};
+
+/// How much was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Containers.
+    pub containers: usize,
+    /// Networks.
+    pub networks: usize,
+}
+
+/// Removes every container and network of a cluster, nodes before sandboxes.
+///
+/// # Errors
+/// The first of the engine's; everything else was tried all the same.
+pub async fn remove_cluster(engine: &dyn Engine, cluster: &str) -> Result<Removed> {
+    let ours = format!("{}={cluster}", label::CLUSTER);
+    let mut removed = Removed::default();
+    let mut failure = None;
+    let (sandboxes, nodes): (Vec<_>, Vec<_>) = engine
+        .list(Some(&ours))
+        .await?
+        .into_iter()
+        .partition(|listed| value(&listed.labels, label::ROLE) == Some(label::SANDBOX));
+    for group in [nodes, sandboxes] {
+        let results: Vec<_> = stream::iter(&group)
+            .map(|listed: &Listed| engine.remove(&listed.id))
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        for result in results {
+            match result {
+                Ok(()) => removed.containers += 1,
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+    }
+    for network in engine.list_networks(Some(&ours)).await? {
+        match remove_network(engine, &network.id).await {
+            Ok(()) => removed.networks += 1,
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    failure.map_or(Ok(removed), Err)
+}
+
+/// An endpoint can outlive its container by a moment: try again for a while before it counts as a failure.
+async fn remove_network(engine: &dyn Engine, id: &str) -> Result<()> {
+    const TRIES: u32 = 20;
+    for _ in 1..TRIES {
+        match engine.remove_network(id).await {
+            Err(EngineError::Refused(_) | EngineError::Conflict(_)) => {
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+            done => return done,
+        }
+    }
+    engine.remove_network(id).await
+}
+
+/// Clusters that have something in the engine, with the labels of what they have: (cluster id, mountpoint, owner).
+///
+/// # Errors
+/// The engine's.
+pub async fn leftovers(engine: &dyn Engine) -> Result<Vec<(String, String, String)>> {
+    let containers = engine.list(Some(label::CLUSTER)).await?.into_iter().map(|listed| listed.labels);
+    let networks = engine.list_networks(Some(label::CLUSTER)).await?.into_iter().map(|network| network.labels);
+    let mut found: Vec<_> = containers
+        .chain(networks)
+        .map(|labels| {
+            let get = |key| value(&labels, key).unwrap_or_default().to_owned();
+            (get(label::CLUSTER), get(label::MOUNTPOINT), get(label::OWNER))
+        })
+        .collect();
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+fn value<'a>(labels: &'a Labels, key: &str) -> Option<&'a str> {
+    labels.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+}

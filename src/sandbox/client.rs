@@ -1,0 +1,190 @@
+//! The daemon's side: requests to one sandbox, over its attached stdin and stdout.
+
+use std::io;
+use std::pin::Pin;
+
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+
+use super::protocol::{Hello, MAX_LINE, Numbered, Request};
+use crate::engine::Attachment;
+
+/// Why a sandbox could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// It has ended, or the connection to it.
+    #[error("the sandbox has ended")]
+    Ended,
+    /// The connection failed.
+    #[error("lost the sandbox: {0}")]
+    Io(io::Error),
+    /// It understood, and could not; or it did not understand. Its own words.
+    #[error("{0}")]
+    Refused(String),
+    /// Its answer makes no sense.
+    #[error("the sandbox answered nonsense: {0}")]
+    Nonsense(String),
+}
+
+impl From<io::Error> for ClientError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => Self::Ended,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+/// Result of a request to a sandbox.
+pub type Result<T> = std::result::Result<T, ClientError>;
+
+/// One sandbox, attached. Dropping it closes the sandbox's stdin, and so ends it.
+///
+/// Requests wait as long as it takes; callers set deadlines. Any call may be dropped half-way, and the next one still
+/// gets its own answer.
+pub struct Client {
+    stdin: Pin<Box<dyn AsyncWrite + Send>>,
+    stdout: BufReader<Pin<Box<dyn AsyncRead + Send>>>,
+    /// Number of the last request.
+    last: u64,
+    /// What is still to be sent; outlives a call that was dropped.
+    unsent: Vec<u8>,
+    /// The part of a line received so far; outlives a call that was dropped.
+    line: Vec<u8>,
+}
+
+impl Client {
+    /// Takes over an attachment to a sandbox, before or after it has been started.
+    pub fn new(attachment: Attachment) -> Self {
+        Self {
+            stdin: attachment.stdin,
+            stdout: BufReader::new(attachment.stdout),
+            last: 0,
+            unsent: Vec::new(),
+            line: Vec::new(),
+        }
+    }
+
+    /// Asks for its version and addresses; an answer means that it runs.
+    pub async fn hello(&mut self) -> Result<Hello> {
+        self.request(&Request::Hello).await
+    }
+
+    /// Sends one request and waits for its answer.
+    async fn request<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T> {
+        self.last += 1;
+        let id = self.last;
+        serde_json::to_writer(&mut self.unsent, &Numbered { id, request }).map_err(io::Error::from)?;
+        self.unsent.push(b'\n');
+        self.send().await?;
+        loop {
+            self.receive().await?;
+            let parsed: serde_json::Result<serde_json::Value> = serde_json::from_slice(&self.line);
+            self.line.clear();
+            let value = parsed.map_err(|e| ClientError::Nonsense(e.to_string()))?;
+            match value.get("id").and_then(serde_json::Value::as_u64) {
+                // The answer to a request that its caller gave up.
+                Some(earlier) if earlier < id => continue,
+                Some(same) if same == id => {}
+                // Answers come in order, so one without our number is to a line that it could not read.
+                _ => return Err(ClientError::Nonsense(value.to_string())),
+            }
+            if value["ok"] == true {
+                return serde_json::from_value(value).map_err(|e| ClientError::Nonsense(e.to_string()));
+            }
+            let error = value["error"].as_str().unwrap_or("no reason given");
+            return Err(ClientError::Refused(error.to_owned()));
+        }
+    }
+
+    async fn send(&mut self) -> Result<()> {
+        while !self.unsent.is_empty() {
+            let sent = self.stdin.write(&self.unsent).await?;
+            if sent == 0 {
+                return Err(ClientError::Ended);
+            }
+            self.unsent.drain(..sent);
+        }
+        Ok(self.stdin.flush().await?)
+    }
+
+    /// Reads until `line` holds a whole line.
+    async fn receive(&mut self) -> Result<()> {
+        while self.line.last() != Some(&b'\n') {
+            let room = MAX_LINE.saturating_sub(self.line.len());
+            if room == 0 {
+                return Err(ClientError::Nonsense(format!("more than {MAX_LINE} bytes")));
+            }
+            let mut limited = (&mut self.stdout).take(room as u64);
+            if limited.read_until(b'\n', &mut self.line).await? == 0 {
+                return Err(ClientError::Ended);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+    use std::thread::JoinHandle;
+    use std::time::Duration;
+
+    fn attach(stream: UnixStream) -> Client {
+        stream.set_nonblocking(true).unwrap();
+        let (stdout, stdin) = tokio::io::split(tokio::net::UnixStream::from_std(stream).unwrap());
+        Client::new(Attachment { stdin: Box::pin(stdin), stdout: Box::pin(stdout) })
+    }
+
+    fn sandbox() -> (Client, JoinHandle<io::Result<()>>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let output = theirs.try_clone().unwrap();
+        let server = std::thread::spawn(move || super::super::serve(io::BufReader::new(theirs), output));
+        (attach(ours), server)
+    }
+
+    #[tokio::test]
+    async fn hello_and_end() {
+        let (mut client, server) = sandbox();
+        for _ in 0..3 {
+            let hello = client.hello().await.unwrap();
+            assert_eq!(hello.version, env!("CARGO_PKG_VERSION"));
+        }
+        drop(client);
+        server.join().unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_call_given_up_does_not_confuse_the_next() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut client = attach(ours);
+        let brief = Duration::from_millis(20);
+        assert!(tokio::time::timeout(brief, client.hello()).await.is_err());
+        assert!(tokio::time::timeout(brief, client.hello()).await.is_err());
+        let output = theirs.try_clone().unwrap();
+        std::thread::spawn(move || super::super::serve(io::BufReader::new(theirs), output));
+        client.hello().await.unwrap();
+        assert_eq!(client.last, 3);
+    }
+
+    #[tokio::test]
+    async fn a_sandbox_that_ends_is_told() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut client = attach(ours);
+        drop(theirs);
+        assert!(matches!(client.hello().await, Err(ClientError::Ended)));
+    }
+
+    #[tokio::test]
+    async fn refusal_and_nonsense_are_told_apart() {
+        use std::io::Write;
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut client = attach(ours);
+        theirs.write_all(b"{\"ok\":false,\"id\":1,\"error\":\"no\"}\nwhat\n").unwrap();
+        let refused = client.hello().await.unwrap_err();
+        assert!(matches!(refused, ClientError::Refused(ref why) if why == "no"));
+        let nonsense = client.hello().await.unwrap_err();
+        assert!(matches!(nonsense, ClientError::Nonsense(_)));
+    }
+}

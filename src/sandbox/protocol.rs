@@ -1,0 +1,58 @@
+//! What daemon and sandbox say to each other: one JSON object a line, one answer a request, in order.
+//!
+//! A request is `{"op":"hello"}`, its answer `{"ok":true,…}` or `{"ok":false,"error":"…"}`. A request may carry a number
+//! `"id"`, which its answer repeats: so a client that gave up waiting can tell a late answer from the next one.
+//!
+//! A new operation is a variant of [`Request`], a variant of [`Reply`] if it answers more than `ok`, and an arm in `server`.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest line either side takes, in bytes, its newline not counted.
+pub const MAX_LINE: usize = 1 << 20;
+
+/// What the daemon asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Request {
+    /// Who are you, and is your network up?
+    Hello,
+}
+
+/// What a successful operation answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Reply {
+    /// To [`Request::Hello`].
+    Hello(Hello),
+}
+
+/// A sandbox introduces itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Version of the binary inside.
+    pub version: String,
+    /// Its IPv4 addresses, loopback ones left out, ascending.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+/// A request on the wire.
+#[derive(Serialize)]
+pub(super) struct Numbered<'a> {
+    pub(super) id: u64,
+    #[serde(flatten)]
+    pub(super) request: &'a Request,
+}
+
+/// An answer on the wire.
+#[derive(Serialize)]
+pub(super) struct Answer {
+    pub(super) ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<String>,
+    #[serde(flatten)]
+    pub(super) reply: Option<Reply>,
+}

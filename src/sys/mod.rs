@@ -1,0 +1,19 @@
+//! The system room: what the kernel offers and the standard library does not, one small function each.
+//!
+//! The only code of the crate that may contain `unsafe`. It knows nothing of clusters, engines or FUSE, holds no
+//! state, and never decides policy.
+#![allow(unsafe_code)]
+
+mod close;
+mod fsid;
+mod limits;
+mod mounts;
+mod process;
+mod readable;
+
+pub use close::{close_on_exec_from, close_reporting};
+pub use fsid::{FsIdGuard, fs_ids, set_fs_ids};
+pub use limits::raise_nofile_limit;
+pub use mounts::{MountEntry, detach_mount, mounts_at};
+pub use process::{boot_id, pending_signals, pidfd_open, process_start_time};
+pub use readable::readable;

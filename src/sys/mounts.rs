@@ -1,0 +1,133 @@
+//! Mounts: who is mounted where, and taking one away without waiting for it.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::mount::{UnmountFlags, unmount};
+
+/// One mount, as `/proc/self/mountinfo` tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountEntry {
+    /// The kind of file system, with its subtype: `ext4`, `fuse.cthulhu`.
+    pub fstype: String,
+    /// What is mounted: a device, or the name that the file system gave itself.
+    pub source: OsString,
+}
+
+/// The mounts whose mountpoint is exactly `path`, the topmost last.
+///
+/// `path` must be absolute and free of symlinks; it is compared, never looked up, so that a hung mount cannot block
+/// the question.
+///
+/// # Errors
+/// Those of reading `/proc/self/mountinfo`.
+pub fn mounts_at(path: &Path) -> io::Result<Vec<MountEntry>> {
+    Ok(parse_mountinfo(&std::fs::read("/proc/self/mountinfo")?, path))
+}
+
+/// Detaches whatever is mounted at `path` at once, even while it is in use (MNT_DETACH). Without the privilege for
+/// that it asks `fusermount3`, which lets users detach their own FUSE mounts.
+///
+/// # Errors
+/// Those of umount2(2) (`EINVAL` when nothing is mounted there); when `fusermount3` refuses, its own words.
+pub fn detach_mount(path: &Path) -> io::Result<()> {
+    match unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::PERM) => detach_as_user(path),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn detach_as_user(path: &Path) -> io::Result<()> {
+    let output = Command::new("fusermount3")
+        .args(["-u", "-z", "--"])
+        .arg(path)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot run fusermount3: {error}")))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("fusermount3: {}", words.trim().trim_start_matches("fusermount3: "))))
+}
+
+fn parse_mountinfo(text: &[u8], path: &Path) -> Vec<MountEntry> {
+    text.split(|&byte| byte == b'\n').filter_map(|line| parse_line(line, path)).collect()
+}
+
+/// One line: `36 35 98:0 /root /mountpoint rw,noatime master:1 - ext4 /dev/root rw`.
+fn parse_line(line: &[u8], path: &Path) -> Option<MountEntry> {
+    let mut fields = line.split(|&byte| byte == b' ');
+    if unescape(fields.nth(4)?).as_bytes() != path.as_os_str().as_bytes() {
+        return None;
+    }
+    // Any number of optional fields ends with a single dash.
+    fields.find(|&field| field == b"-")?;
+    let fstype = String::from_utf8_lossy(unescape(fields.next()?).as_bytes()).into_owned();
+    let source = unescape(fields.next()?);
+    Some(MountEntry { fstype, source })
+}
+
+/// Undoes the kernel's octal escapes of blank, tab, newline, backslash and hash.
+fn unescape(field: &[u8]) -> OsString {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&byte, after)) = rest.split_first() {
+        let code = (byte == b'\\').then(|| octal(after)).flatten();
+        plain.push(code.unwrap_or(byte));
+        rest = if code.is_some() { &after[3..] } else { after };
+    }
+    OsString::from_vec(plain)
+}
+
+fn octal(digits: &[u8]) -> Option<u8> {
+    let text = std::str::from_utf8(digits.get(..3)?).ok()?;
+    if !text.bytes().all(|byte| (b'0'..=b'7').contains(&byte)) {
+        return None;
+    }
+    u8::from_str_radix(text, 8).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &[u8] = b"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+        40 22 0:50 / /mnt/with\\040blank rw,nosuid shared:1 master:2 - fuse.cthulhu my\\134name rw\n\
+        41 22 0:51 / /mnt/with\\040blank rw - tmpfs none rw\n\
+        broken line\n";
+
+    #[test]
+    fn finds_stacked_mounts_in_order() {
+        let found = parse_mountinfo(SAMPLE, Path::new("/mnt/with blank"));
+        let fstypes: Vec<_> = found.iter().map(|entry| entry.fstype.as_str()).collect();
+        assert_eq!(fstypes, ["fuse.cthulhu", "tmpfs"]);
+        assert_eq!(found[0].source, std::ffi::OsStr::new("my\\name"));
+        assert!(parse_mountinfo(SAMPLE, Path::new("/mnt")).is_empty());
+    }
+
+    #[test]
+    fn unescapes_only_whole_escapes() {
+        for (escaped, plain) in
+            [(&b"a\\040b"[..], &b"a b"[..]), (b"a\\04", b"a\\04"), (b"\\999", b"\\999"), (b"\\134012", b"\\012")]
+        {
+            assert_eq!(unescape(escaped).as_bytes(), plain);
+        }
+    }
+
+    #[test]
+    fn sees_proc_itself() {
+        let found = mounts_at(Path::new("/proc")).unwrap();
+        assert!(found.iter().any(|entry| entry.fstype == "proc"), "{found:?}");
+    }
+
+    #[test]
+    fn detaching_what_is_not_mounted_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(detach_mount(dir.path()).is_err());
+    }
+}

@@ -1,0 +1,148 @@
+//! Contents and open handles of synthesized files.
+
+use std::collections::HashMap;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustix::io::Errno;
+
+use super::{Fh, Ino, Wake};
+
+/// What a file says, or why it says nothing.
+pub type Content = Result<Vec<u8>, Errno>;
+
+struct Value {
+    content: Result<Arc<[u8]>, Errno>,
+    /// Size while there is content; the last known one while there is none.
+    size: u64,
+    mtime: SystemTime,
+    version: u64,
+}
+
+struct Handle {
+    ino: Ino,
+    snapshot: Arc<[u8]>,
+    /// Version of the value that was last read through it.
+    version: u64,
+    log: Option<Arc<std::fs::File>>,
+    /// Written and not yet a whole line.
+    pub(super) line: Vec<u8>,
+    wake: Option<Wake>,
+}
+
+/// Values of files, and handles on them.
+pub(super) struct Files {
+    values: HashMap<Ino, Value>,
+    handles: HashMap<Fh, Handle>,
+    next: u64,
+    mounted_at: SystemTime,
+}
+
+impl Files {
+    pub fn new(mounted_at: SystemTime) -> Self {
+        Self { values: HashMap::new(), handles: HashMap::new(), next: 1, mounted_at }
+    }
+
+    /// Size in bytes and time of the last change.
+    pub fn size_and_mtime(&self, ino: Ino) -> (u64, SystemTime) {
+        self.values.get(&ino).map_or((0, self.mounted_at), |value| (value.size, value.mtime))
+    }
+
+    /// What the file says now.
+    pub fn content(&self, ino: Ino) -> Result<Arc<[u8]>, Errno> {
+        self.values.get(&ino).map_or_else(|| Ok(Arc::from([])), |value| value.content.clone())
+    }
+
+    /// Changes what a file says. `None` if that is what it said before; else who waits for the change.
+    pub fn set(&mut self, ino: Ino, content: Content) -> Option<Vec<Wake>> {
+        let content: Result<Arc<[u8]>, Errno> = content.map(Into::into);
+        let old = self.values.get(&ino);
+        if old.is_some_and(|old| old.content == content) {
+            return None;
+        }
+        let size = match &content {
+            Ok(bytes) => bytes.len() as u64,
+            Err(_) => old.map_or(0, |old| old.size),
+        };
+        let mtime = if old.is_none() { self.mounted_at } else { SystemTime::now() };
+        let version = old.map_or(0, |old| old.version) + 1;
+        self.values.insert(ino, Value { content, size, mtime, version });
+        Some(
+            self.handles
+                .values_mut()
+                .filter(|handle| handle.ino == ino)
+                .filter_map(|handle| handle.wake.take())
+                .collect(),
+        )
+    }
+
+    pub fn open(&mut self, ino: Ino, log: Option<std::fs::File>) -> Fh {
+        let fh = Fh(self.next);
+        self.next += 1;
+        let handle = Handle {
+            ino,
+            snapshot: self.content(ino).unwrap_or_else(|_| Arc::from([])),
+            version: self.version(ino),
+            log: log.map(Arc::new),
+            line: vec![],
+            wake: None,
+        };
+        self.handles.insert(fh, handle);
+        fh
+    }
+
+    fn version(&self, ino: Ino) -> u64 {
+        self.values.get(&ino).map_or(0, |value| value.version)
+    }
+
+    fn handle(&mut self, fh: Fh) -> Result<&mut Handle, Errno> {
+        self.handles.get_mut(&fh).ok_or(Errno::BADF)
+    }
+
+    pub fn ino(&mut self, fh: Fh) -> Result<Ino, Errno> {
+        Ok(self.handle(fh)?.ino)
+    }
+
+    /// The handle's unfinished line.
+    pub fn line(&mut self, fh: Fh) -> Result<&mut Vec<u8>, Errno> {
+        Ok(&mut self.handle(fh)?.line)
+    }
+
+    pub fn read(&mut self, fh: Fh, offset: u64, size: usize) -> Result<Vec<u8>, Errno> {
+        let handle = self.handle(fh)?;
+        if let Some(log) = handle.log.clone() {
+            let mut bytes = vec![0; size];
+            let got = log.read_at(&mut bytes, offset).map_err(|_| Errno::IO)?;
+            bytes.truncate(got);
+            return Ok(bytes);
+        }
+        // As sysfs: a reader that starts over reads what is true now.
+        if offset == 0 {
+            let ino = handle.ino;
+            let (content, version) = (self.content(ino)?, self.version(ino));
+            let handle = self.handle(fh)?;
+            (handle.snapshot, handle.version) = (content, version);
+        }
+        let bytes = &self.handle(fh)?.snapshot;
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        Ok(bytes[start..bytes.len().min(start.saturating_add(size))].to_vec())
+    }
+
+    pub fn poll(&mut self, fh: Fh, wake: Option<Wake>) -> Result<bool, Errno> {
+        let ino = self.ino(fh)?;
+        let current = self.version(ino);
+        let handle = self.handle(fh)?;
+        if handle.version != current {
+            return Ok(true);
+        }
+        if wake.is_some() {
+            handle.wake = wake;
+        }
+        Ok(false)
+    }
+
+    pub fn release(&mut self, fh: Fh) {
+        self.handles.remove(&fh);
+    }
+}

@@ -1,0 +1,80 @@
+//! Collects a node's output, over all its runs, in the file that `log` shows.
+
+use std::fs::File;
+use std::io::Write;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tracing::warn;
+
+use super::Watch;
+use crate::engine::{ContainerId, EngineError};
+
+/// Wait before output is asked for again after the engine broke off.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// How far a container's output has been taken.
+struct Position {
+    container: ContainerId,
+    /// Time of the latest piece, ns on the engine's clock.
+    time: i64,
+    /// How many pieces of that very time were taken.
+    of_that_time: usize,
+}
+
+/// Appends output to the node's log file for ever.
+pub(super) async fn collect(watch: Watch, index: usize) {
+    let path = watch.0.cluster.node_spec(index).dir.join("log");
+    let mut file = match File::options().append(true).create(true).open(&path) {
+        Ok(file) => file,
+        Err(error) => {
+            warn!(path = %path.display(), %error, "cannot keep a node's output");
+            return;
+        }
+    };
+    let mut position: Option<Position> = None;
+    loop {
+        watch.0.output[index].notified().await;
+        loop {
+            let Some(container) = watch.0.cluster.node(index).container else { break };
+            let at = position.take().filter(|position| position.container == container);
+            let mut at = at.unwrap_or(Position { container, time: 0, of_that_time: 0 });
+            let done = take(&watch, &mut at, &mut file).await;
+            position = Some(at);
+            match done {
+                Ok(()) | Err(EngineError::NotFound(_) | EngineError::Unreachable(_)) => {}
+                Err(error) => {
+                    warn!(node = %watch.0.cluster.node_spec(index).name, %error, "cannot read a node's output");
+                    break;
+                }
+            }
+            // The stream ends with the run. Broken off before: again from where it stopped.
+            if !watch.0.cluster.is_reachable() || !watch.0.cluster.node(index).is_alive() {
+                break;
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
+
+async fn take(watch: &Watch, at: &mut Position, file: &mut File) -> Result<(), EngineError> {
+    let mut chunks = watch.0.engine.logs(&at.container, at.time, true).await?;
+    let since = at.time;
+    let mut skip = at.of_that_time;
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk?;
+        if chunk.time < since {
+            continue;
+        }
+        if chunk.time == since && skip > 0 {
+            skip -= 1;
+            continue;
+        }
+        if let Err(error) = file.write_all(&chunk.bytes) {
+            return Err(EngineError::Refused(format!("cannot write the log file: {error}")));
+        }
+        at.of_that_time = if chunk.time == at.time { at.of_that_time + 1 } else { 1 };
+        at.time = chunk.time;
+    }
+    Ok(())
+}
