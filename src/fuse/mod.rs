@@ -43,7 +43,8 @@ pub fn mount(
     let mut config = Config::default();
     config.mount_options = vec![
         MountOption::FSName(SUBTYPE.into()),
-        MountOption::Subtype(SUBTYPE.into()),
+        // By this way it reaches the kernel too: fuser keeps its own Subtype from mount(2).
+        MountOption::CUSTOM(format!("subtype={SUBTYPE}")),
         MountOption::DefaultPermissions,
         MountOption::NoDev,
         MountOption::NoSuid,
