@@ -1,4 +1,14 @@
 //! cthulhu: a live cluster of containers as a directory.
+//!
+//! ```text
+//!  Docker API ──events──▶ watch ──News──▶ cluster ──Change──▶ tree ──invalidate──▶ fuse ──▶ kernel ──▶ cat, ls, tail
+//!      ▲                                                       │
+//!      └─ engine ◀─ provision ◀─ control ◀──── a line written ─┘
+//! ```
+//!
+//! News flows up on one way, commands flow down on one way. Each module is a room; its doc says in three lines what it
+//! is for, what it may touch and what it never does. `docs/architecture.md` tells why.
+
 pub mod cli;
 pub mod cluster;
 pub mod control;

@@ -34,7 +34,7 @@ pub enum Command {
     /// Mount a cluster and go to the background once it can be used
     #[command(after_help = "Example:
   cthulhu mount -n 3 -i my-kv --port 7000 -e LEVEL=debug ./cluster -- my-kv --config /opt/app/etc/config.json")]
-    Mount(MountArgs),
+    Mount(Box<MountArgs>),
     /// Unmount a cluster; returns when everything is gone
     #[command(after_help = "Example:\n  cthulhu umount ./cluster")]
     Umount(UmountArgs),

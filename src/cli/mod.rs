@@ -24,7 +24,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         None => Cli::parse_from(args).command,
     };
     match command {
-        Command::Mount(args) => mount(args, false),
+        Command::Mount(args) => mount(*args, false),
         Command::Umount(args) => {
             let place = daemon::Place::of(&args.mountpoint)?;
             if let Some(kept) = daemon::umount(&place, args.host.as_deref())? {

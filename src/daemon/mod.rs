@@ -51,11 +51,11 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     let mut told_to_end = told_to_end()?;
     let lock = plan.place.lock()?;
     let _ = fs::remove_file(plan.place.failure());
-    plan.place.check_mountpoint(plan.makes_mountpoint)?;
+    let mountpoint = plan.place.check_mountpoint(plan.makes_mountpoint)?;
     if let Err(error) = sys::raise_nofile_limit() {
         warn!(%error, "cannot raise the limit of open files");
     }
-    let made = Made { engine: Default::default(), id: new_id()? };
+    let made = Made { engine: Default::default(), id: new_id()?, mountpoint };
     let started = tokio::select! {
         started = start(plan, &lock, &made, report) => started,
         () = &mut told_to_end => Err(anyhow!("interrupted before the cluster was up; what had been made is removed")),
@@ -114,7 +114,7 @@ async fn take_down(plan: &Plan, made: &Made, sandboxes: Option<Arc<Provisioner>>
         }
     }
     drop(sandboxes);
-    if plan.makes_mountpoint {
+    if made.mountpoint {
         // Only if it is empty: it may have been there before, with somebody's files in it by now.
         let _ = fs::remove_dir(&plan.place.mountpoint);
     }

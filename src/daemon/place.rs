@@ -131,11 +131,13 @@ impl Place {
         }
     }
 
-    /// Checks that something can be mounted there; clears a dead mount of ours away first.
+    /// Checks that something can be mounted there; clears a dead mount of ours away first. With `make`, a missing
+    /// directory is made: whether it was is returned.
     ///
     /// # Errors
     /// A sentence: missing, no directory, not empty, a mount already.
-    pub fn check_mountpoint(&self, make: bool) -> Result<()> {
+    pub fn check_mountpoint(&self, make: bool) -> Result<bool> {
+        let mut made = false;
         let path = self.mountpoint.display();
         if self.is_dead_mount() {
             self.detach().with_context(|| format!("cannot detach the dead mount at {path}"))?;
@@ -148,6 +150,7 @@ impl Place {
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && make => {
                 fs::create_dir(&self.mountpoint).with_context(|| format!("cannot make {path}"))?;
+                made = true;
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 bail!("there is no directory {path}: make it first with mkdir {path}")
@@ -158,7 +161,7 @@ impl Place {
         if entries.next().is_some() {
             bail!("{path} is not empty: a mount would hide what is in it");
         }
-        Ok(())
+        Ok(made)
     }
 
     /// Writes what `ls` shows.

@@ -1,6 +1,6 @@
 //! Brings a cluster up, step by step.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -55,6 +55,8 @@ pub struct Made {
     pub engine: Mutex<Option<Arc<dyn Engine>>>,
     /// The cluster's id.
     pub id: ClusterId,
+    /// Whether the mountpoint was made.
+    pub mountpoint: bool,
 }
 
 /// Brings it up.
@@ -135,7 +137,7 @@ pub async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Reporter) -> 
     // News between the two would be lost.
     tree.changed(crate::cluster::Change::Reachable);
 
-    plan.place.check_mountpoint(plan.makes_mountpoint)?;
+    plan.place.check_mountpoint(false)?;
     let mountpoint = &plan.place.mountpoint;
     let mounted = fuse::mount(&tree, bindmounts, mountpoint, args.allow_other, Handle::current())
         .map_err(|error| anyhow!("cannot mount {}: {}", mountpoint.display(), fuse_advice(&error)))?;
@@ -241,7 +243,7 @@ fn fuse_advice(error: &std::io::Error) -> String {
 
 async fn remove_leftovers(plan: &Plan, engine: &dyn Engine, report: &Reporter) -> Result<()> {
     for (id, mountpoint, owner) in leftovers(engine).await? {
-        if PathBuf::from(&mountpoint) == plan.place.mountpoint && !Owner::lives(&owner) {
+        if Path::new(&mountpoint) == plan.place.mountpoint && !Owner::lives(&owner) {
             report(Report::Step(format!("removing what is left of an earlier cluster at {mountpoint}")));
             remove_cluster(engine, &id).await.context("cannot remove what is left of an earlier cluster here")?;
         }

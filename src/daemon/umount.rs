@@ -1,7 +1,7 @@
 //! Unmounting from outside: ends the daemon, or clears away what a dead one left.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
@@ -67,7 +67,7 @@ fn remove_left(place: &Place, host: Option<&str>) -> Result<bool> {
         let engine = connect(host, ENGINE_TIMEOUT).await?;
         let mut any = false;
         for (id, mountpoint, owner) in leftovers(engine.as_ref()).await? {
-            if PathBuf::from(mountpoint) == place.mountpoint && !Owner::lives(&owner) {
+            if Path::new(&mountpoint) == place.mountpoint && !Owner::lives(&owner) {
                 remove_cluster(engine.as_ref(), &id).await?;
                 any = true;
             }

@@ -20,7 +20,7 @@ use tracing::error;
 use super::convert::{self, FOREVER, errno};
 use super::pending;
 use crate::passthrough::{self, Caller, DirFh, Entry, Passthrough, SetAttr, XattrReply, owns};
-use crate::tree::{Fh, Ino, Tree};
+use crate::tree::{Fh, Ino, Listing, Tree};
 
 /// Largest write in one request, in bytes.
 const MAX_WRITE: u32 = 1 << 20;
@@ -66,7 +66,7 @@ impl Adapter {
     }
 
     fn list(&self, ino: Ino, offset: u64, reply: &mut ReplyDirectory) -> Result<(), Errno> {
-        let (parent, children) = self.tree.list(ino)?;
+        let Listing { parent, children } = self.tree.list(ino)?;
         let dots = [(".", ino), ("..", parent)];
         let all = dots.into_iter().chain(children.iter().map(|(name, child)| (name.as_str(), *child)));
         for (at, (name, child)) in all.enumerate().skip(usize::try_from(offset).unwrap_or(usize::MAX)) {

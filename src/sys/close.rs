@@ -23,6 +23,12 @@ pub fn close_reporting(fd: OwnedFd) -> Result<(), Errno> {
     }
 }
 
+/// Marks every descriptor from `first` on to be closed on exec (close_range(2), Linux 5.11; nothing happens before).
+pub fn close_on_exec_from(first: u32) {
+    // SAFETY: only a flag of descriptors is changed; none is closed, so nobody's ownership is touched.
+    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,10 +51,4 @@ mod tests {
                 .unwrap();
         assert_eq!(close_reporting(fd), Ok(()));
     }
-}
-
-/// Marks every descriptor from `first` on to be closed on exec (close_range(2), Linux 5.11; nothing happens before).
-pub fn close_on_exec_from(first: u32) {
-    // SAFETY: only a flag of descriptors is changed; none is closed, so nobody's ownership is touched.
-    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
 }

@@ -36,6 +36,15 @@ impl Ino {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fh(pub u64);
 
+/// A directory's content.
+#[derive(Clone, Copy, Debug)]
+pub struct Listing<'a> {
+    /// The number of the directory that it lies in.
+    pub parent: Ino,
+    /// Names and numbers of its entries.
+    pub children: &'a [(String, Ino)],
+}
+
 /// Attributes of a synthesized entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attr {
@@ -135,14 +144,14 @@ impl Tree {
         }
     }
 
-    /// The directory's own number, its parent's, and its entries.
+    /// What a directory lists.
     ///
     /// # Errors
     /// ENOENT, ENOTDIR.
-    pub fn list(&self, ino: Ino) -> Result<(Ino, &[(String, Ino)]), Errno> {
+    pub fn list(&self, ino: Ino) -> Result<Listing<'_>, Errno> {
         let entry = self.entry(ino)?;
         match &entry.kind {
-            Kind::Directory(children) => Ok((entry.parent, children)),
+            Kind::Directory(children) => Ok(Listing { parent: entry.parent, children }),
             Kind::File(..) | Kind::Link(_) => Err(Errno::NOTDIR),
         }
     }

@@ -35,8 +35,7 @@ pub(super) async fn collect(watch: Watch, index: usize) {
     let mut position: Option<Position> = None;
     loop {
         watch.0.output[index].notified().await;
-        loop {
-            let Some(container) = watch.0.cluster.node(index).container else { break };
+        while let Some(container) = watch.0.cluster.node(index).container {
             let at = position.take().filter(|position| position.container == container);
             let mut at = at.unwrap_or(Position { container, time: 0, of_that_time: 0 });
             let done = take(&watch, &mut at, &mut file).await;
