@@ -46,6 +46,7 @@ async fn open(place: &Place) -> Result<DockerEngine> {
         None => None,
     };
     let docker = client(place)?.negotiate_version().await.map_err(error::from_bollard)?;
+    let docker = raw::versioned(docker);
     let version = raw::json(&docker, "/version").await?;
     let description = format!("{}, API {}", product(&version), docker.client_version());
     let local = match peer {

@@ -4,27 +4,107 @@
 
 use bollard::Docker;
 use bollard::query_parameters::LogsOptions;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{error, time};
-use crate::engine::{BoxStream, ContainerId, LogChunk, Result};
+use crate::engine::{BoxStream, ContainerId, EngineError, LogChunk, Result};
+
+const SECOND: i64 = 1_000_000_000;
 
 /// Output of all runs from `since` (ns since the epoch) on. Asked for at the first poll.
 pub(super) fn read(docker: &Docker, id: &ContainerId, since: i64, follow: bool) -> BoxStream<Result<LogChunk>> {
+    let reader = Reader {
+        docker: docker.clone(),
+        id: id.clone(),
+        since,
+        chunks: open(docker, id, since / SECOND, follow),
+        phase: if follow { Phase::Following } else { Phase::Reading },
+        second: since / SECOND,
+        seen: 0,
+        skip: 0,
+    };
+    stream::unfold(reader, async |mut reader| Some((reader.next().await?, reader))).boxed()
+}
+
+/// What a reader's chunks come from.
+#[derive(PartialEq, Eq)]
+enum Phase {
+    Reading,
+    Following,
+    ReadingAgain,
+}
+
+/// Reads a log, and what following it has missed.
+///
+/// An engine that follows a log may stop before what the container wrote last, above all a line without its newline.
+/// So after the end the log is read once more from the last second on, without what has been given already.
+struct Reader {
+    docker: Docker,
+    id: ContainerId,
+    since: i64,
+    chunks: BoxStream<Result<LogChunk>>,
+    phase: Phase,
+    /// The latest second that a chunk came from, since the epoch.
+    second: i64,
+    /// How many chunks came from it or from later.
+    seen: usize,
+    /// How many chunks are yet to be skipped.
+    skip: usize,
+}
+
+impl Reader {
+    async fn next(&mut self) -> Option<Result<LogChunk>> {
+        loop {
+            match self.chunks.next().await {
+                Some(Ok(_)) if self.skip > 0 => self.skip -= 1,
+                Some(Ok(chunk)) => {
+                    self.count(chunk.time);
+                    // The engine takes `since` in whole seconds.
+                    if chunk.time == 0 || chunk.time >= self.since {
+                        return Some(Ok(chunk));
+                    }
+                }
+                None if self.phase == Phase::Following => {
+                    self.chunks = open(&self.docker, &self.id, self.second, false);
+                    self.skip = self.seen;
+                    self.phase = Phase::ReadingAgain;
+                }
+                None => return None,
+                Some(Err(error)) => {
+                    // One that removes itself when it ends has no log to read again.
+                    let again = self.phase == Phase::ReadingAgain;
+                    let removed = again && matches!(error, EngineError::NotFound(_));
+                    self.phase = Phase::Reading;
+                    self.chunks = stream::empty().boxed();
+                    return (!removed).then_some(Err(error));
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, time: i64) {
+        let second = time / SECOND;
+        if second > self.second {
+            self.second = second;
+            self.seen = 0;
+        }
+        self.seen += usize::from(second == self.second);
+    }
+}
+
+/// Asks for the output from a second on.
+fn open(docker: &Docker, id: &ContainerId, second: i64, follow: bool) -> BoxStream<Result<LogChunk>> {
     let options = LogsOptions {
         follow,
         stdout: true,
         stderr: true,
         timestamps: true,
         tail: "all".to_owned(),
-        // In whole seconds; the rest is dropped below.
-        since: i32::try_from(since / 1_000_000_000).unwrap_or(i32::MAX),
+        since: i32::try_from(second).unwrap_or(i32::MAX),
         ..LogsOptions::default()
     };
     let pieces = docker.logs(&id.0, Some(options)).map_err(error::from_bollard);
-    let chunks = pieces.map_ok(|piece| chunk(piece.as_ref()));
-    let wanted = chunks.try_filter(move |chunk| std::future::ready(chunk.time == 0 || chunk.time >= since));
-    wanted.boxed()
+    pieces.map_ok(|piece| chunk(piece.as_ref())).boxed()
 }
 
 /// Takes the time off a piece. A piece without one is kept whole.

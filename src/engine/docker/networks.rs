@@ -25,10 +25,7 @@ pub(super) async fn create(docker: &Docker, name: &str, subnet: &str, labels: &L
     // Engines before API 1.44 allow two networks of one name unless told otherwise; bollard has forgotten the field.
     let mut body = serde_json::to_value(&request).map_err(|error| EngineError::Refused(error.to_string()))?;
     body["CheckDuplicate"] = Value::Bool(true);
-    let body = body.to_string();
-    let strict = docker
-        .clone()
-        .with_request_modifier(move |unchecked| unchecked.map(|_| bollard::body_full(body.clone().into())));
+    let strict = raw::with_body(docker, body.to_string());
     Ok(strict.create_network(request).await.map_err(error::from_bollard)?.id)
 }
 

@@ -3,29 +3,50 @@
 //! bollard's own types drop fields that they don't know and fail on values that they don't know (podman has both),
 //! so everything that is read from the engine is read through here.
 
-use bollard::Docker;
+use bollard::{BollardRequest, Docker};
 use futures_util::{Stream, TryStreamExt};
 use serde_json::Value;
 
 use super::error;
 use crate::engine::{EngineError, Result};
 
-/// bollard's one request that yields unparsed bytes is the export of a container; its target is then replaced.
-const DECOY: &str = "/containers/-/export";
+/// Puts the negotiated API version into every request: bollard 0.21 leaves it out, and the engine would answer in its
+/// newest one.
+pub(super) fn versioned(docker: Docker) -> Docker {
+    let prefix = prefix(&docker);
+    docker.with_request_modifier(move |request| retarget(request, |path| format!("{prefix}{path}")))
+}
+
+/// The same engine, where every request has this JSON body instead of its own.
+pub(super) fn with_body(docker: &Docker, body: String) -> Docker {
+    let prefix = prefix(docker);
+    docker.clone().with_request_modifier(move |request| {
+        let request = request.map(|_| bollard::body_full(body.clone().into()));
+        retarget(request, |path| format!("{prefix}{path}"))
+    })
+}
 
 /// The body of the answer to `GET target` (path and query, percent-encoded), as it comes. Sent at the first poll.
 pub(super) fn stream(docker: &Docker, target: &str) -> impl Stream<Item = Result<Vec<u8>>> + Send + Unpin + 'static {
-    let target = target.to_owned();
-    let aimed = docker.clone().with_request_modifier(move |mut request| {
-        let uri = request.uri().to_string();
-        let uri = uri.strip_suffix(DECOY).and_then(|start| format!("{start}{target}").parse().ok());
-        if let Some(uri) = uri {
-            *request.uri_mut() = uri;
-        }
-        request
-    });
-    let body = aimed.export_container("-");
-    Box::pin(body.map_ok(|bytes| bytes.to_vec()).map_err(error::from_bollard))
+    let target = format!("{}{target}", prefix(docker));
+    let aimed = docker.clone().with_request_modifier(move |request| retarget(request, |_| target.clone()));
+    // bollard's one request that yields unparsed bytes.
+    Box::pin(aimed.export_container("-").map_ok(|bytes| bytes.to_vec()).map_err(error::from_bollard))
+}
+
+fn prefix(docker: &Docker) -> String {
+    format!("/v{}", docker.client_version())
+}
+
+/// Replaces path and query of a request.
+fn retarget(mut request: BollardRequest, change: impl FnOnce(&str) -> String) -> BollardRequest {
+    let uri = request.uri().to_string();
+    let path = request.uri().path_and_query().map_or("", |path| path.as_str());
+    let changed = uri.strip_suffix(path).and_then(|start| format!("{start}{}", change(path)).parse().ok());
+    if let Some(changed) = changed {
+        *request.uri_mut() = changed;
+    }
+    request
 }
 
 /// The whole body of the answer to `GET target`, as text.

@@ -1,0 +1,120 @@
+//! A cluster over the simulated engine, without a mount.
+
+use std::ffi::OsStr;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use cthulhu::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec};
+use cthulhu::control::Executor;
+use cthulhu::engine::simulated::SimulatedEngine;
+use cthulhu::engine::{Engine, Labels};
+use cthulhu::provision::{NodeOptions, Provisioner};
+use cthulhu::selfimage::SelfImage;
+use cthulhu::tree::{Ino, Layout, Pending, Tree, Written};
+use cthulhu::watch::Watch;
+use rustix::io::Errno;
+
+pub struct Fixture {
+    pub engine: SimulatedEngine,
+    pub cluster: Cluster,
+    pub tree: Tree,
+    pub watch: Watch,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        self.watch.stop();
+    }
+}
+
+impl Fixture {
+    pub async fn new(nodes: usize, timeout: Duration) -> Self {
+        let engine = SimulatedEngine::new();
+        engine.add_image("image");
+        engine.add_image("self");
+        let dir = tempfile::tempdir().unwrap();
+        engine.create_network("net", "172.30.0.0/24", &Labels::new()).await.unwrap();
+        let spec = |index: usize| {
+            let name = NodeName::nth(index);
+            let dir = dir.path().join(name.as_str());
+            std::fs::create_dir_all(&dir).unwrap();
+            NodeSpec { dir, ip: Ipv4Addr::new(172, 30, 0, 2 + index as u8), published_port: None, name }
+        };
+        let cluster = Cluster::new(ClusterSpec {
+            id: ClusterId("0123456789ab".into()),
+            mountpoint: "/mnt".into(),
+            prefix: String::new(),
+            image: "image".into(),
+            port: 8080,
+            nodes: (0..nodes).map(spec).collect(),
+        });
+        let shared: Arc<dyn Engine> = Arc::new(engine.clone());
+        let slot: Arc<OnceLock<Tree>> = Arc::default();
+        let told = slot.clone();
+        let on_change = Box::new(move |change| {
+            if let Some(tree) = told.get() {
+                tree.changed(change);
+            }
+        });
+        let watch = Watch::begin(shared.clone(), cluster.clone(), timeout, on_change).await.unwrap();
+        let own = SelfImage { reference: "self".into(), argv: vec!["/cthulhu".into()] };
+        let options = NodeOptions { etc_target: "/etc".into(), var_target: "/var".into(), ..NodeOptions::default() };
+        let provisioner =
+            Arc::new(Provisioner::new(shared.clone(), cluster.clone(), options, own, "net".into(), "1.2@boot".into()));
+        for index in 0..nodes {
+            let container = provisioner.make(index).await.unwrap();
+            watch.adopt(index, &container).await.unwrap();
+        }
+        let layout = Layout::new(&cluster, |_| [("etc", Ino(1 << 62)), ("var", Ino((1 << 62) + 1))]);
+        let executor = Executor::new(shared, cluster.clone(), watch.clone(), provisioner, timeout);
+        let tree = Tree::new(cluster.clone(), executor, layout);
+        let _ = slot.set(tree.clone());
+        Self { engine, cluster, tree, watch, _dir: dir }
+    }
+
+    /// The number at a path such as `i001/state`; links are followed.
+    pub fn find(&self, path: &str) -> Ino {
+        path.split('/').fold(Ino::ROOT, |dir, name| {
+            let ino = self.tree.lookup(dir, OsStr::new(name)).unwrap_or_else(|e| panic!("{path}: {e}"));
+            match self.tree.readlink(ino) {
+                Ok(target) => self.tree.lookup(dir, OsStr::new(target)).unwrap(),
+                Err(_) => ino,
+            }
+        })
+    }
+
+    /// The whole content of a file.
+    pub fn read(&self, path: &str) -> Result<String, Errno> {
+        let fh = self.tree.open(self.find(path), false)?;
+        let content = self.tree.read(fh, 0, 1 << 20);
+        self.tree.release(fh);
+        content.map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
+    /// Opens, writes the pieces one after the other, flushes, closes: as a shell would. The first error ends it.
+    pub async fn write(&self, path: &str, pieces: &[&[u8]]) -> Result<(), Errno> {
+        let fh = self.tree.open(self.find(path), true)?;
+        let mut result = Ok(());
+        for piece in pieces {
+            result = done(self.tree.write(fh, piece)).await.map(|taken| assert_eq!(taken as usize, piece.len()));
+            if result.is_err() {
+                break;
+            }
+        }
+        if result.is_ok() {
+            result = done(self.tree.flush(fh)).await.map(drop);
+        }
+        self.tree.release(fh);
+        result
+    }
+}
+
+/// Awaits what became of a write.
+pub async fn done(written: Written) -> Result<u32, Errno> {
+    match written {
+        Written::Now(result) => result,
+        Written::Later(Pending { done, .. }) => done.await,
+    }
+}

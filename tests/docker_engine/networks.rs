@@ -1,0 +1,37 @@
+//! Networks: pinned addresses, taken names and subnets.
+
+use cthulhu::engine::{Engine, EngineError};
+
+use crate::bench::with_bench;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn networks_pin_addresses_and_refuse_overlaps() {
+    with_bench(async |bench| {
+        let engine = &bench.engine;
+        let id = &bench.network;
+        let labels = Vec::new();
+        let taken = engine.create_network(&bench.mark, "10.250.78.0/24", &labels).await;
+        assert!(matches!(taken, Err(EngineError::Conflict(_))), "{taken:?}");
+        let other = format!("{}-other", bench.mark);
+        let overlap = engine.create_network(&other, &bench.subnet(), &labels).await;
+        assert!(matches!(overlap, Err(EngineError::Conflict(_))), "{overlap:?}");
+
+        let node = bench.run("pinned", "exec /bin/busybox sleep 1000").await;
+        let network = engine.network(&bench.mark).await.unwrap();
+        assert_eq!((&network.id, network.driver.as_str()), (id, "bridge"));
+        assert_eq!(network.subnets, [bench.subnet()]);
+        assert_eq!(network.used.len(), 1);
+        let whole: serde_json::Value = serde_json::from_str(&engine.inspect(&node).await.unwrap().raw).unwrap();
+        assert_eq!(whole["NetworkSettings"]["Networks"][&bench.mark]["IPAddress"], network.used[0].to_string());
+        let busy = engine.remove_network(&bench.mark).await;
+        assert!(matches!(busy, Err(EngineError::Conflict(_))), "{busy:?}");
+
+        let listed = engine.list_networks(Some(&bench.label())).await.unwrap();
+        assert_eq!(listed.len(), 1);
+        assert_eq!(listed[0].subnets, [bench.subnet()]);
+        assert!(engine.list_networks(None).await.unwrap().iter().any(|network| network.driver == "host"));
+        assert!(matches!(engine.network("cthulhu-test-none").await, Err(EngineError::NotFound(_))));
+        engine.remove_network("cthulhu-test-none").await.unwrap();
+    })
+    .await;
+}
