@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -111,9 +112,14 @@ impl Place {
         pid.trim().parse().ok()
     }
 
-    /// Whether the mount there is one of ours whose daemon is gone.
+    /// Whether the mount there is one of ours whose daemon is gone. Ask only where no daemon of this user holds the
+    /// place: a daemon that hangs would hang the question.
     pub fn is_dead_mount(&self) -> bool {
-        self.top_mount().is_some_and(|fstype| is_ours(&fstype)) && self.holder().is_none()
+        let dead = || {
+            let stat = rustix::fs::lstat(&self.mountpoint);
+            matches!(stat, Err(Errno::NOTCONN | Errno::CONNABORTED))
+        };
+        self.top_mount().is_some_and(|fstype| is_ours(&fstype)) && dead()
     }
 
     fn top_mount(&self) -> Option<String> {

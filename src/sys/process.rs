@@ -50,7 +50,7 @@ pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
 }
 
 /// When the process started, in clock ticks since boot; with the pid it names a process for good. `None` when it is
-/// gone or cannot be read.
+/// gone, has ended and waits for its parent (a zombie), or cannot be read.
 #[must_use]
 pub fn process_start_time(pid: u32) -> Option<u64> {
     start_time(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
@@ -60,7 +60,11 @@ fn start_time(stat: &[u8]) -> Option<u64> {
     // The second field is the command in parentheses and may hold anything, parentheses too: count from the last one.
     let end = stat.iter().rposition(|&byte| byte == b')')?;
     let text = std::str::from_utf8(&stat[end + 1..]).ok()?;
-    text.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+    let mut fields = text.split_ascii_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(22 - 4)?.parse().ok()
 }
 
 /// The id of this boot, 36 characters; process start times and pids of another boot mean nothing.
