@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 
 pub use background::{mount_in_background, run_child};
 pub use options::Plan;
+use place::lock_data;
 pub use place::{Place, Record, records};
 pub use report::to_stderr;
 pub use start::connect;
@@ -51,6 +52,7 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     let mut told_to_end = told_to_end()?;
     let lock = plan.place.lock()?;
     let _ = fs::remove_file(plan.place.failure());
+    let _data = plan.args.data.is_some().then(|| lock_data(&plan.data)).transpose()?;
     let mountpoint = plan.place.check_mountpoint(plan.makes_mountpoint)?;
     if let Err(error) = sys::raise_nofile_limit() {
         warn!(%error, "cannot raise the limit of open files");
@@ -72,9 +74,9 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
             };
         }
     };
-    report(Report::Ready(welcome(plan)));
+    report(Report::Ready(format!("{}{}", running.note, welcome(plan))));
     info!("the cluster is up");
-    let Running { watch, unmounted, provisioner } = running;
+    let Running { watch, unmounted, provisioner, note: _ } = running;
     tokio::select! {
         _ = unmounted => info!("unmounted"),
         () = told_to_end => info!("told to end"),

@@ -213,6 +213,21 @@ pub fn records() -> Result<Vec<(Record, Option<u32>)>> {
     Ok(found)
 }
 
+/// Takes a directory named with `--data` for this process: two clusters would overwrite each other's files in it.
+///
+/// # Errors
+/// A sentence.
+pub fn lock_data(data: &Path) -> Result<Lock> {
+    private_dir(data)?;
+    let path = data.join("lock");
+    let options = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = options.with_context(|| format!("cannot write {}", path.display()))?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        bail!("--data {}: another cluster keeps its data there now", data.display());
+    }
+    Ok(Lock { _file: file })
+}
+
 /// Held while a daemon has a place.
 #[derive(Debug)]
 pub struct Lock {

@@ -15,7 +15,7 @@ use super::options::Plan;
 use super::owner::Owner;
 use super::place::{Lock, Record};
 use super::report::{Report, Reporter};
-use crate::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec, label};
+use crate::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec, State, label};
 use crate::control::{Executor, Target, parse};
 use crate::engine::docker;
 use crate::engine::simulated::SimulatedEngine;
@@ -47,6 +47,8 @@ pub struct Running {
     pub unmounted: oneshot::Receiver<()>,
     /// Holds the sandboxes' connections.
     pub provisioner: Arc<Provisioner>,
+    /// What the user should know besides; with a newline at its end, or empty.
+    pub note: String,
 }
 
 /// What a start has made so far, for whoever must take it away again.
@@ -149,11 +151,13 @@ pub async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Reporter) -> 
         let _ = gone.send(());
     })?;
 
+    let mut note = String::new();
     if args.start {
         step(format!("starting {} nodes", cluster.len()));
         if let Ok(Some(command)) = parse(b"start") {
             tree.execute(Target::Root, &command).await.map_err(|error| anyhow!("cannot start: {error}"))?;
         }
+        note = exited_at_once(&cluster);
     }
     plan.place.write_record(&Record {
         id: made.id.to_string(),
@@ -164,7 +168,17 @@ pub async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Reporter) -> 
         data: plan.data.clone(),
         engine: engine.info().address.clone(),
     })?;
-    Ok(Running { watch, unmounted, provisioner })
+    Ok(Running { watch, unmounted, provisioner, note })
+}
+
+/// A sentence on nodes whose image does not stay up: their start has succeeded all the same.
+fn exited_at_once(cluster: &Cluster) -> String {
+    let nodes = cluster.spec().nodes.iter().zip(cluster.snapshot());
+    let exited: Vec<_> = nodes
+        .filter(|(_, node)| node.state == State::Exited)
+        .map(|(spec, node)| format!("{} (exit code {})", spec.name, node.exit_code.unwrap_or_default()))
+        .collect();
+    if exited.is_empty() { String::new() } else { format!("exited at once: {}; see their log\n", exited.join(", ")) }
 }
 
 fn cluster_spec(plan: &Plan, made: &Made, image: String, network: &NetworkPlan) -> ClusterSpec {
