@@ -30,6 +30,9 @@ pub fn clear(data: &Path) -> Result<()> {
 pub fn prepare(spec: &ClusterSpec, data: &Path) -> Result<()> {
     private_dir(data)?;
     for (index, node) in spec.nodes.iter().enumerate() {
+        // What is inside is open to every user of a container, so the way to it is closed to every user of the host.
+        private_dir(&node.dir)?;
+        let _ = fs::set_permissions(&node.dir, fs::Permissions::from_mode(0o700));
         for sub in ["etc", "var"] {
             open_dir(&node.dir.join(sub))?;
         }
