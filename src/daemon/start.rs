@@ -22,7 +22,7 @@ use crate::engine::simulated::SimulatedEngine;
 use crate::engine::{Engine, EngineError};
 use crate::fuse;
 use crate::passthrough::Passthrough;
-use crate::provision::{NetworkPlan, Provisioner, leftovers, plan as plan_network, remove_cluster};
+use crate::provision::{NetworkPlan, Provisioner, cluster_labels, leftovers, plan as plan_network, remove_cluster};
 use crate::selfimage;
 use crate::tree::{Ino, Layout, Tree};
 use crate::watch::Watch;
@@ -94,11 +94,7 @@ pub async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Reporter) -> 
     };
 
     let owner = Owner::this_process().to_string();
-    let labels = vec![
-        (label::CLUSTER.to_owned(), made.id.to_string()),
-        (label::MOUNTPOINT.to_owned(), plan.place.mountpoint.to_string_lossy().into_owned()),
-        (label::OWNER.to_owned(), owner.clone()),
-    ];
+    let labels = cluster_labels(&made.id, &plan.place.mountpoint, &owner);
     let network_name = format!("cthulhu-{}", made.id);
     let network = plan_network(engine.as_ref(), &plan.network(), args.instances, &network_name, &labels)
         .await

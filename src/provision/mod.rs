@@ -5,6 +5,7 @@
 mod network;
 mod teardown;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -13,7 +14,7 @@ use tokio::sync::Mutex;
 pub use network::{NetworkPlan, NetworkWish, plan};
 pub use teardown::{Removed, leftovers, remove_cluster};
 
-use crate::cluster::{Cluster, label};
+use crate::cluster::{Cluster, ClusterId, label};
 use crate::engine::{Bind, ContainerId, ContainerSpec, Engine, EngineError, Labels, Network, Result};
 use crate::sandbox;
 use crate::selfimage::SelfImage;
@@ -164,7 +165,8 @@ impl Provisioner {
     }
 
     fn labels(&self, index: usize, role: &str) -> Labels {
-        let mut labels = cluster_labels(&self.cluster, &self.owner);
+        let spec = self.cluster.spec();
+        let mut labels = cluster_labels(&spec.id, &spec.mountpoint, &self.owner);
         labels.push((label::NODE.into(), self.cluster.node_spec(index).name.to_string()));
         labels.push((label::ROLE.into(), role.into()));
         labels
@@ -230,11 +232,10 @@ impl Provisioner {
 }
 
 /// The labels that say whose a thing is.
-pub fn cluster_labels(cluster: &Cluster, owner: &str) -> Labels {
-    let spec = cluster.spec();
+pub fn cluster_labels(id: &ClusterId, mountpoint: &Path, owner: &str) -> Labels {
     vec![
-        (label::CLUSTER.into(), spec.id.to_string()),
-        (label::MOUNTPOINT.into(), spec.mountpoint.to_string_lossy().into_owned()),
+        (label::CLUSTER.into(), id.to_string()),
+        (label::MOUNTPOINT.into(), mountpoint.to_string_lossy().into_owned()),
         (label::OWNER.into(), owner.into()),
     ]
 }
