@@ -1,5 +1,8 @@
 //! A cluster over the simulated engine, without a mount.
 
+// Each test binary uses a part of it.
+#![allow(dead_code)]
+
 use std::ffi::OsStr;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, OnceLock};
