@@ -1,0 +1,420 @@
+#!/usr/bin/env bats
+# control: every verb at a node and at the root, every way to write, every errno.
+
+load lib.bash
+
+setup_file() {
+    begin
+    mount_busybox control -n 3
+}
+
+teardown_file() { end; }
+
+# Every test begins with three running nodes.
+setup() {
+    cd "$M"
+    echo resume 2>/dev/null >control || true
+    echo start >control
+}
+
+# is_state NODE STATE: all that shows a state says this one, at once.
+is_state() {
+    is "$2" "$(cat "$1/state")" "state of $1"
+    is "$2" "$(field "$1" '{{.State.Status}}')" "docker's state of $1"
+    is "$2" "$(awk -v n="$1" '$1 == n { print $3 }' status)" "status of $1"
+    local pid
+    pid=$(cat "$1/pid.txt")
+    if [ "$2" = running ]; then
+        is "$(field "$1" '{{.State.Pid}}')" "$pid" "pid of $1"
+        is "$pid" "$(awk -v n="$1" '$1 == n { print $4 }' status)" "status pid of $1"
+    else
+        is '' "$pid" "pid of $1"
+        is 0 "$(stat -c %s "$1/pid.txt")" "size of pid.txt of $1"
+    fi
+}
+
+# started NODE: runs, and its process has said so: from then on SIGTERM ends it.
+started() {
+    local before
+    echo stop >"$1/control"
+    before=$(grep -c started "$1/log") || true
+    echo start >"$1/control"
+    said_so() { [ "$(grep -c started "$1/log")" -gt "$2" ]; }
+    wait_for 10 said_so "$1" "$before"
+}
+
+@test "stop and start at a node, as echo target" {
+    started i002
+    echo stop >i002/control
+    is_state i002 exited
+    is 143 "$(cat i002/exit_code)"
+    is_state i001 running
+    echo start >i002/control
+    is_state i002 running
+    is 143 "$(cat i002/exit_code)" 'exit_code of the last run that ended'
+}
+
+@test "stop and start at a node, as script" {
+    i002/control stop
+    is_state i002 exited
+    i002/control start
+    is_state i002 running
+    i002/control kill -s KILL
+    is_state i002 exited
+    (cd i002 && ./control start)
+    is_state i002 running
+    (cd / && "$M/i002/control" stop -t 3)
+    is_state i002 exited
+    sh i002/control start
+    is_state i002 running
+}
+
+@test "the script fails with the sentence of error on stderr" {
+    echo stop >i002/control
+    run i002/control kill
+    is 1 "$status"
+    is "$(cat i002/error)" "$output"
+    has "$output" i002
+    run i002/control nonsense
+    is 1 "$status"
+    has "$output" nonsense
+}
+
+@test "cat control shows the usage, and so does the script without arguments, with exit status 2" {
+    local verb
+    for file in ./control i001/control; do
+        for verb in start stop restart kill pause resume crash; do contains $file "$verb"; done
+        run $file
+        is 2 "$status" "$file without arguments"
+        for verb in start stop restart kill pause resume crash; do has "$output" "$verb"; done
+    done
+    is_state i001 running
+}
+
+@test "a restart is a new process at the same address" {
+    local pid ip
+    pid=$(cat i003/pid.txt) ip=$(cat i003/ip)
+    echo restart >i003/control
+    is_state i003 running
+    refused test "$pid" = "$(cat i003/pid.txt)"
+    is "$ip" "$(cat i003/ip)"
+    docker exec "$P-i003" ip addr | grep -q "inet $ip/"
+}
+
+@test "kill gives 137, stop gives what the process makes of SIGTERM" {
+    echo kill >i001/control
+    is_state i001 exited
+    is 137 "$(cat i001/exit_code)"
+    started i002
+    echo 'kill -s TERM' >i002/control
+    wait_for 10 reads i002/exit_code 143
+    started i003
+    echo stop >i003/control
+    is 143 "$(cat i003/exit_code)"
+}
+
+@test "whoever sees the state exited sees the exit code too" {
+    for _ in 1 2 3 4 5; do
+        started i001
+        echo 'kill -s TERM' >i001/control
+        wait_for 10 reads i001/state exited
+        is 143 "$(cat i001/exit_code)"
+    done
+}
+
+@test "kill takes signals as SIGTERM, TERM and 15, and one that does not end it leaves it running" {
+    local signal
+    for signal in SIGTERM TERM 15; do
+        started i001
+        echo "kill -s $signal" >i001/control
+        wait_for 10 reads i001/state exited
+        wait_for 10 reads i001/exit_code 143
+    done
+    echo 'kill -s WINCH' >i002/control
+    is_state i002 running
+    echo 'kill -s 0' >i002/control || true
+    is_state i002 running
+}
+
+@test "verbs are idempotent where the table says so" {
+    local pid
+    pid=$(cat i001/pid.txt)
+    echo start >i001/control
+    is "$pid" "$(cat i001/pid.txt)"
+    echo resume >i001/control
+    echo pause >i001/control
+    echo pause >i001/control
+    is_state i001 paused
+    echo resume >i001/control
+    echo resume >i001/control
+    is_state i001 running
+    is "$pid" "$(cat i001/pid.txt)"
+    echo stop >i001/control
+    echo stop >i001/control
+    is_state i001 exited
+}
+
+@test "paused: frozen, not to be started, and it can be stopped, restarted, killed" {
+    echo pause >i001/control
+    is_state i001 paused
+    is no "$(cat i001/ready)"
+    is '16 EBUSY' "$(put_line i001/control start)"
+    has "$(cat i001/error)" paused
+    is_state i001 paused
+    echo stop >i001/control
+    is_state i001 exited
+    echo start >i001/control
+    echo pause >i001/control
+    echo restart >i001/control
+    is_state i001 running
+    echo pause >i001/control
+    echo kill >i001/control
+    wait_for 10 reads i001/state exited
+    is 137 "$(cat i001/exit_code)"
+}
+
+@test "pause and resume keep the process" {
+    local pid
+    pid=$(cat i001/pid.txt)
+    echo pause >i001/control
+    echo resume >i001/control
+    is "$pid" "$(cat i001/pid.txt)"
+    is yes "$(cat i001/ready)"
+}
+
+@test "at the root: all, or those named" {
+    echo stop >control
+    for n in i001 i002 i003; do is_state $n exited; done
+    echo 'start i001 i003' >control
+    is_state i001 running
+    is_state i002 exited
+    is_state i003 running
+    started i001
+    started i003
+    echo 'kill -s TERM i001 i003' >control
+    wait_for 10 all_in exited
+    ./control start i002
+    is_state i002 running
+    is_state i001 exited
+    ./control restart
+    for n in i001 i002 i003; do is_state $n running; done
+    echo 'pause i002' >control
+    is_state i002 paused
+    is_state i001 running
+    echo resume >control
+    is_state i002 running
+    echo 'stop -t 2 i002 i002' >control
+    is_state i002 exited
+}
+
+@test "at the root one that fails does not hold back the others, and error names each" {
+    echo 'stop i002 i003' >control
+    is '3 ESRCH' "$(put_line control kill)"
+    is_state i001 exited
+    has "$(cat error)" i002
+    has "$(cat error)" i003
+    refused grep i001 error
+    is 1 "$(wc -l <error)" 'lines of error'
+}
+
+@test "at the root nodes act in parallel" {
+    # Three nodes that ignore the stop signal: 3 s together, 9 s one after the other.
+    local m=$TMP/deaf begin
+    mkdir "$m"
+    "$CTHULHU" mount --prefix "$P-deaf" -n 3 -i "$IMAGE" --start "$m" -- sleep 3600
+    begin=$(date +%s%N)
+    echo 'stop -t 3' >"$m/control"
+    took=$((($(date +%s%N) - begin) / 1000000))
+    is 137 "$(cat "$m/i001/exit_code")"
+    umount_cluster "$m"
+    [ "$took" -ge 2900 ] && [ "$took" -lt 8000 ] || { echo "took $took ms" && false; }
+}
+
+@test "stop -t SECONDS: the time between the stop signal and SIGKILL; 1 by default" {
+    local m=$TMP/deaf begin took
+    mkdir -p "$m"
+    "$CTHULHU" mount --prefix "$P-deaf" -n 1 -i "$IMAGE" --start "$m" -- sleep 3600
+    begin=$(date +%s%N)
+    echo 'stop -t 0' >"$m/i001/control"
+    took=$((($(date +%s%N) - begin) / 1000000))
+    is 137 "$(cat "$m/i001/exit_code")"
+    echo start >"$m/i001/control"
+    begin=$(date +%s%N)
+    echo 'stop' >"$m/i001/control"
+    default=$((($(date +%s%N) - begin) / 1000000))
+    umount_cluster "$m"
+    [ "$default" -ge 950 ] || { echo "stop took $default ms" && false; }
+    [ "$took" -lt 950 ] || { echo "stop -t 0 took $took ms" && false; }
+}
+
+@test "several lines in one write run in order; a last line without newline counts" {
+    local pid
+    pid=$(cat i001/pid.txt)
+    printf 'stop\nstart\n' >i001/control
+    is_state i001 running
+    refused test "$pid" = "$(cat i001/pid.txt)"
+    printf 'start\n\n   \nstop' >i001/control
+    is_state i001 exited
+    printf start >i001/control
+    is_state i001 running
+    printf '  stop \t -t  1  \n' >i001/control
+    is_state i001 exited
+    printf 'start i002\nstop i001 i002\nstart i001' >control
+    is_state i001 running
+    is_state i002 exited
+}
+
+@test "a failing line ends the rest: what came before it has happened" {
+    echo stop >i002/control
+    is '3 ESRCH' "$(printf 'start\nkill\nkill\nstart\n' | put i002/control)"
+    is_state i002 exited
+}
+
+@test "split writes make one line" {
+    { printf sta; printf 'rt\n'; } >i001/control
+    is_state i001 running
+    { printf 's'; printf 't'; printf 'o'; printf 'p'; printf '\n'; } >i001/control
+    is_state i001 exited
+    { printf 'start\nsto'; printf 'p\nsta'; printf 'rt'; } >i001/control
+    is_state i001 running
+}
+
+@test "appending, and reading and writing through one descriptor" {
+    echo stop >>i001/control
+    is_state i001 exited
+    exec 5<>i001/control
+    echo start >&5
+    is_state i001 running
+    exec 5>&-
+    dd if=<(echo stop) of=i001/control bs=1 conv=notrunc 2>/dev/null
+    is_state i001 exited
+    echo start | tee i001/control >/dev/null
+    is_state i001 running
+    cp <(echo stop) i001/control
+    is_state i001 exited
+    : >i001/control
+    truncate -s 0 i001/control
+    contains i001/control restart
+    is_state i001 exited
+}
+
+@test "EINVAL: no such verb, bad arguments" {
+    local line
+    for line in explode 'stop -t' 'stop -t x' 'stop -t -1' 'stop -t 1.5' 'stop -t 99999999999999999999' 'kill -s NOPE' \
+        'kill -s' 'kill -s 999' 'start -x' 'pause -s KILL' 'kill TERM' 'start i001' 'stop now' START; do
+        is '22 EINVAL' "$(put_line i001/control "$line")" "$line"
+        [ -s i001/error ]
+        is 1 "$(wc -l <i001/error)" "lines of error after $line"
+    done
+    put_line i001/control 'explode'
+    has "$(cat i001/error)" explode
+    put_line i001/control 'kill -s NOPE'
+    has "$(cat i001/error)" NOPE
+    for line in explode 'kill -s NOPE' 'stop -t x i001'; do
+        is '22 EINVAL' "$(put_line control "$line")" "$line at the root"
+    done
+    for n in i001 i002 i003; do is_state $n running; done
+}
+
+@test "ENOENT: no such node, and then nothing happens to the others either" {
+    local line
+    for line in 'stop i009' 'stop i001 i009' 'stop ../i001' 'stop i001/..' 'stop ..' 'stop 172.30.0.2.9' "stop $P-i001" \
+        'stop I001' 'stop /' 'stop *'; do
+        is '2 ENOENT' "$(put_line control "$line")" "$line"
+        is 1 "$(wc -l <error)"
+    done
+    put_line control 'stop i009'
+    has "$(cat error)" i009
+    for n in i001 i002 i003; do is_state $n running; done
+}
+
+@test "ESRCH: not running" {
+    echo stop >i001/control
+    local line
+    for line in kill 'kill -s TERM' pause resume; do
+        is '3 ESRCH' "$(put_line i001/control "$line")" "$line"
+        has "$(cat i001/error)" 'i001'
+    done
+    is_state i001 exited
+}
+
+@test "crash: EOPNOTSUPP until the network faults are there" {
+    is '95 EOPNOTSUPP' "$(put_line i001/control crash)"
+    has "$(cat i001/error)" crash
+    is '95 EOPNOTSUPP' "$(put_line control 'crash i002')"
+    is_state i001 running
+    is_state i002 running
+}
+
+@test "error holds the last failure, of its own directory" {
+    put_line i001/control nonsense
+    has "$(cat i001/error)" nonsense
+    put_line i001/control drivel
+    has "$(cat i001/error)" drivel
+    is "$(cat i001/error | wc -c)" "$(stat -c %s i001/error)"
+    refused grep -q drivel i002/error
+    refused grep -q drivel error
+}
+
+@test "garbage: 1 MiB without a newline, NUL bytes, not UTF-8, control characters" {
+    has "$(head -c 1048576 /dev/zero | tr '\0' a | python3 -c '
+import os, sys
+data, fd = sys.stdin.buffer.read(), os.open(sys.argv[1], os.O_WRONLY)
+try:
+    while data:
+        data = data[os.write(fd, data):]
+    os.close(fd)
+except OSError as e:
+    print(e.errno)' i001/control)" 22
+    [ "$(wc -c <i001/error)" -lt 1000 ]
+    is '22 EINVAL' "$(printf 'st\0op\n' | put i001/control)"
+    is '22 EINVAL' "$(printf '\0\n' | put i001/control)"
+    is '22 EINVAL' "$(printf '\377\376stop\n' | put i001/control)"
+    is '22 EINVAL' "$(printf 'stop\001\n' | put i001/control)"
+    is '22 EINVAL' "$(printf '\033[31m\n' | put i001/control)"
+    refused grep -q "$(printf '\033')" i001/error
+    is '22 EINVAL' "$(head -c 100000 /dev/urandom | tr -d '\n' | cat - <(echo) | put i001/control)"
+    is_state i001 running
+    echo stop >i001/control
+    is_state i001 exited
+}
+
+@test "a failure without newline is told at close, and error says it" {
+    is 'close 22 EINVAL' "$(printf nonsense | put i001/control)"
+    has "$(cat i001/error)" nonsense
+}
+
+@test "many writers at once: every write that returned has taken effect" {
+    local pids=() pid
+    for n in i001 i002 i003; do
+        (for _ in 1 2 3; do
+            echo stop >$n/control && reads $n/state exited && echo start >$n/control && reads $n/state running || exit 1
+        done) &
+        pids+=($!)
+    done
+    for pid in "${pids[@]}"; do wait "$pid"; done
+    # Two on one node: both are served, in some order, and what is there at the end is one of the two.
+    echo stop >i001/control &
+    pid=$!
+    echo restart >i001/control
+    wait "$pid"
+    case $(cat i001/state) in running | exited) ;; *) false ;; esac
+    is_state i001 "$(cat i001/state)"
+}
+
+@test "a writer killed by SIGKILL while stop -t 20 waits goes at once" {
+    local m=$TMP/deaf pid begin
+    mkdir -p "$m"
+    "$CTHULHU" mount --prefix "$P-deaf" -n 1 -i "$IMAGE" --start "$m" -- sleep 3600
+    python3 -c 'import sys; open(sys.argv[1], "w").write("stop -t 20\n")' "$m/i001/control" &
+    pid=$!
+    waits() { [ "$(cut -d ' ' -f 1 "/proc/$pid/syscall")" = 1 ]; }
+    wait_for 10 waits
+    begin=$SECONDS
+    kill -9 "$pid"
+    wait "$pid" || is 137 "$?"
+    [ $((SECONDS - begin)) -lt 8 ]
+    # And the cluster still answers.
+    is i001 "$(cat "$m/i001/name")"
+    umount_cluster "$m"
+}

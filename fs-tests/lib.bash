@@ -1,0 +1,212 @@
+# Helpers of the end-to-end tests. Loaded by every .bats file, and by run.sh for `sweep`.
+# shellcheck shell=bash
+#
+# A file of tests works on clusters of its own: everything lies in $TMP (mountpoints, state, data), and every container
+# carries the prefix $P. So the tests can run beside other clusters on the same engine, and never touch those.
+
+IMAGE=cthulhu-test-busybox
+# What a node of the scratch image runs: ends at SIGTERM with 143, at once.
+# shellcheck disable=SC2034,SC2016
+NODE=(sh -c 'trap "exit 143" TERM; echo started; while :; do sleep 3600 & wait $!; done')
+FS_TESTS=${BASH_SOURCE[0]%/*}
+[ "$FS_TESTS" != "${BASH_SOURCE[0]}" ] || FS_TESTS=.
+FS_TESTS=$(cd "$FS_TESTS" && pwd)
+CTHULHU=${CTHULHU:-$FS_TESTS/../target/x86_64-unknown-linux-gnu/release/cthulhu}
+export CTHULHU FS_TESTS
+
+# ---- around a file --------------------------------------------------------------------------------------------------
+
+# Makes the file's temp dir and prefix. For setup_file.
+begin() {
+    TMP=$(cd "$(mktemp -d "${CTHULHU_TEST_TMP:-${TMPDIR:-/tmp}}/cthulhu-test.XXXXXX")" && pwd -P)
+    P=t$$x$RANDOM
+    XDG_STATE_HOME=$TMP/state
+    mkdir "$TMP/state"
+    export TMP P XDG_STATE_HOME
+}
+
+# Removes all that the file has left. For teardown_file.
+end() {
+    sweep "$TMP"
+}
+
+# Removes what lies below a directory of ours: daemons, mounts, containers, networks, then the directory itself.
+sweep() {
+    local dir=$1 pid at id
+    [ -n "$dir" ] && [ -d "$dir" ] || return 0
+    for pid in $(daemons "$dir"); do kill "$pid" 2>/dev/null || true; done
+    wait_for 20 no_daemons "$dir" || for pid in $(daemons "$dir"); do kill -9 "$pid" 2>/dev/null || true; done
+    mounts "$dir" | sort -r | while read -r at; do umount -l "$at" 2>/dev/null || fusermount3 -uz "$at" || true; done
+    for id in $(containers "$dir"); do docker rm -fv "$id" >/dev/null 2>&1 || true; done
+    for id in $(networks "$dir"); do docker network rm "$id" >/dev/null 2>&1 || true; done
+    rm -rf --one-file-system "$dir"
+}
+
+# Pids of the daemons whose state lies below a directory.
+daemons() {
+    local environ exe
+    grep -lzs "^XDG_STATE_HOME=$1/" /proc/[0-9]*/environ | while read -r environ; do
+        exe=$(readlink "${environ%/environ}/exe") || continue
+        exe=${exe% (deleted)}
+        [ "${exe##*/}" = "${CTHULHU##*/}" ] || continue
+        environ=${environ%/environ}
+        echo "${environ#/proc/}"
+    done
+}
+
+no_daemons() { [ -z "$(daemons "$1")" ]; }
+
+# Mountpoints below a directory.
+mounts() {
+    awk -v dir="$1/" 'index($5 "/", dir) == 1 { print $5 }' /proc/self/mountinfo
+}
+
+# Ids of the containers, of the networks, whose mountpoint lies below a directory.
+containers() {
+    docker ps -a --no-trunc --filter label=io.cthulhu.cluster \
+        --format '{{.ID}} {{.Label "io.cthulhu.mountpoint"}}' 2>/dev/null | below "$1"
+}
+
+networks() {
+    docker network ls --no-trunc --filter label=io.cthulhu.cluster \
+        --format '{{.ID}} {{.Label "io.cthulhu.mountpoint"}}' 2>/dev/null | below "$1"
+}
+
+below() {
+    awk -v dir="$1/" 'index($2 "/", dir) == 1 { print $1 }'
+}
+
+# Fails, saying what there is, unless nothing of a cluster is left below a directory (default: all of this file's).
+nothing_left() {
+    local dir=${1:-$TMP} left
+    left=$(
+        for one in $(mounts "$dir"); do echo "mount $one"; done
+        for one in $(containers "$dir"); do echo "container $one"; done
+        for one in $(networks "$dir"); do echo "network $one"; done
+        for one in $(docker ps -a --filter "name=^/$P-" --format '{{.Names}}'); do echo "container $one"; done
+        if [ "$dir" = "$TMP" ]; then for one in $(daemons "$TMP"); do echo "process $one"; done; fi
+    )
+    is '' "$left" 'what is left'
+}
+
+# ---- the scratch image ----------------------------------------------------------------------------------------------
+
+# An image without any registry: Debian's static busybox, in an otherwise empty file system. Made once.
+need_image() {
+    docker image inspect "$IMAGE" >/dev/null 2>&1 && return
+    local work applet
+    work=$(mktemp -d "${TMP:-/tmp}/image.XXXXXX")
+    (
+        cd "$work"
+        apt-get download -q busybox-static >/dev/null 2>&1 || {
+            echo "cannot get busybox-static: run apt-get update, or see that a package mirror can be reached" >&2
+            exit 1
+        }
+        dpkg -x busybox-static_*.deb unpacked
+        mkdir -p root/bin root/tmp root/etc root/proc root/sys root/dev root/opt/app
+        cp unpacked/bin/busybox root/bin/ 2>/dev/null || cp unpacked/usr/bin/busybox root/bin/
+        for applet in $(root/bin/busybox --list); do
+            [ "$applet" = busybox ] || ln -s busybox "root/bin/$applet"
+        done
+        echo 'root:x:0:0:root:/:/bin/sh' >root/etc/passwd
+        tar -C root -c . | docker import --change 'CMD ["sleep","3600"]' --change 'ENV PATH=/bin' - "$IMAGE" >/dev/null
+    ) || return 1
+    rm -rf "$work"
+}
+
+# ---- clusters -------------------------------------------------------------------------------------------------------
+
+# mount_cluster DIR OPTION...: makes $TMP/DIR, mounts there with this file's prefix, and sets M to it.
+mount_cluster() {
+    M=$TMP/$1
+    shift
+    export M
+    mkdir -p "$M"
+    with_deadline 120 "$CTHULHU" mount --prefix "$P" "$M" "$@"
+}
+
+# The same with nodes of the scratch image that end at SIGTERM: mount_busybox DIR OPTION...
+mount_busybox() {
+    need_image
+    mount_cluster "$@" -i "$IMAGE" -- "${NODE[@]}"
+}
+
+umount_cluster() {
+    with_deadline 60 "$CTHULHU" umount "${1:-$M}"
+}
+
+# ---- waiting --------------------------------------------------------------------------------------------------------
+
+# wait_for SECONDS CONDITION...: until the condition holds; fails at the deadline.
+wait_for() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        if [ "$SECONDS" -gt "$end" ]; then
+            echo "in vain waited for: $*" >&2
+            return 1
+        fi
+        sleep 0.05
+    done
+}
+
+# with_deadline SECONDS COMMAND...: 124 if it takes longer.
+with_deadline() {
+    timeout -k 5 "$@"
+}
+
+reads() { [ "$(cat "$1")" = "$2" ]; }
+contains() { grep -q -- "$2" "$1"; }
+gone() { ! kill -0 "$1" 2>/dev/null; }
+
+# ---- judging --------------------------------------------------------------------------------------------------------
+
+# is WANTED GOT [WHAT]
+is() {
+    [ "$1" = "$2" ] || {
+        printf '%s: wanted "%s", got "%s"\n' "${3:-value}" "$1" "$2" >&2
+        return 1
+    }
+}
+
+# has TEXT PART
+has() {
+    case $1 in
+    *"$2"*) ;;
+    *)
+        printf 'no "%s" in "%s"\n' "$2" "$1" >&2
+        return 1
+        ;;
+    esac
+}
+
+# refused COMMAND...: it must fail.
+refused() {
+    if "$@"; then
+        echo "did not fail: $*" >&2
+        return 1
+    fi
+}
+
+# Writes stdin to a file in one write(2); prints OK, or the number and name of the errno.
+put() {
+    python3 "$FS_TESTS/put.py" "$1"
+}
+
+# put_line FILE TEXT: the same with a line.
+put_line() {
+    printf '%s\n' "$2" | put "$1"
+}
+
+# The engine's own word on a node: field NODE TEMPLATE
+field() {
+    docker inspect -f "$2" "$P-$1"
+}
+
+# All nodes of $M in a state: all_in STATE
+all_in() {
+    local file
+    for file in "$M"/i[0-9]*/state; do
+        reads "$file" "$1" || return 1
+    done
+}

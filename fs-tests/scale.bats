@@ -1,0 +1,91 @@
+#!/usr/bin/env bats
+# Many nodes, and many mounts one after the other.
+
+load lib.bash
+
+setup_file() { begin; }
+
+teardown_file() { end; }
+
+@test "100 demo nodes mount, start, stop and vanish" {
+    M=$TMP/hundred
+    mkdir "$M"
+    with_deadline 300 "$CTHULHU" mount --prefix "$P" -n 100 "$M"
+    is 200 "$(containers "$TMP" | wc -l)" containers
+    is 100 "$(find "$M" -maxdepth 1 -type l | wc -l)"
+    with_deadline 300 sh -c 'echo start >"$0/control"' "$M"
+    is 100 "$(grep -c ' running ' "$M/status")"
+    is 100 "$(cat "$M"/i*/pid.txt | sort -u | wc -l)" pids
+    is 100 "$(docker ps --filter "label=io.cthulhu.role=node" --filter "name=^/$P-" -q | wc -l)"
+    is 99 "$(jq '.peers | length' "$M/i100/bindmounts/etc/config.json")"
+    with_deadline 300 sh -c 'echo stop >"$0/control"' "$M"
+    is 100 "$(grep -c ' exited ' "$M/status")"
+    is '' "$(cat "$M"/i*/pid.txt)"
+    with_deadline 300 "$CTHULHU" umount "$M"
+    nothing_left
+}
+
+@test "100 mounts in a row leave no process, no mount, no record, no temporary file" {
+    local n m=$TMP/again before
+    mkdir "$m"
+    before=$(ls "${TMPDIR:-/tmp}" | wc -l)
+    for n in $(seq 100); do
+        with_deadline 30 "$CTHULHU" mount --host simulated: -n 3 "$m" >/dev/null 2>&1
+        is 3 "$(find "$m" -maxdepth 1 -type l | wc -l)" "nodes of mount $n"
+        with_deadline 30 "$CTHULHU" umount "$m" >/dev/null 2>&1
+        is 0 "$(mounts "$TMP" | wc -l)" "mounts after $n"
+    done
+    is '' "$(daemons "$TMP")" daemons
+    is '' "$(find "$XDG_STATE_HOME" -name cluster.json)" records
+    is '[]' "$("$CTHULHU" ls --json | jq -c .)"
+    is 1 "$(find "$XDG_STATE_HOME/cthulhu" -maxdepth 1 -name 'again-*' | wc -l)" 'state directories of this place'
+    [ "$(ls "${TMPDIR:-/tmp}" | wc -l)" -le $((before + 2)) ]
+    is '' "$(ls -A "$m")"
+}
+
+@test "a daemon's descriptors, threads and memory do not grow with use" {
+    local m=$TMP/use n pid fds threads
+    mkdir "$m"
+    "$CTHULHU" mount --host simulated: -n 3 "$m"
+    pid=$(daemons "$TMP")
+    use() {
+        for n in $(seq "$1"); do
+            echo start >"$m/control"
+            cat "$m"/i*/state "$m"/i*/log >/dev/null
+            echo x >"$m/i001/bindmounts/var/f$n"
+            echo kill >"$m/i002/control"
+            ls -lR "$m" >/dev/null
+            rm "$m/i001/bindmounts/var/f$n"
+        done
+    }
+    use 20
+    sees() { [ "$(find "/proc/$pid/fd" -mindepth 1 | wc -l)" -le "$1" ]; }
+    fds=$(find "/proc/$pid/fd" -mindepth 1 | wc -l)
+    threads=$(find "/proc/$pid/task" -mindepth 1 -maxdepth 1 | wc -l)
+    memory=$(awk '/^VmRSS/ { print $2 }' "/proc/$pid/status")
+    use 200
+    wait_for 10 sees $((fds + 3))
+    [ "$(find "/proc/$pid/task" -mindepth 1 -maxdepth 1 | wc -l)" -le $((threads + 4)) ]
+    now=$(awk '/^VmRSS/ { print $2 }' "/proc/$pid/status")
+    [ "$now" -lt $((memory + 8192)) ] || { echo "$memory kB, then $now kB" && false; }
+    umount_cluster "$m"
+}
+
+@test "idle with 3 nodes: no measurable CPU, under 25 MB" {
+    local pid ticks now
+    mount_cluster idle -n 3 --start
+    pid=$(daemons "$TMP")
+    ticks() { awk '{ print $14 + $15 }' "/proc/$pid/stat"; }
+    # What the start has set off may end first.
+    calm() { local t; t=$(ticks); sleep 2; [ "$(ticks)" -le "$t" ]; }
+    wait_for 30 calm
+    ticks=$(ticks)
+    # No condition to wait for: a time in which nothing may happen.
+    sleep "${IDLE_SECONDS:-20}"
+    now=$(ticks)
+    [ $((now - ticks)) -le 2 ] || { echo "$((now - ticks)) ticks of CPU in ${IDLE_SECONDS:-20} s" && false; }
+    memory=$(awk '/^VmRSS/ { print $2 }' "/proc/$pid/status")
+    umount_cluster
+    [ "$memory" -lt 25600 ] || { echo "$memory kB resident" && false; }
+    nothing_left
+}
