@@ -27,10 +27,13 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         Command::Mount(args) => mount(*args, false),
         Command::Umount(args) => {
             let place = daemon::Place::of(&args.mountpoint)?;
-            if let Some(kept) = daemon::umount(&place, args.host.as_deref())? {
-                println!("unmounted {}; what the nodes wrote is in {}", place.mountpoint.display(), kept.display());
+            let at = place.mountpoint.display();
+            match daemon::umount(&place, args.host.as_deref())? {
+                Some(kept) => {
+                    print(format!("unmounted {at}; what the nodes wrote is in {}\n", kept.display()).as_bytes())
+                }
+                None => Ok(ExitCode::SUCCESS),
             }
-            Ok(ExitCode::SUCCESS)
         }
         Command::Ls(args) => list::list(&args),
         Command::Completions { shell } => {
@@ -62,7 +65,7 @@ fn mount(args: MountArgs, makes_mountpoint: bool) -> Result<ExitCode> {
         log_to_stderr();
         daemon::mount_in_foreground(&plan)?;
     } else {
-        println!("{}", daemon::mount_in_background(&plan)?);
+        return print(format!("{}\n", daemon::mount_in_background(&plan)?).as_bytes());
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -103,7 +106,12 @@ fn print(text: &[u8]) -> Result<ExitCode> {
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("CTHULHU_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("cthulhu=info,warn"));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .log_internal_errors(false)
+        .try_init();
 }
 
 #[cfg(test)]

@@ -54,10 +54,8 @@ pub struct Node {
     pub raw: Option<Arc<str>>,
     /// Its process has been seen to die and the engine does not know yet.
     pub engine_lags: bool,
-    /// The latest death of this container that was told, ns on the engine's clock.
-    died_at: i64,
-    /// The pid and start of the run whose process we saw die.
-    dead_run: Option<(i32, i64)>,
+    /// When the latest run began that we know to have ended; a clock that steps back cannot confuse runs.
+    dead_run: Option<i64>,
 }
 
 impl Node {
@@ -71,7 +69,6 @@ impl Node {
             started_at: 0,
             raw: None,
             engine_lags: false,
-            died_at: 0,
             dead_run: None,
         }
     }
@@ -90,14 +87,13 @@ impl Node {
         self.state = State::Exited;
         self.pid = None;
         self.exit_code = exit_code;
+        self.dead_run = Some(self.started_at);
     }
 
     /// Whether an inspection tells of a run that has ended since, as we know from elsewhere.
     fn is_outdated(&self, seen: &Inspection) -> bool {
         let running = matches!(seen.status, Status::Running | Status::Paused);
-        let told_dead = self.died_at != 0 && seen.started_at <= self.died_at;
-        let seen_dead = self.dead_run.is_some_and(|(pid, start)| seen.pid == Some(pid) && seen.started_at == start);
-        running && (told_dead || seen_dead)
+        running && self.dead_run == Some(seen.started_at)
     }
 
     fn inspected(&mut self, seen: &Inspection) {
@@ -119,7 +115,6 @@ impl Node {
             Status::Running | Status::Paused => {
                 self.state = if seen.status == Status::Running { State::Running } else { State::Paused };
                 self.pid = seen.pid;
-                self.dead_run = None;
             }
             Status::Exited => self.end_run(seen.exit_code),
         }
@@ -253,7 +248,6 @@ impl Cluster {
         match news {
             News::Inspected(seen) => node.inspected(seen),
             News::Died { container, exit_code, time } if node.container.as_ref() == Some(container) => {
-                node.died_at = node.died_at.max(*time);
                 let of_this_run = node.started_at <= *time;
                 if of_this_run && (node.is_alive() || node.engine_lags) {
                     node.engine_lags = false;
@@ -261,7 +255,6 @@ impl Cluster {
                 }
             }
             News::ProcessEnded { pid } if node.pid == Some(*pid) => {
-                node.dead_run = Some((*pid, node.started_at));
                 node.engine_lags = true;
                 // The engine tells the code a moment later; the one of an earlier run would be a lie.
                 node.end_run(None);

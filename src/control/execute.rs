@@ -1,7 +1,7 @@
 //! Does what commands say. What a command has done is in the model before it returns.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -39,6 +39,10 @@ pub struct Executor {
     turns: Vec<Mutex<()>>,
     /// Starts at once.
     starts: Semaphore,
+    /// The cluster is being taken down: nothing is begun any more.
+    closing: AtomicBool,
+    /// Commands under way on nodes.
+    under_way: AtomicUsize,
 }
 
 impl Executor {
@@ -51,7 +55,30 @@ impl Executor {
         timeout: Duration,
     ) -> Self {
         let turns = (0..cluster.len()).map(|_| Mutex::default()).collect();
-        Self { engine, cluster, watch, provisioner, timeout, turns, starts: Semaphore::new(AT_ONCE) }
+        Self {
+            engine,
+            cluster,
+            watch,
+            provisioner,
+            timeout,
+            turns,
+            starts: Semaphore::new(AT_ONCE),
+            closing: AtomicBool::new(false),
+            under_way: AtomicUsize::new(0),
+        }
+    }
+
+    /// Begins nothing any more. Returns whether commands are under way still.
+    pub fn close(&self) -> bool {
+        self.closing.store(true, Ordering::SeqCst);
+        self.under_way.load(Ordering::SeqCst) > 0
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closing.load(Ordering::SeqCst) {
+            return Err(ControlError::Busy("the cluster is being taken down".into()));
+        }
+        Ok(())
     }
 
     /// Executes one command.
@@ -98,44 +125,62 @@ impl Executor {
     }
 
     async fn on_node(&self, index: usize, verb: &Verb, engine_hangs: &AtomicBool) -> Result<()> {
-        let _turn = self.turns[index].lock().await;
-        let _start = match verb {
-            Verb::Start | Verb::Restart { .. } => self.starts.acquire().await.ok(),
-            _ => None,
-        };
-        let grace = match verb {
-            Verb::Stop { grace } | Verb::Restart { grace } => *grace,
-            _ => Duration::ZERO,
-        };
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+        let done = self.in_turn(index, verb, engine_hangs).await;
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        done
+    }
+
+    async fn in_turn(&self, index: usize, verb: &Verb, engine_hangs: &AtomicBool) -> Result<()> {
+        let busy = || ControlError::Busy(format!("{}: another command is under way", self.name(index)));
+        let _turn = tokio::time::timeout(self.timeout, self.turns[index].lock()).await.map_err(|_| busy())?;
+        let no_grace = Duration::ZERO;
+        match verb {
+            Verb::Start => self.start_in_turn(index, engine_hangs).await,
+            Verb::Stop { grace } => self.limited(index, *grace, engine_hangs, self.stop(index, *grace)).await,
+            Verb::Restart { grace } => {
+                self.limited(index, *grace, engine_hangs, self.stop(index, *grace)).await?;
+                self.start_in_turn(index, engine_hangs).await
+            }
+            Verb::Kill { signal } => self.limited(index, no_grace, engine_hangs, self.kill(index, signal)).await,
+            Verb::Pause => self.limited(index, no_grace, engine_hangs, self.pause(index)).await,
+            Verb::Resume => self.limited(index, no_grace, engine_hangs, self.resume(index)).await,
+            Verb::Crash => Err(ControlError::Unsupported(
+                "crash is not built into this version yet: use kill, whose resets a peer can see".into(),
+            )),
+        }
+    }
+
+    /// Starts are bound by CPU: a few at a time. Waiting for one's turn does not count against the deadline.
+    async fn start_in_turn(&self, index: usize, engine_hangs: &AtomicBool) -> Result<()> {
+        let _permit = self.starts.acquire().await.ok();
+        self.limited(index, Duration::ZERO, engine_hangs, self.start(index)).await
+    }
+
+    /// Gives work on a node its deadline.
+    async fn limited(
+        &self,
+        index: usize,
+        grace: Duration,
+        engine_hangs: &AtomicBool,
+        work: impl Future<Output = Result<()>>,
+    ) -> Result<()> {
+        self.check_open()?;
         let late = || ControlError::TimedOut { node: self.name(index), after: self.timeout };
         // With hundreds of nodes, one deadline each in turn would be no deadline.
         if engine_hangs.load(Ordering::Acquire) {
             return Err(late());
         }
-        match tokio::time::timeout(self.timeout + grace, self.perform(index, verb)).await {
-            Ok(done) => done,
-            Err(_) => {
-                engine_hangs.store(true, Ordering::Release);
-                Err(late())
-            }
-        }
-    }
-
-    async fn perform(&self, index: usize, verb: &Verb) -> Result<()> {
-        match verb {
-            Verb::Start => self.start(index).await,
-            Verb::Stop { grace } => self.stop(index, *grace).await,
-            Verb::Restart { grace } => {
-                self.stop(index, *grace).await?;
-                self.start(index).await
-            }
-            Verb::Kill { signal } => self.kill(index, signal).await,
-            Verb::Pause => self.pause(index).await,
-            Verb::Resume => self.resume(index).await,
-            Verb::Crash => Err(ControlError::Unsupported(
-                "crash is not built into this version yet: use kill, whose resets a peer can see".into(),
-            )),
-        }
+        let heard = async {
+            work.await?;
+            // The engine answers again and the watch has not noticed yet: what is read next would be an error.
+            self.watch.reachable().await;
+            Ok(())
+        };
+        tokio::time::timeout(self.timeout + grace, heard).await.unwrap_or_else(|_| {
+            engine_hangs.store(true, Ordering::Release);
+            Err(late())
+        })
     }
 
     fn name(&self, index: usize) -> String {
@@ -189,6 +234,7 @@ impl Executor {
             if node.is_alive() || (node.state == State::Exited && node.started_at != before) {
                 return Ok(());
             }
+            tokio::time::sleep(LAG_STEP).await;
         }
     }
 
@@ -202,9 +248,13 @@ impl Executor {
             // It is bound to the namespace of a sandbox that is no more.
             self.engine.remove(container).await.map_err(&fail)?;
         }
+        self.check_open()?;
         let container = self.provisioner.make(index).await.map_err(|error| match error {
-            EngineError::Unreachable(why) => ControlError::Unreachable(why),
-            other => ControlError::Refused(format!("cannot create it anew: {other}")),
+            EngineError::Unreachable(_) | EngineError::Denied(_) => ControlError::Unreachable(error.to_string()),
+            EngineError::TimedOut(after) => ControlError::TimedOut { node: self.name(index), after },
+            EngineError::NotFound(_) | EngineError::Conflict(_) | EngineError::Refused(_) => {
+                ControlError::Refused(format!("cannot create it anew: {error}"))
+            }
         })?;
         self.watch.adopt(index, &container).await.map_err(&fail)?;
         Ok(container)

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
@@ -23,7 +22,11 @@ use crate::sys;
 pub fn mount_in_background(plan: &Plan) -> Result<String> {
     private_dir(&plan.place.state)?;
     let log_path = plan.place.daemon_log();
-    let log = File::create(&log_path).with_context(|| format!("cannot write {}", log_path.display()))?;
+    let log = File::options()
+        .append(true)
+        .create(true)
+        .open(&log_path)
+        .with_context(|| format!("cannot write {}", log_path.display()))?;
     // A daemon that held a descriptor of the shell's would keep the shell's pipes open for as long as it lives.
     sys::close_on_exec_from(3);
     let mut child = Command::new("/proc/self/exe")
@@ -44,8 +47,7 @@ pub fn mount_in_background(plan: &Plan) -> Result<String> {
 fn hand_over(child: &mut Child, plan: &Plan) -> Result<String> {
     let mut stdin = child.stdin.take().context("the daemon has no stdin")?;
     let stdout = child.stdout.take().context("the daemon has no stdout")?;
-    let ended = AtomicBool::new(false);
-    forward_interrupts(child.id(), Arc::new(ended))?;
+    forward_interrupts(child.id())?;
     writeln!(stdin, "{}", serde_json::to_string(plan)?).context("the daemon does not listen")?;
     let ready = follow(BufReader::new(stdout))?;
     // The word that it may stay; without it, end of file tells it that nobody waits.
@@ -54,7 +56,7 @@ fn hand_over(child: &mut Child, plan: &Plan) -> Result<String> {
 }
 
 /// ^C in the terminal reaches us and not the daemon, which has a session of its own: pass it on.
-fn forward_interrupts(daemon: u32, passed: Arc<AtomicBool>) -> Result<()> {
+fn forward_interrupts(daemon: u32) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut signals = runtime.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
@@ -66,7 +68,7 @@ fn forward_interrupts(daemon: u32, passed: Arc<AtomicBool>) -> Result<()> {
                 let [int, term] = &mut signals;
                 tokio::select! { _ = int.recv() => {} _ = term.recv() => {} }
                 let pid = i32::try_from(daemon).ok().and_then(Pid::from_raw);
-                if let (Some(pid), false) = (pid, passed.swap(true, Ordering::Relaxed)) {
+                if let Some(pid) = pid {
                     let _ = kill_process(pid, Signal::TERM);
                 }
             }

@@ -1,7 +1,8 @@
 //! The directories behind the nodes' bindmounts and logs.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -36,19 +37,65 @@ pub fn prepare(spec: &ClusterSpec, data: &Path) -> Result<()> {
         for sub in ["etc", "var"] {
             open_dir(&node.dir.join(sub))?;
         }
-        write(&node.dir.join("etc/config.json"), Some(spec.config_json(index).as_bytes()), 0o644)?;
-        write(&node.dir.join(format!("var/{}.log", node.name)), None, 0o666)?;
-        write(&node.dir.join("log"), None, 0o644)?;
+        replace(&node.dir.join("etc/config.json"), spec.config_json(index).as_bytes(), 0o644)?;
+        keep(&node.dir.join(format!("var/{}.log", node.name)), 0o666)?;
+        keep(&node.dir.join("log"), 0o644)?;
     }
     Ok(())
 }
 
-fn write(path: &Path, content: Option<&[u8]>, mode: u32) -> Result<()> {
+/// Writes a file anew. What a node has put in its place, a link to somewhere else say, is removed, never followed.
+fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let named = || format!("cannot write {}", path.display());
-    match content {
-        Some(bytes) => fs::write(path, bytes).with_context(named)?,
-        None => drop(fs::File::options().append(true).create(true).open(path).with_context(named)?),
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(named),
+        _ => {}
     }
-    let _ = fs::set_permissions(path, fs::Permissions::from_mode(mode));
-    Ok(())
+    let mut file = File::options().write(true).create_new(true).open(path).with_context(named)?;
+    file.write_all(content).with_context(named)?;
+    file.set_permissions(fs::Permissions::from_mode(mode)).with_context(named)
+}
+
+/// Makes an empty file where there is no regular file; one that is there is left as it is.
+fn keep(path: &Path, mode: u32) -> Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_file() && meta.nlink() == 1 => Ok(()),
+        _ => replace(path, &[], mode),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_a_node_planted_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("secret");
+        fs::write(&secret, "secret").unwrap();
+        let before = fs::metadata(&secret).unwrap().permissions();
+        let (link, hard) = (dir.path().join("link"), dir.path().join("hard"));
+        for act in [|path: &Path| replace(path, b"new", 0o666), |path: &Path| keep(path, 0o666)] {
+            let _ = fs::remove_file(&link);
+            let _ = fs::remove_file(&hard);
+            symlink(&secret, &link).unwrap();
+            fs::hard_link(&secret, &hard).unwrap();
+            act(&link).unwrap();
+            act(&hard).unwrap();
+            assert_eq!(fs::read_to_string(&secret).unwrap(), "secret");
+            assert_eq!(fs::metadata(&secret).unwrap().permissions(), before);
+        }
+    }
+
+    #[test]
+    fn what_a_node_wrote_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        keep(&log, 0o644).unwrap();
+        fs::write(&log, "a line").unwrap();
+        keep(&log, 0o644).unwrap();
+        assert_eq!(fs::read_to_string(&log).unwrap(), "a line");
+    }
 }

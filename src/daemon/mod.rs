@@ -12,6 +12,7 @@ mod start;
 mod umount;
 
 use std::fs;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,11 @@ use crate::sys;
 use report::{Report, Reporter};
 use start::{Made, Running, start};
 
+/// After requests were cut off, a teardown is over when so many looks, [`ROUND`] apart, have found nothing. The slowest
+/// request that can be under way then is a start: 300 to 400 ms on two busy cores.
+const UNSETTLED_ROUNDS: u32 = 8;
+const ROUND: Duration = Duration::from_millis(200);
+
 /// Runs a cluster from its start to its end.
 ///
 /// `abandoned` resolves when whoever waits for the start is gone.
@@ -51,6 +57,10 @@ pub async fn run(plan: &Plan, report: Reporter, abandoned: oneshot::Receiver<()>
 async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiver<()>) -> Result<()> {
     let mut told_to_end = told_to_end()?;
     let lock = plan.place.lock()?;
+    if !plan.args.foreground {
+        // Ours now: what an earlier daemon logged goes.
+        let _ = fs::File::options().write(true).open(plan.place.daemon_log()).and_then(|log| log.set_len(0));
+    }
     let _ = fs::remove_file(plan.place.failure());
     let _data = plan.args.data.is_some().then(|| lock_data(&plan.data)).transpose()?;
     let mountpoint = plan.place.check_mountpoint(plan.makes_mountpoint)?;
@@ -66,7 +76,7 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     let running = match started {
         Ok(running) => running,
         Err(failure) => {
-            let removed = take_down(plan, &made, None).await;
+            let removed = take_down(plan, &made, None, true).await;
             plan.place.remove_record();
             return match removed {
                 Ok(()) => Err(failure),
@@ -76,13 +86,20 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     };
     report(Report::Ready(format!("{}{}", running.note, welcome(plan))));
     info!("the cluster is up");
-    let Running { watch, unmounted, provisioner, note: _ } = running;
+    let Running { tree, watch, unmounted, provisioner, note: _ } = running;
+    let detached = detached(plan.place.clone())?;
     tokio::select! {
         _ = unmounted => info!("unmounted"),
+        _ = detached => info!("unmounted, and somebody still uses the mount"),
         () = told_to_end => info!("told to end"),
     }
+    let commands_run = tree.close();
     watch.stop();
-    let done = take_down(plan, &made, Some(provisioner)).await;
+    let mut again = self::told_to_end()?;
+    let done = tokio::select! {
+        done = take_down(plan, &made, Some(provisioner), commands_run) => done,
+        () = &mut again => Err(anyhow!("told to end twice, before all was removed")),
+    };
     if let Err(error) = &done {
         error!(%error, "not all could be removed");
         let _ = fs::write(plan.place.failure(), format!("{error:#}\n"));
@@ -94,25 +111,47 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     done
 }
 
-/// Removes the mount, the containers, the network, and a mountpoint that was made.
-async fn take_down(plan: &Plan, made: &Made, sandboxes: Option<Arc<Provisioner>>) -> Result<()> {
+/// Resolves when our mount has left its place, though somebody may still use it: a shell that stands in it, or a
+/// container whose mount namespace has copied it.
+fn detached(place: Place) -> Result<oneshot::Receiver<()>> {
+    let (gone, detached) = oneshot::channel();
+    std::thread::Builder::new().name("mounts".into()).spawn(move || {
+        if let Err(error) = sys::wait_for_mounts(|| !place.is_mounted()) {
+            warn!(%error, "cannot watch the mounts");
+            // The end of the FUSE connection tells an unmount too, as long as nobody else uses the mount.
+            std::mem::forget(gone);
+            return;
+        }
+        let _ = gone.send(());
+    })?;
+    Ok(detached)
+}
+
+/// Removes the mount, the containers, the network, and a mountpoint that was made. `unsettled` says that requests to
+/// the engine were cut off: they may still be carried out.
+async fn take_down(plan: &Plan, made: &Made, sandboxes: Option<Arc<Provisioner>>, unsettled: bool) -> Result<()> {
     if let Err(error) = plan.place.detach() {
         warn!(%error, "cannot detach the mount");
     }
     let engine = made.engine.lock().clone();
     let mut done = Ok(());
     if let Some(engine) = engine {
-        // A request that was cut off may still be carried out: look again until nothing comes any more.
-        for _ in 0..10 {
+        let quiet_rounds = if unsettled { UNSETTLED_ROUNDS } else { 1 };
+        let (mut quiet, mut failures) = (0, 0);
+        while quiet < quiet_rounds && failures < 3 {
             match remove_cluster(engine.as_ref(), &made.id.0).await {
-                Ok(removed) if removed == Default::default() => {
+                Ok(removed) => {
                     done = Ok(());
-                    break;
+                    quiet = if removed == Default::default() { quiet + 1 } else { 0 };
                 }
-                Ok(_) => done = Ok(()),
-                Err(error) => done = Err(anyhow!("{error}")),
+                Err(error) => {
+                    done = Err(anyhow!("{error}"));
+                    failures += 1;
+                }
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            if quiet < quiet_rounds {
+                tokio::time::sleep(ROUND).await;
+            }
         }
     }
     drop(sandboxes);
@@ -123,14 +162,13 @@ async fn take_down(plan: &Plan, made: &Made, sandboxes: Option<Arc<Provisioner>>
     done
 }
 
-/// Resolves at the first SIGTERM or SIGINT.
+/// Resolves at the next signal that ends a program: SIGTERM, SIGINT, SIGHUP or SIGQUIT.
 fn told_to_end() -> Result<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>> {
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::quit()];
+    let mut signals = kinds.map(signal).into_iter().collect::<std::io::Result<Vec<_>>>()?;
     Ok(Box::pin(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
+        let any = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+        futures_util::future::select_all(any).await;
     }))
 }
 
@@ -158,7 +196,7 @@ pub fn mount_in_foreground(plan: &Plan) -> Result<()> {
     let report: Reporter = Arc::new(move |told| {
         show(told.clone());
         if let Report::Ready(text) = told {
-            println!("{text}");
+            let _ = writeln!(std::io::stdout(), "{text}");
         }
     });
     let (_waiting, abandoned) = oneshot::channel();

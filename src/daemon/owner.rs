@@ -1,40 +1,64 @@
 //! Says which process owns a cluster, in a way that another process, or another boot, cannot be mistaken for.
 
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
 
 use crate::sys::{boot_id, process_start_time};
 
-/// A process, told apart from every other that has had or will have its pid: `PID.START@BOOT`.
+/// A process, told apart from every other that has had or will have its pid: `PID.START@BOOT.PIDNS`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     pid: u32,
     /// Clock ticks after boot (proc_pid_stat(5), field 22).
     start: u64,
     boot: String,
+    /// Inode of its pid namespace, 0 if unknown.
+    namespace: u64,
 }
 
 impl Owner {
     /// This process.
     pub fn this_process() -> Self {
         let pid = std::process::id();
-        Self { pid, start: process_start_time(pid).unwrap_or(0), boot: boot_id().unwrap_or_default() }
+        let namespace = std::fs::metadata("/proc/self/ns/pid").map_or(0, |meta| meta.ino());
+        Self { pid, start: process_start_time(pid).unwrap_or(0), boot: boot_id().unwrap_or_default(), namespace }
     }
 
-    /// Whether the owner that a label names still lives. One that makes no sense does not.
-    pub fn lives(label: &str) -> bool {
-        let parsed = label.split_once('@').and_then(|(process, boot)| {
-            let (pid, start) = process.split_once('.')?;
-            Some(Self { pid: pid.parse().ok()?, start: start.parse().ok()?, boot: boot.to_owned() })
-        });
-        parsed.is_some_and(|owner| {
-            boot_id().is_ok_and(|boot| boot == owner.boot) && process_start_time(owner.pid) == Some(owner.start)
-        })
+    fn parse(label: &str) -> Option<Self> {
+        let (process, machine) = label.trim().split_once('@')?;
+        let (pid, start) = process.split_once('.')?;
+        let (boot, namespace) = machine.split_once('.')?;
+        let namespace = namespace.parse().ok()?;
+        Some(Self { pid: pid.parse().ok()?, start: start.parse().ok()?, boot: boot.to_owned(), namespace })
+    }
+
+    /// Its pid, if the owner that a label names lives in our pid namespace.
+    pub fn pid(label: &str) -> Option<u32> {
+        let owner = Self::parse(label)?;
+        let here = Self::this_process();
+        let same = owner.boot == here.boot && owner.namespace == here.namespace;
+        (same && process_start_time(owner.pid) == Some(owner.start)).then_some(owner.pid)
+    }
+
+    /// Whether the owner that a label names is surely gone. On the engine of this machine (`local`) another boot is an
+    /// earlier one; in another pid namespace, or on another machine, nobody here can tell. A label that makes no sense
+    /// is nobody's.
+    pub fn is_gone(label: &str, local: bool) -> bool {
+        let Some(owner) = Self::parse(label) else {
+            return true;
+        };
+        let here = Self::this_process();
+        match (owner.boot == here.boot, owner.namespace == here.namespace) {
+            (true, true) => process_start_time(owner.pid) != Some(owner.start),
+            (true, false) => false,
+            (false, _) => local,
+        }
     }
 }
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}@{}", self.pid, self.start, self.boot)
+        write!(f, "{}.{}@{}.{}", self.pid, self.start, self.boot, self.namespace)
     }
 }
 
@@ -45,16 +69,19 @@ mod tests {
     #[test]
     fn tells_the_living_from_the_dead() {
         let me = Owner::this_process();
-        assert!(Owner::lives(&me.to_string()));
-        for dead in [
-            Owner { start: me.start + 1, ..me.clone() },
-            Owner { pid: u32::MAX, ..me.clone() },
-            Owner { boot: "another".into(), ..me.clone() },
-        ] {
-            assert!(!Owner::lives(&dead.to_string()), "{dead}");
+        assert_eq!(Owner::parse(&me.to_string()), Some(me.clone()));
+        assert_eq!(Owner::pid(&me.to_string()), Some(me.pid));
+        assert!(!Owner::is_gone(&me.to_string(), true));
+        for dead in [Owner { start: me.start + 1, ..me.clone() }, Owner { pid: u32::MAX, ..me.clone() }] {
+            assert!(Owner::is_gone(&dead.to_string(), false), "{dead}");
+            assert_eq!(Owner::pid(&dead.to_string()), None);
         }
-        for nonsense in ["", "1@", "1.2", "x.y@z", "@"] {
-            assert!(!Owner::lives(nonsense), "{nonsense}");
+        let earlier = Owner { boot: "another".into(), ..me.clone() }.to_string();
+        assert!(Owner::is_gone(&earlier, true) && !Owner::is_gone(&earlier, false));
+        let elsewhere = Owner { namespace: me.namespace + 1, start: 1, ..me }.to_string();
+        assert!(!Owner::is_gone(&elsewhere, true));
+        for nonsense in ["", "1@", "1.2", "x.y@z.1", "@"] {
+            assert!(Owner::is_gone(nonsense, false), "{nonsense}");
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Where a cluster lives on this machine: its mountpoint, its directory under the user's state, its lock.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, Write};
+use std::io::{Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::fs::{FlockOperation, flock};
@@ -11,8 +12,23 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::owner::Owner;
 use crate::fuse;
 use crate::sys;
+
+/// Who asks whether a lock is held holds it for a moment himself: so many tries, so far apart, decide.
+const PROBES: u32 = 20;
+const PROBE_STEP: Duration = Duration::from_millis(10);
+
+fn locked(file: &File, operation: FlockOperation) -> bool {
+    (0..PROBES).any(|_| {
+        let locked = flock(file, operation).is_ok();
+        if !locked {
+            std::thread::sleep(PROBE_STEP);
+        }
+        locked
+    })
+}
 
 /// What `ls` shows of a cluster, kept in its state directory while it is mounted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -86,30 +102,34 @@ impl Place {
             .write(true)
             .open(&path)
             .with_context(|| format!("cannot write {}", path.display()))?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut pid = String::new();
-            let _ = file.read_to_string(&mut pid);
+        if !locked(&file, FlockOperation::NonBlockingLockExclusive) {
+            let daemon = self.holder().map(|pid| format!(" (daemon {pid})")).unwrap_or_default();
             bail!(
-                "{} is a mounted cluster already (daemon {}): unmount it first with cthulhu umount {0}",
-                self.mountpoint.display(),
-                pid.trim()
+                "{} is a mounted cluster already{daemon}: unmount it first with cthulhu umount {0}",
+                self.mountpoint.display()
             );
         }
         file.set_len(0)?;
         file.rewind()?;
-        writeln!(file, "{}", std::process::id())?;
+        writeln!(file, "{}", Owner::this_process())?;
         Ok(Lock { _file: file })
     }
 
     /// Pid of the daemon that holds the place, if one does.
     pub fn holder(&self) -> Option<u32> {
-        let mut file = File::options().read(true).write(true).open(self.state.join("lock")).ok()?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        let file = File::open(self.state.join("lock")).ok()?;
+        // Shared: two who ask do not take each other for a daemon.
+        if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
             return None;
         }
-        let mut pid = String::new();
-        file.read_to_string(&mut pid).ok()?;
-        pid.trim().parse().ok()
+        // Between taking the lock and writing who has it lies a moment.
+        (0..PROBES).find_map(|_| {
+            let text = fs::read_to_string(self.state.join("lock")).ok()?;
+            Owner::pid(&text).or_else(|| {
+                std::thread::sleep(PROBE_STEP);
+                None
+            })
+        })
     }
 
     /// Whether the mount there is one of ours whose daemon is gone. Ask only where no daemon of this user holds the
@@ -119,11 +139,16 @@ impl Place {
             let stat = rustix::fs::lstat(&self.mountpoint);
             matches!(stat, Err(Errno::NOTCONN | Errno::CONNABORTED))
         };
-        self.top_mount().is_some_and(|fstype| is_ours(&fstype)) && dead()
+        self.is_mounted() && dead()
     }
 
     fn top_mount(&self) -> Option<String> {
         sys::mounts_at(&self.mountpoint).ok()?.pop().map(|mount| mount.fstype)
+    }
+
+    /// Whether a mount of ours is there.
+    pub fn is_mounted(&self) -> bool {
+        self.top_mount().is_some_and(|fstype| is_ours(&fstype))
     }
 
     /// Detaches the mount there if it is ours.

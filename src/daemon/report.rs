@@ -76,14 +76,19 @@ impl Screen {
                 bar.set_position(*done);
             }
             (Report::Ready(_) | Report::Failed(_), Some(bar)) => bar.finish_and_clear(),
-            (Report::Step(text), None) => eprintln!("{text}"),
+            (Report::Step(text), None) => say(text),
             (Report::Progress { what, .. }, None) if *what != self.last => {
-                eprintln!("{what}");
+                say(what);
                 self.last.clone_from(what);
             }
             (Report::Progress { .. } | Report::Ready(_) | Report::Failed(_), None) => {}
         }
     }
+}
+
+/// A reader that is gone is no reason to fail.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Shows what comes through the pipe until the start has ended one way or the other.

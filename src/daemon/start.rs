@@ -41,6 +41,8 @@ pub async fn connect(host: Option<&str>, timeout: std::time::Duration) -> Result
 
 /// A cluster that is up.
 pub struct Running {
+    /// Begins its commands.
+    pub tree: Tree,
     /// Ends what keeps its model true.
     pub watch: Watch,
     /// Resolves when the mount is gone.
@@ -164,7 +166,7 @@ pub async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Reporter) -> 
         data: plan.data.clone(),
         engine: engine.info().address.clone(),
     })?;
-    Ok(Running { watch, unmounted, provisioner, note })
+    Ok(Running { tree, watch, unmounted, provisioner, note })
 }
 
 /// A sentence on nodes whose image does not stay up: their start has succeeded all the same.
@@ -253,7 +255,7 @@ fn fuse_advice(error: &std::io::Error) -> String {
 
 async fn remove_leftovers(plan: &Plan, engine: &dyn Engine, report: &Reporter) -> Result<()> {
     for (id, mountpoint, owner) in leftovers(engine).await? {
-        if Path::new(&mountpoint) == plan.place.mountpoint && !Owner::lives(&owner) {
+        if Path::new(&mountpoint) == plan.place.mountpoint && Owner::is_gone(&owner, engine.info().local) {
             report(Report::Step(format!("removing what is left of an earlier cluster at {mountpoint}")));
             remove_cluster(engine, &id).await.context("cannot remove what is left of an earlier cluster here")?;
         }

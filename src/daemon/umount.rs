@@ -67,7 +67,7 @@ fn remove_left(place: &Place, host: Option<&str>) -> Result<bool> {
         let engine = connect(host, ENGINE_TIMEOUT).await?;
         let mut any = false;
         for (id, mountpoint, owner) in leftovers(engine.as_ref()).await? {
-            if Path::new(&mountpoint) == place.mountpoint && !Owner::lives(&owner) {
+            if Path::new(&mountpoint) == place.mountpoint && Owner::is_gone(&owner, engine.info().local) {
                 remove_cluster(engine.as_ref(), &id).await?;
                 any = true;
             }

@@ -210,7 +210,7 @@ pub struct ListedNetwork {
     pub labels: Labels,
     /// IPv4 subnets in CIDR form.
     pub subnets: Vec<String>,
-    /// Addresses that attached containers hold now.
+    /// Addresses that nobody else can have: the gateway's, reserved ones, and those that containers hold now.
     pub used: Vec<Ipv4Addr>,
 }
 

@@ -126,7 +126,9 @@ impl fuser::Filesystem for Adapter {
             match self.tree.lookup(Ino(parent.0), name) {
                 Ok(ino) if owns(ino.0) => Self::reply_entry(reply, self.bindmounts.entry(ino.0)),
                 found => match found.and_then(|ino| self.synthesized_attr(ino)) {
-                    Ok((ttl, attr)) => reply.entry_with_ttls(&ttl, &FOREVER, &attr, Generation(0)),
+                    // Attributes are remembered from getattr only: news of an inode that the kernel is about to make
+                    // would find none to invalidate.
+                    Ok((_, attr)) => reply.entry_with_ttls(&Duration::ZERO, &FOREVER, &attr, Generation(0)),
                     Err(e) => reply.error(errno(e)),
                 },
             }

@@ -23,7 +23,7 @@ pub fn answer(
 ) {
     match written {
         Written::Now(result) => reply(result),
-        Written::Later(Pending { cancelled, done }) => {
+        Written::Later(Pending { cancelled, interrupted, done }) => {
             // Its own task: what has begun goes on when the caller goes.
             let commands = runtime.spawn(done);
             runtime.spawn(async move {
@@ -34,7 +34,7 @@ pub fn answer(
                     })),
                     () = told_to_die(caller) => {
                         cancelled.store(true, Ordering::Release);
-                        reply(Err(Errno::INTR));
+                        reply(Err(interrupted()));
                     }
                 }
             });

@@ -116,7 +116,7 @@ impl Provisioner {
         }
         let sandbox = slot.as_ref().map(|sandbox| sandbox.id.clone());
         let spec = self.node(index, sandbox.ok_or_else(|| named(EngineError::NotFound("no sandbox".into())))?);
-        self.engine.create(&spec).await.map_err(named)
+        self.create(&spec).await.map_err(named)
     }
 
     /// Whether the node's sandbox runs.
@@ -140,9 +140,7 @@ impl Provisioner {
 
     async fn make_sandbox(&self, index: usize) -> Result<Sandbox> {
         let spec = self.sandbox(index);
-        // One of the same name can be on its way out still: the engine removes it by itself once it has exited.
-        self.remove_by_name(&spec.name).await?;
-        let id = self.engine.create(&spec).await?;
+        let id = self.create(&spec).await?;
         let mut client = sandbox::Client::new(self.engine.attach(&id).await?);
         self.engine.start(&id).await?;
         let hello =
@@ -152,6 +150,18 @@ impl Provisioner {
             return Err(EngineError::Refused(format!("its sandbox did not get the address {ip}")));
         }
         Ok(Sandbox { id, _client: client })
+    }
+
+    /// Creates a container in place of one of ours that has its name: a sandbox on its way out, or what a create made
+    /// whose answer was lost.
+    async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
+        match self.engine.create(spec).await {
+            Err(EngineError::Conflict(_)) => {
+                self.remove_by_name(&spec.name).await?;
+                self.engine.create(spec).await
+            }
+            done => done,
+        }
     }
 
     async fn remove_by_name(&self, name: &str) -> Result<()> {

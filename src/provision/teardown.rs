@@ -1,10 +1,19 @@
 //! Takes away what a cluster left in an engine, found by its labels.
 
+use std::time::Duration;
+
 use futures_util::{StreamExt, stream};
 
 use super::AT_ONCE;
 use crate::cluster::label;
 use crate::engine::{Engine, EngineError, Labels, Listed, Result};
+
+/// How long the engine may take for one step of a teardown. Removing a busy container can take it ten seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn patiently<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(PATIENCE, call).await.unwrap_or(Err(EngineError::TimedOut(PATIENCE)))
+}
 
 /// How much was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,7 +39,7 @@ pub async fn remove_cluster(engine: &dyn Engine, cluster: &str) -> Result<Remove
         .partition(|listed| value(&listed.labels, label::ROLE) == Some(label::SANDBOX));
     for group in [nodes, sandboxes] {
         let results: Vec<_> = stream::iter(&group)
-            .map(|listed: &Listed| engine.remove(&listed.id))
+            .map(|listed: &Listed| patiently(engine.remove(&listed.id)))
             .buffer_unordered(AT_ONCE)
             .collect()
             .await;
@@ -41,7 +50,7 @@ pub async fn remove_cluster(engine: &dyn Engine, cluster: &str) -> Result<Remove
             }
         }
     }
-    for network in engine.list_networks(Some(&ours)).await? {
+    for network in patiently(engine.list_networks(Some(&ours))).await? {
         match remove_network(engine, &network.id).await {
             Ok(()) => removed.networks += 1,
             Err(error) => failure = failure.or(Some(error)),
@@ -54,14 +63,14 @@ pub async fn remove_cluster(engine: &dyn Engine, cluster: &str) -> Result<Remove
 async fn remove_network(engine: &dyn Engine, id: &str) -> Result<()> {
     const TRIES: u32 = 20;
     for _ in 1..TRIES {
-        match engine.remove_network(id).await {
+        match patiently(engine.remove_network(id)).await {
             Err(EngineError::Refused(_) | EngineError::Conflict(_)) => {
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
             done => return done,
         }
     }
-    engine.remove_network(id).await
+    patiently(engine.remove_network(id)).await
 }
 
 /// Clusters that have something in the engine, with the labels of what they have: (cluster id, mountpoint, owner).
@@ -69,8 +78,9 @@ async fn remove_network(engine: &dyn Engine, id: &str) -> Result<()> {
 /// # Errors
 /// The engine's.
 pub async fn leftovers(engine: &dyn Engine) -> Result<Vec<(String, String, String)>> {
-    let containers = engine.list(Some(label::CLUSTER)).await?.into_iter().map(|listed| listed.labels);
-    let networks = engine.list_networks(Some(label::CLUSTER)).await?.into_iter().map(|network| network.labels);
+    let containers = patiently(engine.list(Some(label::CLUSTER))).await?.into_iter().map(|listed| listed.labels);
+    let networks =
+        patiently(engine.list_networks(Some(label::CLUSTER))).await?.into_iter().map(|network| network.labels);
     let mut found: Vec<_> = containers
         .chain(networks)
         .map(|labels| {

@@ -6,6 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::mount::{UnmountFlags, unmount};
 
 /// One mount, as `/proc/self/mountinfo` tells it.
@@ -39,6 +40,21 @@ pub fn detach_mount(path: &Path) -> io::Result<()> {
         Err(rustix::io::Errno::PERM) => detach_as_user(path),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Blocks until `done`, asked at once and after each change of the mounts (proc_pid_mounts(5)), says so.
+///
+/// # Errors
+/// Those of opening `/proc/self/mountinfo` or of poll(2).
+pub fn wait_for_mounts(mut done: impl FnMut() -> bool) -> io::Result<()> {
+    let mounts = std::fs::File::open("/proc/self/mountinfo")?;
+    while !done() {
+        match poll(&mut [PollFd::new(&mounts, PollFlags::PRI)], None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
 }
 
 fn detach_as_user(path: &Path) -> io::Result<()> {

@@ -120,9 +120,11 @@ impl Files {
         // As sysfs: a reader that starts over reads what is true now.
         if offset == 0 {
             let ino = handle.ino;
-            let (content, version) = (self.content(ino)?, self.version(ino));
+            let (content, version) = (self.content(ino), self.version(ino));
             let handle = self.handle(fh)?;
-            (handle.snapshot, handle.version) = (content, version);
+            // Who has read why there is no value has seen this change too.
+            handle.version = version;
+            handle.snapshot = content?;
         }
         let bytes = &self.handle(fh)?.snapshot;
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());

@@ -125,6 +125,11 @@ impl Tree {
         &self.0.cluster
     }
 
+    /// Begins no command any more. Returns whether some are under way still.
+    pub fn close(&self) -> bool {
+        self.0.executor.close()
+    }
+
     /// Executes a command as a write to control would.
     ///
     /// # Errors
@@ -278,7 +283,7 @@ impl Tree {
         let Some(wakes) = files.set(ino, content(&self.0.cluster)) else {
             return;
         };
-        drop(files);
+        // Still under the lock, and never blocking: whoever finds the new content has the kernel told before him.
         if let Some(kernel) = self.0.kernel.get() {
             kernel.invalidate(vec![ino]);
             wakes.into_iter().for_each(|wake| kernel.wake(wake));

@@ -26,6 +26,8 @@ pub enum Written {
 pub struct Pending {
     /// Skips what has not begun.
     pub cancelled: Arc<AtomicBool>,
+    /// Notes in `error` that the caller did not wait for the end.
+    pub interrupted: Box<dyn FnOnce() -> Errno + Send>,
     /// Resolves to the write's answer, when what it changed can be read.
     pub done: BoxFuture<'static, Result<u32, Errno>>,
 }
@@ -123,7 +125,12 @@ impl Tree {
             }
             answer
         });
-        Pending { cancelled, done }
+        Pending { cancelled, interrupted: self.interruption(target), done }
+    }
+
+    fn interruption(&self, target: Target) -> Box<dyn FnOnce() -> Errno + Send> {
+        let tree = self.clone();
+        Box::new(move || tree.fail(target, &ControlError::Interrupted))
     }
 
     /// Answers with an error once the kernel knows that `error` has changed.
@@ -136,7 +143,7 @@ impl Tree {
             }
             Err(errno)
         });
-        Pending { cancelled: Arc::default(), done }
+        Pending { cancelled: Arc::default(), interrupted: self.interruption(target), done }
     }
 
     /// Notes in the directory's `error` file why a write failed.

@@ -62,18 +62,24 @@ async fn take(watch: &Watch, at: &mut Position, file: &mut File) -> Result<(), E
     let mut skip = at.of_that_time;
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk?;
-        if chunk.time < since {
+        // Without a time there is nothing to tell a repetition by.
+        let timed = chunk.time != 0;
+        if timed && chunk.time < since {
             continue;
         }
-        if chunk.time == since && skip > 0 {
+        if timed && chunk.time == since && skip > 0 {
             skip -= 1;
             continue;
         }
         if let Err(error) = file.write_all(&chunk.bytes) {
             return Err(EngineError::Refused(format!("cannot write the log file: {error}")));
         }
-        at.of_that_time = if chunk.time == at.time { at.of_that_time + 1 } else { 1 };
-        at.time = chunk.time;
+        // Two streams are stamped before they are merged: times can step back, the position must not.
+        if timed && chunk.time == at.time {
+            at.of_that_time += 1;
+        } else if chunk.time > at.time {
+            (at.time, at.of_that_time) = (chunk.time, 1);
+        }
     }
     Ok(())
 }

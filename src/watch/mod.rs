@@ -45,6 +45,10 @@ struct Inner {
     output: Vec<Arc<Notify>>,
     /// The process whose pidfd is held.
     watched: Vec<Mutex<Option<i32>>>,
+    /// Held from a change of the model until everybody knows of it, so that no command answers in between.
+    telling: Vec<Mutex<()>>,
+    /// Somebody waits for the engine to be reachable.
+    hurry: Notify,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -72,6 +76,8 @@ impl Watch {
             due: (0..nodes).map(|_| AtomicBool::new(false)).collect(),
             output: (0..nodes).map(|_| Arc::default()).collect(),
             watched: (0..nodes).map(|_| Mutex::default()).collect(),
+            telling: (0..nodes).map(|_| Mutex::default()).collect(),
+            hurry: Notify::new(),
             tasks: Mutex::default(),
             cluster,
         }));
@@ -105,13 +111,24 @@ impl Watch {
         let _turn = self.0.inspecting[index].lock().await;
         match self.0.cluster.node(index).container {
             Some(container) => self.inspect(index, &container).await,
-            None => Ok(()),
+            None => {
+                // Whoever has just taken it away has told by then.
+                drop(self.0.telling[index].lock());
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns when the engine can be reached as far as the model knows.
+    pub async fn reachable(&self) {
+        while !self.0.cluster.is_reachable() {
+            self.0.hurry.notify_one();
+            tokio::time::sleep(FIRST_RETRY).await;
         }
     }
 
     async fn inspect(&self, index: usize, container: &ContainerId) -> Result<()> {
-        let answer = tokio::time::timeout(self.0.timeout, self.0.engine.inspect(container));
-        match answer.await.unwrap_or(Err(EngineError::TimedOut(self.0.timeout))) {
+        match self.limited(self.0.engine.inspect(container)).await {
             Ok(seen) => self.tell(index, &News::Inspected(seen)),
             Err(EngineError::NotFound(_)) => self.tell(index, &News::Removed(container.clone())),
             Err(error) => return Err(error),
@@ -127,6 +144,7 @@ impl Watch {
 
     /// Takes news in, and tells who must know.
     fn tell(&self, index: usize, news: &News) {
+        let telling = self.0.telling[index].lock();
         let before = self.0.cluster.node(index).started_at;
         let change = self.0.cluster.apply(index, news);
         if change == Change::None {
@@ -136,10 +154,11 @@ impl Watch {
         if node.started_at != before {
             self.0.output[index].notify_one();
         }
+        (self.0.on_change)(change);
+        drop(telling);
         if let (Some(pid), true) = (node.pid, self.0.engine.info().local) {
             self.watch_process(index, pid);
         }
-        (self.0.on_change)(change);
     }
 
     fn watch_process(&self, index: usize, pid: i32) {
@@ -167,7 +186,12 @@ impl Watch {
 
     async fn subscribe(&self) -> Result<BoxStream<Result<Event>>> {
         let ours = format!("{}={}", label::CLUSTER, self.0.cluster.spec().id);
-        self.0.engine.events(&ours).await
+        self.limited(self.0.engine.events(&ours)).await
+    }
+
+    async fn limited<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let limit = self.0.timeout;
+        tokio::time::timeout(limit, call).await.unwrap_or(Err(EngineError::TimedOut(limit)))
     }
 
     /// Follows events for ever; reconnects when they end.
@@ -200,7 +224,10 @@ impl Watch {
     async fn reconnect(&self) -> BoxStream<Result<Event>> {
         let mut wait = FIRST_RETRY;
         loop {
-            tokio::time::sleep(wait).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.0.hurry.notified() => {}
+            }
             wait = (wait * 2).min(SLOWEST_RETRY);
             let Ok(events) = self.subscribe().await else { continue };
             if self.relist().await.is_ok() {
@@ -211,12 +238,14 @@ impl Watch {
 
     async fn relist(&self) -> Result<()> {
         let ours = format!("{}={}", label::CLUSTER, self.0.cluster.spec().id);
-        let listed = self.0.engine.list(Some(&ours)).await?;
+        // From before the listing: a node made meanwhile is not in it, and not gone either.
+        let known: Vec<_> = self.0.cluster.snapshot().into_iter().map(|node| node.container).collect();
+        let listed = self.limited(self.0.engine.list(Some(&ours))).await?;
         for (name, &index) in &self.0.by_container_name {
             match listed.iter().find(|container| container.name == *name) {
                 Some(container) => self.adopt(index, &container.id).await?,
                 None => {
-                    if let Some(container) = self.0.cluster.node(index).container {
+                    if let Some(container) = known[index].clone() {
                         self.tell(index, &News::Removed(container));
                     }
                 }

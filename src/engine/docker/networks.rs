@@ -50,11 +50,18 @@ pub(super) async fn remove(docker: &Docker, name: &str) -> Result<()> {
 }
 
 fn read(network: &Value) -> ListedNetwork {
-    let ranges = network["IPAM"]["Config"].as_array().into_iter().flatten();
-    let subnets = ranges.filter_map(|range| range["Subnet"].as_str()).filter(|subnet| !subnet.contains(':'));
+    let ranges = || network["IPAM"]["Config"].as_array().into_iter().flatten();
+    let reserved = |range: &Value| {
+        let auxiliary =
+            range["AuxiliaryAddresses"].as_object().into_iter().flatten().map(|(_, address)| address.clone());
+        auxiliary.chain([range["Gateway"].clone()]).collect::<Vec<_>>()
+    };
+    let reserved = ranges().flat_map(reserved).filter_map(|address| address.as_str()?.split('/').next()?.parse().ok());
+    let subnets = ranges().filter_map(|range| range["Subnet"].as_str()).filter(|subnet| !subnet.contains(':'));
     let endpoints = network["Containers"].as_object().into_iter().flatten();
     let mut used: Vec<Ipv4Addr> = endpoints
         .filter_map(|(_, endpoint)| endpoint["IPv4Address"].as_str()?.split('/').next()?.parse().ok())
+        .chain(reserved)
         .collect();
     used.sort();
     ListedNetwork {
@@ -75,11 +82,13 @@ mod tests {
     fn reads_subnets_and_addresses_of_ipv4_only() {
         let network = read(&serde_json::json!({
             "Id": "1", "Name": "n", "Driver": "bridge", "Labels": null,
-            "IPAM": { "Config": [{ "Subnet": "fd00::/64" }, { "Subnet": "10.0.0.0/24" }] },
+            "IPAM": { "Config": [{ "Subnet": "fd00::/64" }, {
+                "Subnet": "10.0.0.0/24", "Gateway": "10.0.0.9", "AuxiliaryAddresses": { "router": "10.0.0.4" }
+            }] },
             "Containers": { "a": { "IPv4Address": "10.0.0.3/24" }, "b": { "IPv4Address": "" }, "c": { "IPv4Address": "10.0.0.2/24" } }
         }));
         assert_eq!(network.subnets, ["10.0.0.0/24"]);
-        assert_eq!(network.used, [Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 3)]);
+        assert_eq!(network.used, [2, 3, 4, 9].map(|host| Ipv4Addr::new(10, 0, 0, host)));
         assert!(read(&serde_json::json!({ "Id": "1", "IPAM": { "Config": null } })).subnets.is_empty());
     }
 }
