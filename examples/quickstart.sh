@@ -19,6 +19,8 @@ case "${1-}" in
     *) echo "quickstart: unknown argument '$1'; there is only --keep-engine" >&2; exit 2 ;;
 esac
 
+# dockerd lives where an ordinary user's PATH does not lead.
+PATH=$PATH:/usr/sbin:/sbin
 work='' cthulhu='' engine_pid=''
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
@@ -115,17 +117,19 @@ fi
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/cthulhu-quickstart.XXXXXX")
 
-if ! engine_answers && engine_lives; then
+no_right() { fail "you may not use the engine's socket: run 'sudo usermod -aG docker \$USER' and log in again, or run this as root"; }
+socket=/var/run/docker.sock
+if ! engine_answers && [ -z "${DOCKER_HOST-}" ] && [ -S $socket ] && ! [ -w $socket ]; then no_right; fi
+if ! engine_answers && [ -z "${DOCKER_HOST-}" ] && engine_lives; then
     echo "An engine is coming up: waiting for it."
-    wait_for "the engine that is coming up answers (do you have the right to use it?)" engine_answers
+    wait_for "the engine that is coming up answers" engine_answers
 fi
 if engine_answers; then
     echo "An engine answers: it is used, and left as it is."
 elif [ -n "${DOCKER_HOST-}" ]; then
     fail "DOCKER_HOST is $DOCKER_HOST, and no engine answers there: start that one, or unset DOCKER_HOST"
 else
-    [ "$(id -u)" = 0 ] || id -nG | grep -qw docker ||
-        fail "you may not use the engine's socket: run 'sudo usermod -aG docker \$USER' and log in again, or run this as root"
+    [ "$(id -u)" = 0 ] || id -nG | grep -qw docker || no_right
     echo "No engine answers: starting dockerd in the background."
     # In a session of its own, so that ^C reaches it only after the cluster is gone.
     as_root setsid dockerd >"$work/dockerd.log" 2>&1 &

@@ -17,7 +17,7 @@ setup() {
 
 teardown() {
     # Engines that are none, and holders of ports.
-    [ -z "${helper:-}" ] || kill "$helper" || true
+    [ -z "${background:-}" ] || kill "$background" || true
 }
 
 # bad PART OPTION...: mount must fail with one line on stderr that has PART in it, and nothing on stdout.
@@ -150,7 +150,7 @@ while True:
     c.sendall(b"220 smtp ready\r\n")
     c.close()
 PY
-    helper=$!
+    background=$!
     wait_for 10 test -S "$TMP/fake.sock"
     bad "$TMP/fake.sock" --host "unix://$TMP/fake.sock" "$E"
 }
@@ -165,7 +165,7 @@ held = []
 while True:
     held.append(s.accept())
 PY
-    helper=$!
+    background=$!
     wait_for 10 test -S "$TMP/mute.sock"
     bad "$TMP/mute.sock" --timeout 2 --host "unix://$TMP/mute.sock" "$E"
 }
@@ -229,7 +229,7 @@ import socket, sys, time
 s = socket.socket(); s.bind(("0.0.0.0", 0)); s.listen()
 print(s.getsockname()[1], flush=True)
 time.sleep(600)' >"$TMP/port" 3>&- &
-    helper=$!
+    background=$!
     wait_for 10 test -s "$TMP/port"
     bad "$(cat "$TMP/port")" --publish "$(cat "$TMP/port")" "$E"
 }

@@ -17,6 +17,7 @@ setup() {
 
 teardown() {
     if mountpoint -q "$M"; then "$CTHULHU" umount "$M"; fi
+    docker network rm "$P-net" >/dev/null 2>&1 || true
 }
 
 # Mounts busybox nodes with options, which come before the command.
@@ -123,23 +124,30 @@ for base in range(23000, 30000, 10):
     wait_for 20 answers "$base"
 }
 
-@test "--subnet" {
-    local subnet
-    subnet=$(python3 -c '
+# A subnet that no network of the engine has.
+free_subnet() {
+    python3 -c '
 import subprocess
 used = subprocess.run("docker network inspect $(docker network ls -q)", shell=True, capture_output=True, text=True).stdout
-print(next(s for s in (f"10.213.{n}.0/24" for n in range(256)) if s not in used))')
+print(next(s for s in (f"10.213.{n}.0/24" for n in range(256)) if s not in used))'
+}
+
+@test "--subnet" {
+    local subnet
+    subnet=$(free_subnet)
     mounted -n 2 --subnet "$subnet"
     has "$(cat "$M/i001/ip")" "${subnet%.0/24}."
     is "$subnet" "$(docker network inspect "$(networks "$TMP")" -f '{{(index .IPAM.Config 0).Subnet}}')"
 }
 
 @test "--network: an existing one is used, and stays" {
-    docker network create --subnet 10.214.7.0/24 "$P-net" >/dev/null
+    local subnet
+    subnet=$(free_subnet)
+    docker network create --subnet "$subnet" "$P-net" >/dev/null
     mounted -n 2 --network "$P-net"
-    has "$(cat "$M/i001/ip")" 10.214.7.
+    has "$(cat "$M/i001/ip")" "${subnet%.0/24}."
     is '' "$(networks "$TMP")" 'networks of our own'
-    docker exec "$P-i001" ping -c 1 -W 5 i002
+    wait_for 20 pings "$P-i001" i002
     "$CTHULHU" umount "$M"
     docker network inspect "$P-net" >/dev/null
     docker network rm "$P-net" >/dev/null

@@ -222,7 +222,7 @@ PY
     "$CTHULHU" mount --prefix "$P-b" -n 2 -i "$IMAGE" --start "$TMP/second" -- "${NODE[@]}"
     is running "$(cat "$TMP/second/i001/state")"
     is "$(docker inspect -f '{{.State.Pid}}' "$P-b-i001")" "$(cat "$TMP/second/i001/pid.txt")"
-    docker exec "$P-b-i001" ping -c 1 -W 5 i002
+    wait_for 20 pings "$P-b-i001" i002
     is 2 "$("$CTHULHU" ls --json | jq length)"
     echo stop >"$TMP/second/control"
     is running "$(cat "$M/i001/state")"

@@ -91,7 +91,7 @@ agrees() {
     echo start >i003/control
     agrees i003 running
     docker exec "$P-i003" ip addr | grep -q "inet $ip/"
-    docker exec "$P-i001" ping -c 1 -W 5 i003
+    wait_for 20 pings "$P-i001" i003
 }
 
 @test "start at the root brings back all that are missing" {

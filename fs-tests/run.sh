@@ -7,6 +7,8 @@
 # instead of building one. As an ordinary user, it takes what needs root through sudo.
 set -euo pipefail
 
+# In braces, so that bash reads it whole: the file may be edited while it runs.
+{
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 project=$(dirname "$here")
 # Seconds that one .bats file may take.
@@ -82,9 +84,11 @@ fi
 # ---- the temp dir, and the end --------------------------------------------------------------------------------------
 
 CTHULHU_TEST_TMP=$(cd "$(mktemp -d "${TMPDIR:-/tmp}/cthulhu-tests.XXXXXX")" && pwd -P)
+chmod 755 "$CTHULHU_TEST_TMP"
 export CTHULHU_TEST_TMP
 engine_pid=
 
+# shellcheck disable=SC2317 # the trap calls it
 clean_up() {
     local dir
     trap '' INT TERM
@@ -181,3 +185,5 @@ done
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
+exit
+}

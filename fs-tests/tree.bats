@@ -100,7 +100,7 @@ NODE_FILES='bindmounts control error exit_code health id image inspect.json ip l
     docker exec "$P-i001" ip addr | grep -q "inet $(cat "$M/i001/ip")/"
     docker exec "$P-i001" cat /opt/app/etc/config.json | cmp - "$M/i001/bindmounts/etc/config.json"
     docker exec "$P-i001" test -w /opt/app/var/i001.log
-    docker exec "$P-i001" ping -c 1 -W 5 i003
+    wait_for 20 pings "$P-i001" i003
 }
 
 @test "config.json: self, port, master, peers" {

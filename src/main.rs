@@ -1,12 +1,13 @@
 //! The command line of cthulhu.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match cthulhu::cli::run(std::env::args_os().collect()) {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("cthulhu: {error:#}");
+            let _ = writeln!(std::io::stderr(), "cthulhu: {}", cthulhu::cli::sentence(&error));
             ExitCode::FAILURE
         }
     }

@@ -24,10 +24,10 @@ pub fn list(args: &LsArgs) -> Result<ExitCode> {
             .collect();
         return print(format!("{:#}\n", serde_json::Value::Array(all)).as_bytes());
     }
-    let mut text = format!("{:<10} {:>5}  {:<20} {}\n", "STATE", "NODES", "IMAGE", "MOUNTPOINT");
+    let mut text = format!("{:<10} {:>5}  {:<29} {}\n", "STATE", "NODES", "IMAGE", "MOUNTPOINT");
     for (record, daemon) in &records {
         let (state, at) = (state(*daemon), record.mountpoint.display());
-        text.push_str(&format!("{state:<10} {:>5}  {:<20} {at}\n", record.nodes, record.image));
+        text.push_str(&format!("{state:<10} {:>5}  {:<29} {at}\n", record.nodes, record.image));
     }
     print(text.as_bytes())
 }

@@ -70,6 +70,17 @@ fn mount(args: MountArgs, makes_mountpoint: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// An error and its causes in one line, without the numbers that only a C programmer reads.
+pub fn sentence(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let mut parts = text.split(" (os error ");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        plain.push_str(part.split_once(')').map_or(part, |(_, rest)| rest));
+    }
+    plain.replace('\n', " ")
+}
+
 /// The arguments as the original's, if they are: flags from the start, and none of ours.
 fn original(args: &[OsString]) -> Option<Original> {
     let first = args.get(1)?.to_str()?;
@@ -120,6 +131,12 @@ mod tests {
 
     fn words(line: &str) -> Vec<OsString> {
         line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn sentences_have_no_numbers() {
+        let error = anyhow::Error::from(std::io::Error::from_raw_os_error(2)).context("cannot read x");
+        assert_eq!(sentence(&error), "cannot read x: No such file or directory");
     }
 
     #[test]

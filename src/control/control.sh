@@ -12,7 +12,7 @@
 #
 # A write that succeeds has taken effect. Why one failed stands in the file error.
 if [ $# -eq 0 ]; then
-    sed -n 's/^# \{0,1\}//p' "$0"
+    sed -n '1d; s/^# \{0,1\}//p' "$0"
     exit 2
 fi
 if ! printf '%s\n' "$*" 2>/dev/null > "$0"; then

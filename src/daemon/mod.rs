@@ -180,8 +180,7 @@ fn new_id() -> Result<ClusterId> {
 
 fn welcome(plan: &Plan) -> String {
     let at = plan.place.mountpoint.display();
-    let count = plan.args.instances;
-    let nodes = if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") };
+    let nodes = start::count(plan.args.instances);
     let next = if plan.args.start { format!("cat {at}/status") } else { format!("echo start > {at}/control") };
     format!("{nodes} mounted at {at}\nnext: {next}   end: cthulhu umount {at}")
 }

@@ -136,8 +136,9 @@ impl Place {
     /// place: a daemon that hangs would hang the question.
     pub fn is_dead_mount(&self) -> bool {
         let dead = || {
-            let stat = rustix::fs::lstat(&self.mountpoint);
-            matches!(stat, Err(Errno::NOTCONN | Errno::CONNABORTED))
+            // Not lstat: the kernel answers that from memory for long after the daemon is gone.
+            let asked = rustix::fs::statfs(&self.mountpoint);
+            matches!(asked, Err(Errno::NOTCONN | Errno::CONNABORTED))
         };
         self.is_mounted() && dead()
     }

@@ -36,7 +36,12 @@ pub async fn connect(host: Option<&str>, timeout: std::time::Duration) -> Result
         return Ok(Arc::new(SimulatedEngine::from_url(url)?));
     }
     let connecting = tokio::time::timeout(timeout, docker::connect(host, timeout)).await;
-    Ok(Arc::new(connecting.unwrap_or(Err(EngineError::TimedOut(timeout)))?))
+    Ok(Arc::new(connecting.unwrap_or_else(|_| {
+        let which = host.map_or("the engine".to_owned(), |host| format!("the engine at {host}"));
+        let seconds = timeout.as_secs_f64();
+        let advice = "see that it runs, or name another with --host";
+        Err(EngineError::Unreachable(format!("{which} did not answer within {seconds} s: {advice}")))
+    })?))
 }
 
 /// A cluster that is up.
@@ -120,8 +125,15 @@ pub async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Reporter) -> 
     let watch = Watch::begin(engine.clone(), cluster.clone(), timeout, on_change)
         .await
         .context("cannot follow the engine's events")?;
-    let provisioner =
-        Arc::new(Provisioner::new(engine.clone(), cluster.clone(), options, own_image, network.network, owner));
+    let provisioner = Arc::new(Provisioner::new(
+        engine.clone(),
+        cluster.clone(),
+        options,
+        own_image,
+        network.network,
+        owner,
+        timeout,
+    ));
     make_nodes(&cluster, &provisioner, &watch, report).await?;
 
     let bindmounts = Arc::new(Passthrough::new(None));
@@ -151,7 +163,7 @@ pub async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Reporter) -> 
 
     let mut note = String::new();
     if args.start {
-        step(format!("starting {} nodes", cluster.len()));
+        step(format!("starting {}", count(cluster.len())));
         if let Ok(Some(command)) = parse(b"start") {
             tree.execute(Target::Root, &command).await.map_err(|error| anyhow!("cannot start: {error}"))?;
         }
@@ -200,10 +212,15 @@ fn cluster_spec(plan: &Plan, made: &Made, image: String, network: &NetworkPlan) 
     }
 }
 
+/// So many nodes, in words.
+pub fn count(nodes: usize) -> String {
+    if nodes == 1 { "1 node".into() } else { format!("{nodes} nodes") }
+}
+
 async fn make_nodes(cluster: &Cluster, provisioner: &Arc<Provisioner>, watch: &Watch, report: &Reporter) -> Result<()> {
     let total = cluster.len() as u64;
     let progress = |done| {
-        let what = format!("creating {total} {}", if total == 1 { "node" } else { "nodes" });
+        let what = format!("creating {}", count(cluster.len()));
         report(Report::Progress { what, done, total });
     };
     progress(0);

@@ -7,6 +7,7 @@ mod teardown;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Mutex;
@@ -63,11 +64,12 @@ pub struct Provisioner {
     image: SelfImage,
     network: String,
     owner: String,
+    timeout: Duration,
     sandboxes: Vec<Mutex<Option<Sandbox>>>,
 }
 
 impl Provisioner {
-    /// A provisioner for a cluster whose network exists.
+    /// A provisioner for a cluster whose network exists, which gives the engine `timeout` for a node.
     pub fn new(
         engine: Arc<dyn Engine>,
         cluster: Cluster,
@@ -75,9 +77,10 @@ impl Provisioner {
         image: SelfImage,
         network: String,
         owner: String,
+        timeout: Duration,
     ) -> Self {
         let sandboxes = (0..cluster.len()).map(|_| Mutex::new(None)).collect();
-        Self { engine, cluster, options, image, network, owner, sandboxes }
+        Self { engine, cluster, options, image, network, owner, timeout, sandboxes }
     }
 
     /// Makes every sandbox and node; calls `made` after each. The first failure ends it, and what was made stays for
@@ -103,6 +106,15 @@ impl Provisioner {
     /// # Errors
     /// The engine's, with the node's name before it.
     pub async fn make(&self, index: usize) -> Result<ContainerId> {
+        let name = &self.cluster.node_spec(index).name;
+        let late = |_| {
+            let seconds = self.timeout.as_secs_f64();
+            Err(EngineError::Unreachable(format!("{name}: the engine did not answer within {seconds} s")))
+        };
+        tokio::time::timeout(self.timeout, self.make_now(index)).await.unwrap_or_else(late)
+    }
+
+    async fn make_now(&self, index: usize) -> Result<ContainerId> {
         let name = self.cluster.node_spec(index).name.clone();
         let named = |error: EngineError| in_context(&name.to_string(), error);
         let mut slot = self.sandboxes[index].lock().await;

@@ -64,8 +64,15 @@ impl Fixture {
         let watch = Watch::begin(shared.clone(), cluster.clone(), timeout, on_change).await.unwrap();
         let own = SelfImage { reference: "self".into(), argv: vec!["/cthulhu".into()] };
         let options = NodeOptions { etc_target: "/etc".into(), var_target: "/var".into(), ..NodeOptions::default() };
-        let provisioner =
-            Arc::new(Provisioner::new(shared.clone(), cluster.clone(), options, own, "net".into(), "1.2@boot".into()));
+        let provisioner = Arc::new(Provisioner::new(
+            shared.clone(),
+            cluster.clone(),
+            options,
+            own,
+            "net".into(),
+            "1.2@boot".into(),
+            timeout,
+        ));
         for index in 0..nodes {
             let container = provisioner.make(index).await.unwrap();
             watch.adopt(index, &container).await.unwrap();
