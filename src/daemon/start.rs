@@ -36,12 +36,16 @@ pub async fn connect(host: Option<&str>, timeout: std::time::Duration) -> Result
         return Ok(Arc::new(SimulatedEngine::from_url(url)?));
     }
     let connecting = tokio::time::timeout(timeout, docker::connect(host, timeout)).await;
-    Ok(Arc::new(connecting.unwrap_or_else(|_| {
-        let which = host.map_or("the engine".to_owned(), |host| format!("the engine at {host}"));
-        let seconds = timeout.as_secs_f64();
-        let advice = "see that it runs, or name another with --host";
-        Err(EngineError::Unreachable(format!("{which} did not answer within {seconds} s: {advice}")))
-    })?))
+    match connecting.unwrap_or(Err(EngineError::TimedOut(timeout))) {
+        Ok(engine) => Ok(Arc::new(engine)),
+        Err(EngineError::TimedOut(_)) => {
+            let which = host.map_or("the engine".to_owned(), |host| format!("the engine at {host}"));
+            let seconds = timeout.as_secs_f64();
+            let advice = "see that it runs, or name another with --host";
+            Err(EngineError::Unreachable(format!("{which} did not answer within {seconds} s: {advice}")))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// A cluster that is up.
