@@ -16,7 +16,7 @@ pub mod label {
     pub const ROLE: &str = "io.cthulhu.role";
     /// Absolute path of the mountpoint.
     pub const MOUNTPOINT: &str = "io.cthulhu.mountpoint";
-    /// The daemon's pid, its start time and the boot id, as `PID.START@BOOT`.
+    /// The daemon's pid, its start time and the boot id, as `PID.START@BOOT.PIDNS`.
     pub const OWNER: &str = "io.cthulhu.owner";
     /// Value of [`ROLE`] for the container that holds a node's network.
     pub const SANDBOX: &str = "sandbox";
