@@ -287,7 +287,24 @@ impl Executor {
                 return Err(self.not_running(index, &node));
             }
         }
-        self.after(index, done).await
+        self.after(index, done).await?;
+        if node.state == State::Paused {
+            self.thaw_for_signal(index, &container).await?;
+        }
+        Ok(())
+    }
+
+    /// A signal thaws a frozen node. Docker does it after it has answered, and not for every signal of an image that
+    /// names its own stop signal: see to it, so that what is read next is what stays.
+    async fn thaw_for_signal(&self, index: usize, container: &ContainerId) -> Result<()> {
+        if self.cluster.node(index).state == State::Paused {
+            // It fails where the engine was quicker; the look tells.
+            let _ = self.engine.unpause(container).await;
+        }
+        while self.look(index).await?.state == State::Paused {
+            tokio::time::sleep(LAG_STEP).await;
+        }
+        Ok(())
     }
 
     async fn pause(&self, index: usize) -> Result<()> {
