@@ -81,9 +81,9 @@ teardown_file() { end; }
     wait_for 30 calm
     ticks=$(ticks)
     # No condition to wait for: a time in which nothing may happen.
-    sleep "${IDLE_SECONDS:-20}"
+    sleep "${IDLE_SECONDS:-60}"
     now=$(ticks)
-    [ $((now - ticks)) -le 2 ] || { echo "$((now - ticks)) ticks of CPU in ${IDLE_SECONDS:-20} s" && false; }
+    [ $((now - ticks)) -le 2 ] || { echo "$((now - ticks)) ticks of CPU in ${IDLE_SECONDS:-60} s" && false; }
     memory=$(awk '/^VmRSS/ { print $2 }' "/proc/$pid/status")
     umount_cluster
     [ "$memory" -lt 25600 ] || { echo "$memory kB resident" && false; }
