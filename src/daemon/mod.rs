@@ -64,9 +64,6 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     let _ = fs::remove_file(plan.place.failure());
     let _data = plan.args.data.is_some().then(|| lock_data(&plan.data)).transpose()?;
     let mountpoint = plan.place.check_mountpoint(plan.makes_mountpoint)?;
-    if let Err(error) = sys::raise_nofile_limit() {
-        warn!(%error, "cannot raise the limit of open files");
-    }
     let made = Made { engine: Default::default(), id: new_id()?, mountpoint };
     let started = tokio::select! {
         started = start(plan, &lock, &made, report) => started,

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::data;
 use super::options::Plan;
@@ -21,9 +21,10 @@ use crate::engine::docker;
 use crate::engine::simulated::SimulatedEngine;
 use crate::engine::{Engine, EngineError};
 use crate::fuse;
-use crate::passthrough::Passthrough;
+use crate::passthrough::{Descriptors, Passthrough};
 use crate::provision::{NetworkPlan, Provisioner, cluster_labels, leftovers, plan as plan_network, remove_cluster};
 use crate::selfimage;
+use crate::sys;
 use crate::tree::{Ino, Layout, Tree};
 use crate::watch::Watch;
 
@@ -83,6 +84,10 @@ pub async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Reporter) -> 
     let step = |text: String| report(Report::Step(text));
 
     check_fuse()?;
+    let limit = sys::raise_nofile_limit().unwrap_or_else(|error| {
+        warn!(%error, "cannot raise the limit of open files");
+        None
+    });
     let engine = connect(args.host.as_deref(), timeout).await.map_err(|error| anyhow!("{error}"))?;
     *made.engine.lock() = Some(engine.clone());
     info!(engine = %engine.info().description, address = %engine.info().address, "connected");
@@ -140,7 +145,7 @@ pub async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Reporter) -> 
     ));
     make_nodes(&cluster, &provisioner, &watch, report).await?;
 
-    let bindmounts = Arc::new(Passthrough::new(None));
+    let bindmounts = Arc::new(Passthrough::new(None, Descriptors::of_limit(limit.unwrap_or(u64::MAX))));
     let mut roots = vec![];
     for node in &cluster.spec().nodes {
         let root = |name: &str| bindmounts.add_root(&node.dir.join(name)).map(Ino);

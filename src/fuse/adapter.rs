@@ -8,18 +8,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, FileHandle, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig, LockOwner,
-    OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
-    WriteFlags,
+    BackingId, BsdFileFlags, CopyFileRangeFlags, FileHandle, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
+    LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
 };
 use rustix::io::Errno;
 use tokio::runtime::Handle;
 use tracing::error;
 
+use super::backing::Backings;
 use super::convert::{self, FOREVER, errno};
 use super::pending;
-use crate::passthrough::{self, Caller, DirFh, Entry, Passthrough, SetAttr, XattrReply, owns};
+use crate::passthrough::{self, Caller, DirFh, Entry, OpenFile, Passthrough, SetAttr, XattrReply, owns};
 use crate::tree::{Fh, Ino, Listing, Tree};
 
 /// Largest write in one request, in bytes.
@@ -38,12 +39,14 @@ pub struct Adapter {
     gid: u32,
     /// Files of bindmounts can be read past the page cache and mapped all the same (Linux 6.6).
     direct: AtomicBool,
+    backings: Backings,
 }
 
 impl Adapter {
     pub fn new(tree: Tree, bindmounts: Arc<Passthrough>, runtime: Handle) -> Self {
         let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-        Self { tree, bindmounts, runtime, uid, gid, direct: AtomicBool::new(false) }
+        let (direct, backings) = (AtomicBool::new(false), Backings::default());
+        Self { tree, bindmounts, runtime, uid, gid, direct, backings }
     }
 
     fn reply_entry(reply: ReplyEntry, entry: passthrough::Result<Entry>) {
@@ -59,7 +62,17 @@ impl Adapter {
         Ok((ttl, convert::attr(&self.tree.attr(ino)?, self.uid, self.gid)))
     }
 
-    /// How files of bindmounts are opened: what a container writes must be read at once, so not from the page cache,
+    /// What the kernel reads and writes by itself for a file that was just opened, if it may.
+    fn backing(
+        &self,
+        ino: u64,
+        fh: passthrough::Fh,
+        register: impl FnOnce(&OpenFile) -> std::io::Result<BackingId>,
+    ) -> Option<Arc<BackingId>> {
+        self.backings.opened(ino, || register(&*self.bindmounts.file(fh)?))
+    }
+
+    /// How files of bindmounts are opened, if not by the kernel itself: what a container writes must be read at once, so not from the page cache,
     /// which could not know.
     fn backing_flags(&self) -> FopenFlags {
         if self.direct.load(Ordering::Relaxed) { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::empty() }
@@ -115,6 +128,11 @@ impl fuser::Filesystem for Adapter {
         }
         let direct = config.add_capabilities(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP).is_ok();
         self.direct.store(direct, Ordering::Relaxed);
+        let passthrough = config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok();
+        // 2: the backing file may itself lie on an overlay, as in a container.
+        if passthrough && config.set_max_stack_depth(2).is_ok() {
+            self.backings.allow();
+        }
         let _ = config.set_max_write(MAX_WRITE);
         Ok(())
     }
@@ -275,7 +293,10 @@ impl fuser::Filesystem for Adapter {
         caught("open", || {
             if owns(ino.0) {
                 return match self.bindmounts.open(ino.0, flags.0) {
-                    Ok(fh) => reply.opened(FileHandle(fh.0), self.backing_flags()),
+                    Ok(fh) => match self.backing(ino.0, fh, |file| reply.open_backing(file)) {
+                        Some(id) => reply.opened_passthrough(FileHandle(fh.0), FopenFlags::empty(), &id),
+                        None => reply.opened(FileHandle(fh.0), self.backing_flags()),
+                    },
                     Err(e) => reply.error(errno(e)),
                 };
             }
@@ -299,13 +320,15 @@ impl fuser::Filesystem for Adapter {
     ) {
         only_in_bindmounts!(reply, parent);
         caught("create", || match self.bindmounts.create(caller(req), parent.0, name, mode, flags) {
-            Ok((entry, fh)) => reply.created(
-                &Duration::ZERO,
-                &convert::backing(&entry.attr),
-                Generation(entry.generation),
-                FileHandle(fh.0),
-                self.backing_flags(),
-            ),
+            Ok((entry, fh)) => {
+                let backing = self.backing(entry.attr.ino, fh, |file| reply.open_backing(file));
+                let (attr, generation) = (convert::backing(&entry.attr), Generation(entry.generation));
+                let (ttl, fh) = (Duration::ZERO, FileHandle(fh.0));
+                match backing {
+                    Some(id) => reply.created_passthrough(&ttl, &attr, generation, fh, FopenFlags::empty(), &id),
+                    None => reply.created(&ttl, &attr, generation, fh, self.backing_flags()),
+                }
+            }
             Err(e) => reply.error(errno(e)),
         });
     }
@@ -384,6 +407,7 @@ impl fuser::Filesystem for Adapter {
     ) {
         caught("release", || {
             if owns(ino.0) {
+                self.backings.released(ino.0);
                 return answer!(reply, self.bindmounts.release(passthrough::Fh(fh.0)));
             }
             self.tree.release(Fh(fh.0));

@@ -4,6 +4,7 @@
 //! reply, into a task.
 
 mod adapter;
+mod backing;
 mod convert;
 mod notify;
 mod pending;
@@ -16,7 +17,7 @@ use fuser::{Config, MountOption, Session, SessionACL};
 use tokio::runtime::Handle;
 
 use adapter::Adapter;
-use notify::Notifications;
+use notify::{Forgetting, Notifications};
 
 use crate::passthrough::Passthrough;
 use crate::tree::Tree;
@@ -51,9 +52,10 @@ pub fn mount(
     ];
     config.acl = if allow_other { SessionACL::All } else { SessionACL::Owner };
     config.n_threads = Some(THREADS);
-    let adapter = Adapter::new(tree.clone(), bindmounts, runtime);
+    let adapter = Adapter::new(tree.clone(), bindmounts.clone(), runtime);
     let session = Session::new(adapter, mountpoint, &config)?;
     tree.connect(Box::new(Notifications::begin(session.notifier())?));
+    bindmounts.connect(Box::new(Forgetting::begin(session.notifier())?));
     Ok(Mounted(session))
 }
 

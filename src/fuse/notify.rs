@@ -2,12 +2,14 @@
 //! else can deadlock beyond SIGKILL.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::Builder;
 
 use fuser::{INodeNo, Notifier};
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tracing::debug;
 
+use crate::passthrough::{self, Name};
 use crate::tree::{Ino, Kernel, Wake};
 
 enum Message {
@@ -26,7 +28,7 @@ impl Notifications {
     /// When no thread can be had.
     pub fn begin(notifier: Notifier) -> std::io::Result<Self> {
         let (sender, receiver) = channel();
-        std::thread::Builder::new().name("notify".into()).spawn(move || serve(&receiver, &notifier))?;
+        Builder::new().name("notify".into()).spawn(move || serve(&receiver, &notifier))?;
         Ok(Self(sender))
     }
 }
@@ -62,5 +64,33 @@ impl Kernel for Notifications {
         let _ = self.0.send(Message::Flush(done));
         // An error means that the thread is gone, and with it the kernel's side.
         Box::pin(async move { drop(told.await) })
+    }
+}
+
+/// The way to another such thread, which has the kernel forget names in bindmounts. It waits for whoever works in a
+/// directory, and the news above must not wait with it.
+pub struct Forgetting(Sender<Name>);
+
+impl Forgetting {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When no thread can be had.
+    pub fn begin(notifier: Notifier) -> std::io::Result<Self> {
+        let (sender, receiver) = channel::<Name>();
+        Builder::new().name("forget".into()).spawn(move || {
+            while let Ok(Name { parent, name }) = receiver.recv() {
+                if let Err(error) = notifier.inval_entry(INodeNo(parent), &name) {
+                    debug!(parent, ?name, %error, "not forgotten");
+                }
+            }
+        })?;
+        Ok(Self(sender))
+    }
+}
+
+impl passthrough::Kernel for Forgetting {
+    fn forget(&self, name: Name) {
+        let _ = self.0.send(name);
     }
 }

@@ -7,7 +7,8 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use super::attributes::permissions;
-use super::inodes::Inode;
+use super::inodes::{Inode, backing_id};
+use super::reclaim::Name;
 use super::resolve::{check_name, pin, proc_path, stat};
 use super::{Caller, Entry, Passthrough, Result};
 use crate::sys::{FsIdGuard, set_fs_ids};
@@ -19,7 +20,7 @@ impl Passthrough {
     /// `EINVAL` for `.`, `..` and names with a slash, `EXDEV` where another file system is mounted.
     pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Entry> {
         let parent = self.inodes.get(parent)?;
-        self.enter(pin(&parent.fd, name)?)
+        self.enter(pin(&parent.fd, name)?, Some((&parent, name)))
     }
 
     /// The entry of something known, usually a root: a lookup without a name.
@@ -28,7 +29,7 @@ impl Passthrough {
     /// `ESTALE` when `ino` isn't known.
     pub fn entry(&self, ino: u64) -> Result<Entry> {
         let known = self.inodes.get(ino)?;
-        self.enter(fcntl_dupfd_cloexec(&known.fd, 0)?)
+        self.enter(fcntl_dupfd_cloexec(&known.fd, 0)?, None)
     }
 
     /// Makes the directory `name`.
@@ -42,7 +43,7 @@ impl Passthrough {
             let _identity = self.act_as(caller)?;
             rustix::fs::mkdirat(&parent.fd, name, permissions(mode))?;
         }
-        self.enter(pin(&parent.fd, name)?)
+        self.enter(pin(&parent.fd, name)?, Some((&parent, name)))
     }
 
     /// Makes the empty regular file `name`.
@@ -59,7 +60,7 @@ impl Passthrough {
         }
         let parent = self.inodes.get(parent)?;
         let file = self.make_file(caller, &parent, name, mode, OFlags::WRONLY)?;
-        self.enter_open(&file)
+        self.enter_open(&file, &parent, name)
     }
 
     /// Makes the symlink `name` that points to `target`, which may be any bytes.
@@ -73,7 +74,7 @@ impl Passthrough {
             let _identity = self.act_as(caller)?;
             rustix::fs::symlinkat(target, &parent.fd, name)?;
         }
-        self.enter(pin(&parent.fd, name)?)
+        self.enter(pin(&parent.fd, name)?, Some((&parent, name)))
     }
 
     /// Makes `name` another name of the file `ino`, of a symlink too.
@@ -87,7 +88,7 @@ impl Passthrough {
         // AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH.
         let path = proc_path(&inode.fd);
         rustix::fs::linkat(CWD, path.as_str(), &parent.fd, name, AtFlags::SYMLINK_FOLLOW)?;
-        self.enter(fcntl_dupfd_cloexec(&inode.fd, 0)?)
+        self.enter(fcntl_dupfd_cloexec(&inode.fd, 0)?, Some((&parent, name)))
     }
 
     /// Removes the name of a file.
@@ -123,9 +124,25 @@ impl Passthrough {
         let (from, to) = (self.inodes.get(parent)?, self.inodes.get(new_parent)?);
         if flags == 0 {
             // Older kernels and seccomp filters know only this one.
-            return rustix::fs::renameat(&from.fd, name, &to.fd, new_name);
+            rustix::fs::renameat(&from.fd, name, &to.fd, new_name)?;
+        } else {
+            let flags = RenameFlags::from_bits_retain(flags);
+            rustix::fs::renameat_with(&from.fd, name, &to.fd, new_name, flags)?;
         }
-        rustix::fs::renameat_with(&from.fd, name, &to.fd, new_name, RenameFlags::from_bits_retain(flags))
+        self.note_name(&to, new_name);
+        if flags & RenameFlags::EXCHANGE.bits() != 0 {
+            self.note_name(&from, name);
+        }
+        Ok(())
+    }
+
+    /// Notes the name under which the kernel knows a file now. What a node has put there instead by now, if it did, is
+    /// a name too many of a file that is known, and no harm.
+    fn note_name(&self, parent: &Inode, name: &OsStr) {
+        if let Ok(stat) = pin(&parent.fd, name).and_then(stat) {
+            let name = Name { parent: parent.number, name: name.to_owned() };
+            self.ask_to_forget(self.inodes.renamed(backing_id(&stat), name));
+        }
     }
 
     /// Makes a new regular file, open and sure to be ours.
@@ -143,18 +160,27 @@ impl Passthrough {
         rustix::fs::openat(&parent.fd, name, flags | exclusive, permissions(mode))
     }
 
-    /// Counts a lookup of the file behind an `O_PATH` descriptor.
-    pub(super) fn enter(&self, fd: OwnedFd) -> Result<Entry> {
+    /// Counts a lookup of the file behind an `O_PATH` descriptor, which was found under that name.
+    pub(super) fn enter(&self, fd: OwnedFd, name: Option<(&Inode, &OsStr)>) -> Result<Entry> {
         let stat = stat(&fd)?;
-        let inode = self.inodes.count(fd, &stat);
+        let name = name.map(|(parent, name)| Name { parent: parent.number, name: name.to_owned() });
+        let (inode, forgettable) = self.inodes.count(fd, &stat, name)?;
+        self.ask_to_forget(forgettable);
         Ok(Entry { attr: self.attr(inode.number, &stat), generation: inode.generation })
     }
 
     /// Counts a lookup of an open file, whatever its name leads to by now.
-    pub(super) fn enter_open(&self, file: &OwnedFd) -> Result<Entry> {
+    pub(super) fn enter_open(&self, file: &OwnedFd, parent: &Inode, name: &OsStr) -> Result<Entry> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let path = proc_path(file);
-        self.enter(rustix::fs::openat(CWD, path.as_str(), flags, Mode::empty())?)
+        let fd = rustix::fs::openat(CWD, path.as_str(), flags, Mode::empty())?;
+        self.enter(fd, Some((parent, name)))
+    }
+
+    fn ask_to_forget(&self, names: impl IntoIterator<Item = Name>) {
+        if let Some(kernel) = self.kernel.get() {
+            names.into_iter().for_each(|name| kernel.forget(name));
+        }
     }
 
     /// Makes what this thread creates belong to the caller, as long as the guard lives, if we are root.

@@ -1,7 +1,7 @@
 //! Opening, making and closing regular files.
 
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{FileType, OFlags};
@@ -20,12 +20,18 @@ const CREATE_ATTEMPTS: usize = 16;
 const KEPT_FLAGS: i32 =
     libc::O_ACCMODE | libc::O_APPEND | libc::O_TRUNC | libc::O_SYNC | libc::O_DSYNC | libc::O_NOATIME;
 
-/// A regular file in use.
+/// A regular file in use, for as long as somebody has this.
 #[derive(Debug)]
-pub(super) struct OpenFile {
+pub struct OpenFile {
     pub(super) fd: OwnedFd,
     pub(super) inode: Arc<Inode>,
     pub(super) append: bool,
+}
+
+impl AsFd for OpenFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 impl Passthrough {
@@ -53,7 +59,7 @@ impl Passthrough {
         for _ in 0..CREATE_ATTEMPTS {
             match self.make_file(caller, &parent, name, mode, kept(flags) - OFlags::TRUNC) {
                 Ok(fd) => {
-                    let entry = self.enter_open(&fd)?;
+                    let entry = self.enter_open(&fd, &parent, name)?;
                     return self.finish_create(fd, entry, flags);
                 }
                 Err(Errno::EXIST) if flags & libc::O_EXCL == 0 => {}
@@ -78,7 +84,7 @@ impl Passthrough {
             return Err(Errno::STALE);
         }
         let fd = reopen(&pinned, kind, kept(flags))?;
-        let entry = self.enter(pinned)?;
+        let entry = self.enter(pinned, Some((parent, name)))?;
         self.finish_create(fd, entry, flags)
     }
 
@@ -91,6 +97,14 @@ impl Passthrough {
     fn insert_file(&self, fd: OwnedFd, inode: Arc<Inode>, flags: i32) -> Fh {
         let append = flags & libc::O_APPEND != 0;
         Fh(self.files.insert(OpenFile { fd, inode, append }))
+    }
+
+    /// The open file itself, for the kernel to read and write.
+    ///
+    /// # Errors
+    /// `EBADF` when `fh` isn't open.
+    pub fn file(&self, fh: Fh) -> Result<Arc<OpenFile>> {
+        self.files.get(fh.0)
     }
 
     /// One of possibly several descriptors of `fh` is closed: tells errors that the file system delayed until now.

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use rustix::fs::{Dev, FileType, Statx, makedev};
 use rustix::io::Errno;
 
+use super::reclaim::{Descriptors, LOOKS, Name, Queue, Remembered};
 use super::{Result, resolve};
 
 /// Everything below belongs to the synthesized files.
@@ -43,27 +44,36 @@ pub(super) struct Inode {
 }
 
 impl Inode {
+    fn is_directory(&self) -> bool {
+        self.kind == FileType::Directory
+    }
+
     /// Whether it stays known whatever is forgotten: a root.
     pub(super) fn is_pinned(&self) -> bool {
         self.pinned.load(Ordering::Relaxed)
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Inodes {
     table: Mutex<Table>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
     known: HashMap<u64, Slot>,
     numbers: Numbers,
+    /// Files and directories apart: see [`Descriptors`].
+    files: Queue,
+    directories: Queue,
+    most: usize,
 }
 
 #[derive(Debug)]
 struct Slot {
     inode: Arc<Inode>,
     lookups: u64,
+    remembered: Remembered,
 }
 
 /// How backing files get their numbers; what was once given stays.
@@ -74,22 +84,50 @@ struct Numbers {
 }
 
 impl Inodes {
+    pub(super) fn new(descriptors: Descriptors) -> Self {
+        let table = Table {
+            known: HashMap::new(),
+            numbers: Numbers::default(),
+            files: Queue::new(descriptors.files),
+            directories: Queue::new(descriptors.directories),
+            most: descriptors.most,
+        };
+        Self { table: Mutex::new(table) }
+    }
+
     pub(super) fn get(&self, number: u64) -> Result<Arc<Inode>> {
         self.table.lock().known.get(&number).map(|slot| Arc::clone(&slot.inode)).ok_or(Errno::STALE)
     }
 
-    /// Counts a lookup of the file behind `fd`, which is dropped when the file is known already.
-    pub(super) fn count(&self, fd: OwnedFd, stat: &Statx) -> Arc<Inode> {
-        self.table.lock().enter(fd, stat, 1)
+    /// Counts a lookup of the file behind `fd`, which is dropped when the file is known already. `name` is where it was
+    /// found. Also returns the names that the kernel should be asked to forget.
+    pub(super) fn count(&self, fd: OwnedFd, stat: &Statx, name: Option<Name>) -> Result<(Arc<Inode>, Vec<Name>)> {
+        let mut table = self.table.lock();
+        let inode = table.enter(fd, stat, 1)?;
+        let mut forgettable = vec![];
+        if let Some(name) = name {
+            table.touch(name.parent);
+            forgettable.extend(table.name(inode.number, name));
+        }
+        forgettable.extend(table.too_many(inode.kind));
+        Ok((inode, forgettable))
     }
 
     /// Makes the file behind `fd` known for good.
-    pub(super) fn pin(&self, fd: OwnedFd, stat: &Statx) -> Arc<Inode> {
+    pub(super) fn pin(&self, fd: OwnedFd, stat: &Statx) -> Result<Arc<Inode>> {
         let mut table = self.table.lock();
-        let inode = table.enter(fd, stat, 0);
+        let inode = table.enter(fd, stat, 0)?;
         // Under the lock, where no forget can come between.
         inode.pinned.store(true, Ordering::Relaxed);
-        inode
+        Ok(inode)
+    }
+
+    /// Notes that a file, if it is known, goes by this name too. Returns a name that the kernel should forget, if the
+    /// file has too many.
+    pub(super) fn renamed(&self, backing: BackingId, name: Name) -> Option<Name> {
+        let mut table = self.table.lock();
+        let number = table.numbers.of(backing);
+        table.name(number, name)
     }
 
     pub(super) fn forget(&self, number: u64, count: u64) {
@@ -114,25 +152,70 @@ impl Inodes {
 }
 
 impl Table {
-    fn enter(&mut self, fd: OwnedFd, stat: &Statx, lookups: u64) -> Arc<Inode> {
+    fn enter(&mut self, fd: OwnedFd, stat: &Statx, lookups: u64) -> Result<Arc<Inode>> {
         let backing = backing_id(stat);
         let number = self.numbers.of(backing);
         if let Some(slot) = self.known.get_mut(&number) {
             slot.lookups = slot.lookups.saturating_add(lookups);
-            return Arc::clone(&slot.inode);
+            let queue = if slot.inode.is_directory() { &mut self.directories } else { &mut self.files };
+            queue.wanted(&mut slot.remembered);
+            return Ok(Arc::clone(&slot.inode));
+        }
+        if self.known.len() >= self.most {
+            return Err(Errno::NFILE);
         }
         let kind = resolve::kind_of(stat);
         let pinned = AtomicBool::new(false);
         let inode = Arc::new(Inode { fd, kind, backing, number, generation: generation(stat), pinned });
-        self.known.insert(number, Slot { inode: Arc::clone(&inode), lookups });
-        inode
+        let queue = if kind == FileType::Directory { &mut self.directories } else { &mut self.files };
+        let remembered = queue.enter(number);
+        self.known.insert(number, Slot { inode: Arc::clone(&inode), lookups, remembered });
+        Ok(inode)
     }
 
     fn forget(&mut self, number: u64, count: u64) -> Option<Slot> {
         let slot = self.known.get_mut(&number)?;
         debug_assert!(count <= slot.lookups, "{count} lookups forgotten of {}", slot.lookups);
         slot.lookups = slot.lookups.saturating_sub(count);
-        if slot.lookups > 0 || slot.inode.is_pinned() { None } else { self.known.remove(&number) }
+        if slot.lookups > 0 || slot.inode.is_pinned() {
+            return None;
+        }
+        let gone = self.known.remove(&number)?;
+        let Self { known, files, directories, .. } = self;
+        let queue = if gone.inode.is_directory() { directories } else { files };
+        queue.left(&gone.remembered);
+        queue.compact(|number| known.get(&number).map(|slot| slot.remembered.ticket));
+        Some(gone)
+    }
+
+    fn touch(&mut self, number: u64) {
+        if let Some(slot) = self.known.get_mut(&number) {
+            self.directories.wanted(&mut slot.remembered);
+        }
+    }
+
+    fn name(&mut self, number: u64, name: Name) -> Option<Name> {
+        self.known.get_mut(&number)?.remembered.named(name)
+    }
+
+    /// Names of files that the kernel should forget, as there are too many of that kind.
+    fn too_many(&mut self, kind: FileType) -> Vec<Name> {
+        let queue = if kind == FileType::Directory { &mut self.directories } else { &mut self.files };
+        let mut names = vec![];
+        for _ in 0..LOOKS {
+            if !queue.is_over() {
+                break;
+            }
+            let Some((number, ticket)) = queue.next() else { break };
+            let Some(slot) = self.known.get_mut(&number).filter(|slot| slot.remembered.ticket == ticket) else {
+                // Forgotten since.
+                continue;
+            };
+            // Whoever uses it, an open file say, has a clone.
+            let idle = Arc::strong_count(&slot.inode) == 1 && !slot.inode.is_pinned();
+            names.extend(queue.judge(number, &mut slot.remembered, idle));
+        }
+        names
     }
 }
 

@@ -15,6 +15,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -26,6 +27,7 @@ mod entries;
 mod files;
 mod handles;
 mod inodes;
+mod reclaim;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -33,8 +35,10 @@ mod xattrs;
 
 pub use attributes::{Attr, FileSystemStat, Owner, SetAttr, SetTime};
 pub use directories::DirEntry;
+pub use files::OpenFile;
 pub use handles::{DirFh, Fh};
 pub use inodes::owns;
+pub use reclaim::{Descriptors, Name};
 pub use xattrs::XattrReply;
 
 use handles::Handles;
@@ -63,10 +67,16 @@ pub struct Entry {
     pub generation: u64,
 }
 
+/// Whom to ask to forget files. The implementation never blocks its caller.
+pub trait Kernel: Send + Sync {
+    /// Drops a name, and the file with it if nobody uses it: [`Passthrough::forget`] follows.
+    fn forget(&self, name: Name);
+}
+
 /// Backing directories, served by inode number. See the [module](self) for its promises.
-#[derive(Debug)]
 pub struct Passthrough {
     inodes: Inodes,
+    kernel: OnceLock<Box<dyn Kernel>>,
     files: Handles<files::OpenFile>,
     directories: Handles<directories::OpenDirectory>,
     owner_override: Option<Owner>,
@@ -77,14 +87,20 @@ pub struct Passthrough {
 impl Passthrough {
     /// No roots yet. With `owner_override` every file is shown as owned by that owner, whoever owns the backing file.
     #[must_use]
-    pub fn new(owner_override: Option<Owner>) -> Self {
+    pub fn new(owner_override: Option<Owner>, descriptors: Descriptors) -> Self {
         Self {
-            inodes: Inodes::default(),
+            inodes: Inodes::new(descriptors),
+            kernel: OnceLock::new(),
             files: Handles::default(),
             directories: Handles::default(),
             owner_override,
             uid: rustix::process::geteuid().as_raw(),
         }
+    }
+
+    /// Says whom to ask to forget files; the first call counts. Without anyone they are known until they are forgotten.
+    pub fn connect(&self, kernel: Box<dyn Kernel>) {
+        let _ = self.kernel.set(kernel);
     }
 
     /// Registers the directory `path` and returns its inode number, the same one each time. It stays known for good,
@@ -96,7 +112,7 @@ impl Passthrough {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
         let stat = resolve::stat(&fd)?;
-        Ok(self.inodes.pin(fd, &stat).number)
+        Ok(self.inodes.pin(fd, &stat)?.number)
     }
 
     /// Undoes `count` lookups of `ino`; after the last one the number is unknown. Roots stay.

@@ -189,7 +189,7 @@ fn a_name_swapped_all_the_time_never_leads_out() {
 
 #[test]
 fn other_mounts_are_not_entered() {
-    let fs = Passthrough::new(None);
+    let fs = Passthrough::new(None, DESCRIPTORS);
     let root = fs.add_root(std::path::Path::new("/")).unwrap();
     assert_eq!(fs.lookup(root, os("proc")), Err(Errno::XDEV));
     assert_eq!(fs.known(), 1);

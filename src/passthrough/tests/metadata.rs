@@ -33,7 +33,7 @@ fn attributes_are_the_backing_files() {
 fn the_override_shows_another_owner() {
     let bed = Bed::new();
     bed.file("f", b"");
-    let fs = Passthrough::new(Some(Owner { uid: 7, gid: 8 }));
+    let fs = Passthrough::new(Some(Owner { uid: 7, gid: 8 }), DESCRIPTORS);
     let root = fs.add_root(bed.dir.path()).unwrap();
     let attr = fs.lookup(root, OsStr::new("f")).unwrap().attr;
     assert_eq!((attr.uid, attr.gid), (7, 8));

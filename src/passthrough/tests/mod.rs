@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::{Caller, DirFh, Entry, Passthrough};
+use super::{Caller, Descriptors, DirFh, Entry, Passthrough};
 
 mod content;
 mod hostile;
@@ -13,6 +13,10 @@ mod listing;
 mod metadata;
 mod model;
 mod names;
+mod reclaim;
+
+/// More than any of these tests makes.
+const DESCRIPTORS: Descriptors = Descriptors { files: 1000, directories: 1000, most: 2000 };
 
 /// A backing directory and its passthrough.
 struct Bed {
@@ -26,7 +30,7 @@ impl Bed {
         // As the daemon does, so that modes arrive as asked.
         rustix::process::umask(rustix::fs::Mode::empty());
         let dir = tempfile::tempdir().unwrap();
-        let fs = Passthrough::new(None);
+        let fs = Passthrough::new(None, DESCRIPTORS);
         let root = fs.add_root(dir.path()).unwrap();
         Self { dir, fs, root }
     }
