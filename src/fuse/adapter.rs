@@ -20,7 +20,8 @@ use tracing::error;
 use super::backing::Backings;
 use super::convert::{self, FOREVER, errno};
 use super::pending;
-use crate::passthrough::{self, Caller, DirFh, Entry, OpenFile, Passthrough, SetAttr, XattrReply, owns};
+use crate::passthrough::{self, Caller, DirFh, Entry, OpenFile, Passthrough, SetAttr, SetId, XattrReply, owns};
+use crate::sys;
 use crate::tree::{Fh, Ino, Listing, Tree};
 
 /// Largest write in one request, in bytes.
@@ -69,7 +70,11 @@ impl Adapter {
         fh: passthrough::Fh,
         register: impl FnOnce(&OpenFile) -> std::io::Result<BackingId>,
     ) -> Option<Arc<BackingId>> {
-        self.backings.opened(ino, || register(&*self.bindmounts.file(fh)?))
+        self.backings.opened(ino, || {
+            // The kernel writes with the rights that we have now, for whoever writes: rather without the setuid bit.
+            let _rights = sys::without_setid()?;
+            register(&*self.bindmounts.file(fh)?)
+        })
     }
 
     /// How files of bindmounts are opened, if not by the kernel itself: what a container writes must be read at once, so not from the page cache,
@@ -89,6 +94,11 @@ impl Adapter {
         }
         Ok(())
     }
+}
+
+/// What the kernel does by itself for file systems that do not: only root may write to a setuid file and leave it one.
+fn set_id(req: &Request) -> SetId {
+    if req.uid() == 0 { SetId::Kept } else { SetId::Lost }
 }
 
 fn caller(req: &Request) -> Caller {
@@ -126,6 +136,8 @@ impl fuser::Filesystem for Adapter {
         {
             let _ = config.add_capabilities(wanted);
         }
+        // Without it, the kernel asks for an extended attribute before every single write.
+        let _ = config.add_capabilities(InitFlags::FUSE_HANDLE_KILLPRIV_V2);
         let direct = config.add_capabilities(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP).is_ok();
         self.direct.store(direct, Ordering::Relaxed);
         let passthrough = config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok();
@@ -178,7 +190,7 @@ impl fuser::Filesystem for Adapter {
 
     fn setattr(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -197,7 +209,7 @@ impl fuser::Filesystem for Adapter {
         caught("setattr", || {
             if owns(ino.0) {
                 let (atime, mtime) = (atime.map(convert::set_time), mtime.map(convert::set_time));
-                let set = SetAttr { mode, uid, gid, size, atime, mtime };
+                let set = SetAttr { mode, uid, gid, size, set_id: set_id(req), atime, mtime };
                 return match self.bindmounts.setattr(ino.0, fh.map(|fh| passthrough::Fh(fh.0)), &set) {
                     Ok(attr) => reply.attr(&Duration::ZERO, &convert::backing(&attr)),
                     Err(e) => reply.error(errno(e)),
@@ -372,7 +384,9 @@ impl fuser::Filesystem for Adapter {
         caught("write", || {
             if owns(ino.0) {
                 let from_page_cache = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
-                return match self.bindmounts.write(passthrough::Fh(fh.0), offset, data, from_page_cache) {
+                let killed = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+                let set_id = if killed { SetId::Lost } else { SetId::Kept };
+                return match self.bindmounts.write(passthrough::Fh(fh.0), offset, data, from_page_cache, set_id) {
                     Ok(written) => reply.written(u32::try_from(written).unwrap_or(u32::MAX)),
                     Err(e) => reply.error(errno(e)),
                 };
@@ -538,7 +552,7 @@ impl fuser::Filesystem for Adapter {
 
     fn fallocate(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -548,7 +562,7 @@ impl fuser::Filesystem for Adapter {
     ) {
         only_in_bindmounts!(reply, ino);
         caught("fallocate", || {
-            answer!(reply, self.bindmounts.fallocate(passthrough::Fh(fh.0), offset, length, mode));
+            answer!(reply, self.bindmounts.fallocate(passthrough::Fh(fh.0), offset, length, mode, set_id(req)));
         });
     }
 
@@ -574,7 +588,7 @@ impl fuser::Filesystem for Adapter {
 
     fn copy_file_range(
         &self,
-        _req: &Request,
+        req: &Request,
         ino_in: INodeNo,
         fh_in: FileHandle,
         offset_in: u64,
@@ -591,7 +605,7 @@ impl fuser::Filesystem for Adapter {
                 return reply.error(fuser::Errno::EXDEV);
             }
             let (from, to) = (passthrough::Fh(fh_in.0), passthrough::Fh(fh_out.0));
-            match self.bindmounts.copy_file_range(from, offset_in, to, offset_out, len) {
+            match self.bindmounts.copy_file_range((from, offset_in), (to, offset_out), len, set_id(req)) {
                 Ok(copied) => reply.written(u32::try_from(copied).unwrap_or(u32::MAX)),
                 Err(e) => reply.error(errno(e)),
             }

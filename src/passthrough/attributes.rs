@@ -10,7 +10,7 @@ use rustix::fs::{UTIME_NOW, UTIME_OMIT, makedev};
 use rustix::io::Errno;
 
 use super::inodes::Inode;
-use super::{Fh, Passthrough, Result, resolve};
+use super::{Fh, Passthrough, Result, SetId, resolve};
 
 /// A user and a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub enum SetTime {
 }
 
 /// What to change of a file; `None` leaves it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SetAttr {
     /// New permissions, setuid, setgid, sticky; file type bits are ignored.
     pub mode: Option<u32>,
@@ -74,10 +74,19 @@ pub struct SetAttr {
     pub gid: Option<u32>,
     /// New length in bytes.
     pub size: Option<u64>,
+    /// What a new length does to the setuid and setgid bits.
+    pub set_id: SetId,
     /// New time of the last read.
     pub atime: Option<SetTime>,
     /// New time of the last change.
     pub mtime: Option<SetTime>,
+}
+
+impl Default for SetAttr {
+    /// Changes nothing.
+    fn default() -> Self {
+        Self { mode: None, uid: None, gid: None, size: None, set_id: SetId::Kept, atime: None, mtime: None }
+    }
 }
 
 /// What statvfs(3) tells of a file system.
@@ -125,6 +134,7 @@ impl Passthrough {
     pub fn setattr(&self, ino: u64, fh: Option<Fh>, set: &SetAttr) -> Result<Attr> {
         let inode = self.inodes.get(ino)?;
         if let Some(size) = set.size {
+            let _rights = set.set_id.act()?;
             self.truncate(&inode, fh, size)?;
         }
         if set.uid.is_some() || set.gid.is_some() {

@@ -5,9 +5,30 @@ use rustix::io::Errno;
 
 use super::resolve::reopen;
 use super::{Fh, Passthrough, Result};
+use crate::sys::{SetIdGuard, without_setid};
 
 /// One request copies at most so many bytes, so that it can't hold its thread for minutes; a short count is legal.
 const COPY_AT_MOST: u64 = 64 << 20;
+
+/// What a change of the content does to a file's setuid and setgid bits. The kernel leaves that to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetId {
+    /// They stay, as when root writes.
+    Kept,
+    /// They go, as when anyone else does.
+    Lost,
+}
+
+impl SetId {
+    pub(super) fn act(self) -> Result<Option<SetIdGuard>> {
+        match self {
+            Self::Kept => Ok(None),
+            Self::Lost => {
+                without_setid().map(Some).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::PERM))
+            }
+        }
+    }
+}
 
 impl Passthrough {
     /// Reads `size` bytes from `offset`; fewer only at the end of the file.
@@ -36,12 +57,13 @@ impl Passthrough {
     /// there: fewer than all only if an error cut it short.
     ///
     /// `from_page_cache` says that the kernel writes back a mapped page: through any handle of the file, and at
-    /// `offset` even if that handle appends.
+    /// `offset` even if that handle appends. `set_id`: see [`SetId`].
     ///
     /// # Errors
     /// `EBADF` when `fh` isn't open for writing.
-    pub fn write(&self, fh: Fh, offset: u64, data: &[u8], from_page_cache: bool) -> Result<usize> {
+    pub fn write(&self, fh: Fh, offset: u64, data: &[u8], from_page_cache: bool, set_id: SetId) -> Result<usize> {
         let file = self.files.get(fh.0)?;
+        let _rights = set_id.act()?;
         let positioned = (file.append && from_page_cache)
             .then(|| reopen(&file.inode.fd, file.inode.kind, OFlags::WRONLY))
             .transpose()?;
@@ -69,11 +91,13 @@ impl Passthrough {
         if datasync { rustix::fs::fdatasync(&file.fd) } else { rustix::fs::fsync(&file.fd) }
     }
 
-    /// Reserves or gives back room for `length` bytes from `offset`; `mode` is that of fallocate(2).
+    /// Reserves or gives back room for `length` bytes from `offset`; `mode` is that of fallocate(2). `set_id`: see
+    /// [`SetId`].
     ///
     /// # Errors
     /// `EOPNOTSUPP` for modes that the backing file system doesn't have.
-    pub fn fallocate(&self, fh: Fh, offset: u64, length: u64, mode: i32) -> Result<()> {
+    pub fn fallocate(&self, fh: Fh, offset: u64, length: u64, mode: i32, set_id: SetId) -> Result<()> {
+        let _rights = set_id.act()?;
         let mode = FallocateFlags::from_bits_retain(mode.cast_unsigned());
         rustix::fs::fallocate(&self.files.get(fh.0)?.fd, mode, offset, length)
     }
@@ -93,15 +117,21 @@ impl Passthrough {
         }
     }
 
-    /// Copies up to `length` bytes inside the backing file system and returns how many; it may be fewer, at most
-    /// 64 MiB at a time.
+    /// Copies up to `length` bytes from one file and offset to another, inside the backing file system, and returns how
+    /// many; it may be fewer, at most 64 MiB at a time. `set_id`: see [`SetId`].
     ///
     /// # Errors
     /// `EBADF` for the wrong access mode or `O_APPEND`, `EINVAL` for overlapping ranges, `EXDEV` where the file
     /// systems can't.
-    pub fn copy_file_range(&self, from: Fh, from_offset: u64, to: Fh, to_offset: u64, length: u64) -> Result<usize> {
+    pub fn copy_file_range(
+        &self,
+        (from, mut from_offset): (Fh, u64),
+        (to, mut to_offset): (Fh, u64),
+        length: u64,
+        set_id: SetId,
+    ) -> Result<usize> {
         let (from, to) = (self.files.get(from.0)?, self.files.get(to.0)?);
-        let (mut from_offset, mut to_offset) = (from_offset, to_offset);
+        let _rights = set_id.act()?;
         let length = usize::try_from(length.min(COPY_AT_MOST)).unwrap_or(usize::MAX);
         rustix::fs::copy_file_range(&from.fd, Some(&mut from_offset), &to.fd, Some(&mut to_offset), length)
     }

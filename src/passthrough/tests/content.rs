@@ -1,6 +1,6 @@
 //! Opening, reading, writing and the rest of a regular file's life.
 
-use super::super::SetAttr;
+use super::super::{SetAttr, SetId};
 use super::*;
 use crate::passthrough::Fh;
 use rustix::fs::FallocateFlags;
@@ -19,8 +19,8 @@ fn what_is_written_is_read() {
     let bed = Bed::new();
     let (entry, fh) = create(&bed, "f", libc::O_RDWR | libc::O_EXCL).unwrap();
     assert_eq!(entry.attr.perm, 0o644);
-    assert_eq!(bed.fs.write(fh, 0, b"hello", false), Ok(5));
-    assert_eq!(bed.fs.write(fh, 10, b"world", false), Ok(5));
+    assert_eq!(bed.fs.write(fh, 0, b"hello", false, SetId::Kept), Ok(5));
+    assert_eq!(bed.fs.write(fh, 10, b"world", false, SetId::Kept), Ok(5));
     assert_eq!(bed.fs.read(fh, 0, 100).unwrap(), b"hello\0\0\0\0\0world");
     assert_eq!(bed.fs.read(fh, 3, 2).unwrap(), b"lo");
     assert_eq!(bed.fs.read(fh, 15, 10).unwrap(), b"");
@@ -42,7 +42,7 @@ fn access_modes_hold() {
     let ino = bed.file("f", b"text");
     let (reader, writer) = (open(&bed, "f", libc::O_RDONLY), open(&bed, "f", libc::O_WRONLY));
     assert_ne!(reader, writer);
-    assert_eq!(bed.fs.write(reader, 0, b"x", false), Err(Errno::BADF));
+    assert_eq!(bed.fs.write(reader, 0, b"x", false, SetId::Kept), Err(Errno::BADF));
     assert_eq!(bed.fs.read(writer, 0, 1), Err(Errno::BADF));
     assert_eq!(bed.fs.read(reader, u64::MAX, 1), Err(Errno::INVAL));
     assert_eq!(bed.fs.open(bed.root, libc::O_RDONLY), Err(Errno::ISDIR));
@@ -82,7 +82,7 @@ fn a_file_without_permissions_can_be_created_for_writing() {
     let bed = Bed::new();
     let (entry, fh) = bed.fs.create(us(), bed.root, OsStr::new("f"), 0, libc::O_RDWR).unwrap();
     assert_eq!(entry.attr.perm, 0);
-    assert_eq!(bed.fs.write(fh, 0, b"x", false), Ok(1));
+    assert_eq!(bed.fs.write(fh, 0, b"x", false, SetId::Kept), Ok(1));
 }
 
 #[test]
@@ -93,11 +93,11 @@ fn two_that_append_do_not_overwrite() {
     let (one, two) = (open(&bed, "f", flags), open(&bed, "f", flags));
     for round in 0..50 {
         // The kernel's idea of the end may be old.
-        bed.fs.write(one, 0, b"1", false).unwrap();
-        bed.fs.write(two, round, b"2", false).unwrap();
+        bed.fs.write(one, 0, b"1", false, SetId::Kept).unwrap();
+        bed.fs.write(two, round, b"2", false, SetId::Kept).unwrap();
     }
     assert_eq!(std::fs::read_to_string(bed.path("f")).unwrap(), "12".repeat(50));
-    bed.fs.write(one, 1, b"M", true).unwrap();
+    bed.fs.write(one, 1, b"M", true, SetId::Kept).unwrap();
     assert!(std::fs::read_to_string(bed.path("f")).unwrap().starts_with("1M12"), "a mapped page goes where it was");
 }
 
@@ -105,7 +105,7 @@ fn two_that_append_do_not_overwrite() {
 fn an_open_file_outlives_its_name() {
     let bed = Bed::new();
     let (entry, fh) = create(&bed, "f", libc::O_RDWR).unwrap();
-    bed.fs.write(fh, 0, b"text", false).unwrap();
+    bed.fs.write(fh, 0, b"text", false, SetId::Kept).unwrap();
     bed.fs.unlink(bed.root, OsStr::new("f")).unwrap();
     let attr = bed.fs.getattr(entry.attr.ino, Some(fh)).unwrap();
     assert_eq!((attr.nlink, attr.size), (0, 4));
@@ -134,7 +134,7 @@ fn holes_are_found_and_punched() {
     let bed = Bed::new();
     let (_, fh) = create(&bed, "f", libc::O_RDWR).unwrap();
     const MIB: u64 = 1 << 20;
-    bed.fs.write(fh, MIB, b"x", false).unwrap();
+    bed.fs.write(fh, MIB, b"x", false, SetId::Kept).unwrap();
     let size = MIB.cast_signed() + 1;
     let data = bed.fs.lseek(fh, 0, libc::SEEK_DATA).unwrap();
     assert!(data == 0 || data == MIB, "{data}: no holes on this file system, or the right one");
@@ -143,7 +143,7 @@ fn holes_are_found_and_punched() {
     assert_eq!(bed.fs.lseek(fh, -1, libc::SEEK_DATA), Err(Errno::NXIO));
     assert_eq!(bed.fs.lseek(fh, 0, libc::SEEK_END), Err(Errno::INVAL));
     let keep = FallocateFlags::KEEP_SIZE;
-    match bed.fs.fallocate(fh, 0, 4 * MIB, keep.bits().cast_signed()) {
+    match bed.fs.fallocate(fh, 0, 4 * MIB, keep.bits().cast_signed(), SetId::Kept) {
         Err(Errno::OPNOTSUPP) => eprintln!("skipped: no fallocate here"),
         done => {
             done.unwrap();
@@ -151,13 +151,13 @@ fn holes_are_found_and_punched() {
             assert_eq!(attr.size, MIB + 1);
             assert!(attr.blocks * 512 >= 4 * MIB);
             let punch = keep | FallocateFlags::PUNCH_HOLE;
-            bed.fs.fallocate(fh, 0, 2 * MIB, punch.bits().cast_signed()).unwrap();
+            bed.fs.fallocate(fh, 0, 2 * MIB, punch.bits().cast_signed(), SetId::Kept).unwrap();
             assert_eq!(bed.fs.read(fh, MIB, 1).unwrap(), b"\0");
-            bed.fs.fallocate(fh, 0, 2 * MIB, 0).unwrap();
+            bed.fs.fallocate(fh, 0, 2 * MIB, 0, SetId::Kept).unwrap();
             assert_eq!(bed.fs.getattr(bed.ino("f"), None).unwrap().size, 2 * MIB);
         }
     }
-    assert!(bed.fs.fallocate(fh, 0, 0, 0).is_err());
+    assert!(bed.fs.fallocate(fh, 0, 0, 0, SetId::Kept).is_err());
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn ranges_are_copied() {
     let (_, to) = create(&bed, "to", libc::O_RDWR).unwrap();
     let mut done = 0;
     while done < 5 {
-        match bed.fs.copy_file_range(from, 2 + done, to, 1 + done, 5 - done) {
+        match bed.fs.copy_file_range((from, 2 + done), (to, 1 + done), 5 - done, SetId::Kept) {
             Ok(copied) => done += copied as u64,
             Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::NOSYS) => {
                 eprintln!("skipped: no copy_file_range here");
@@ -178,8 +178,8 @@ fn ranges_are_copied() {
         }
     }
     assert_eq!(bed.fs.read(to, 0, 99).unwrap(), b"\x0023456");
-    assert_eq!(bed.fs.copy_file_range(from, 99, to, 0, 5), Ok(0));
-    assert_eq!(bed.fs.copy_file_range(to, 0, from, 0, 5), Err(Errno::BADF));
+    assert_eq!(bed.fs.copy_file_range((from, 99), (to, 0), 5, SetId::Kept), Ok(0));
+    assert_eq!(bed.fs.copy_file_range((to, 0), (from, 0), 5, SetId::Kept), Err(Errno::BADF));
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn many_threads_share_it() {
                 for turn in 0..100 {
                     let name = format!("{thread}-{turn}");
                     let (entry, fh) = create(bed, &name, libc::O_RDWR | libc::O_EXCL).unwrap();
-                    bed.fs.write(fh, 0, name.as_bytes(), false).unwrap();
+                    bed.fs.write(fh, 0, name.as_bytes(), false, SetId::Kept).unwrap();
                     let found = bed.lookup(&name).unwrap();
                     assert_eq!(found.attr.ino, entry.attr.ino);
                     assert_eq!(bed.fs.read(fh, 0, 99).unwrap(), name.as_bytes());
@@ -206,4 +206,31 @@ fn many_threads_share_it() {
     });
     assert_eq!(bed.fs.known(), 1);
     assert_eq!(std::fs::read_dir(bed.dir.path()).unwrap().count(), 400);
+}
+
+#[test]
+fn the_setuid_bit_goes_when_a_change_is_not_roots() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let bed = Bed::new();
+    let ino = bed.file("f", b"content");
+    let mode = || bed.fs.getattr(ino, None).unwrap().perm;
+    let set = || {
+        let set = SetAttr { mode: Some(0o6755), ..SetAttr::default() };
+        bed.fs.setattr(ino, None, &set).unwrap();
+    };
+    let fh = bed.fs.open(ino, libc::O_RDWR).unwrap();
+    for (set_id, left) in [(SetId::Kept, 0o6755), (SetId::Lost, 0o755)] {
+        set();
+        bed.fs.write(fh, 0, b"x", false, set_id).unwrap();
+        assert_eq!(mode(), left, "write");
+        set();
+        bed.fs.setattr(ino, Some(fh), &SetAttr { size: Some(3), set_id, ..SetAttr::default() }).unwrap();
+        assert_eq!(mode(), left, "truncate");
+        set();
+        bed.fs.fallocate(fh, 0, 100, 0, set_id).unwrap();
+        assert_eq!(mode(), left, "fallocate");
+    }
 }

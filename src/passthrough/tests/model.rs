@@ -1,6 +1,6 @@
 //! The same random operations through the passthrough and on a plain directory must give the same results and trees.
 
-use super::super::{Attr, Fh, SetAttr};
+use super::super::{Attr, Fh, SetAttr, SetId};
 use super::*;
 use proptest::prelude::*;
 use rustix::io::Errno;
@@ -112,11 +112,11 @@ impl Session<'_> {
                 fs.release(fh)?;
             }
             Op::Write(at, offset, data) => {
-                let write = |fh| fs.write(fh, *offset, data, false).map(|_| Vec::new());
+                let write = |fh| fs.write(fh, *offset, data, false, SetId::Kept).map(|_| Vec::new());
                 return self.with_open(at, libc::O_WRONLY, write);
             }
             Op::Append(at, data) => {
-                let write = |fh| fs.write(fh, 0, data, false).map(|_| Vec::new());
+                let write = |fh| fs.write(fh, 0, data, false, SetId::Kept).map(|_| Vec::new());
                 return self.with_open(at, libc::O_WRONLY | libc::O_APPEND, write);
             }
             Op::Read(at) => {
