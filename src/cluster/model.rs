@@ -54,8 +54,8 @@ pub struct Node {
     pub raw: Option<Arc<str>>,
     /// Its process has been seen to die and the engine does not know yet.
     pub engine_lags: bool,
-    /// When the latest run began that we know to have ended; a clock that steps back cannot confuse runs.
-    dead_run: Option<i64>,
+    /// When the run began whose process we saw end; a clock that steps back cannot confuse runs.
+    witnessed: Option<i64>,
 }
 
 impl Node {
@@ -69,7 +69,7 @@ impl Node {
             started_at: 0,
             raw: None,
             engine_lags: false,
-            dead_run: None,
+            witnessed: None,
         }
     }
 
@@ -87,20 +87,14 @@ impl Node {
         self.state = State::Exited;
         self.pid = None;
         self.exit_code = exit_code;
-        self.dead_run = Some(self.started_at);
-    }
-
-    /// Whether an inspection tells of a run that has ended since, as we know from elsewhere.
-    fn is_outdated(&self, seen: &Inspection) -> bool {
-        let running = matches!(seen.status, Status::Running | Status::Paused);
-        running && self.dead_run == Some(seen.started_at)
     }
 
     fn inspected(&mut self, seen: &Inspection) {
         if self.container.as_ref() != Some(&seen.id) {
             self.adopt(seen.id.clone());
         }
-        if self.is_outdated(seen) {
+        // The engine has not noticed yet what we saw.
+        if is_alive(seen) && self.witnessed == Some(seen.started_at) {
             return;
         }
         self.raw = Some(seen.raw.as_str().into());
@@ -121,14 +115,37 @@ impl Node {
     }
 
     fn adopt(&mut self, id: ContainerId) {
-        // The last exit code belongs to the node, not to the container: it stays.
-        *self = Self { exit_code: self.exit_code, ..Self::new() };
+        self.forget();
         self.container = Some(id);
         self.state = State::Created;
     }
 
-    fn gone(&mut self) {
+    fn removed(&mut self, container: &ContainerId) {
+        if self.container.as_ref() == Some(container) {
+            self.forget();
+        }
+    }
+
+    /// Forgets its container. The last exit code belongs to the node: it stays.
+    fn forget(&mut self) {
         *self = Self { exit_code: self.exit_code, ..Self::new() };
+    }
+
+    fn died(&mut self, container: &ContainerId, exit_code: Option<i64>, time: i64) {
+        let of_this_run = self.container.as_ref() == Some(container) && self.started_at <= time;
+        if of_this_run && (self.is_alive() || self.engine_lags) {
+            self.engine_lags = false;
+            self.end_run(exit_code);
+        }
+    }
+
+    fn process_ended(&mut self, pid: i32, started_at: i64) {
+        if self.pid == Some(pid) && self.started_at == started_at {
+            self.engine_lags = true;
+            // The engine tells the code a moment later; the one of an earlier run would be a lie.
+            self.end_run(None);
+            self.witnessed = Some(started_at);
+        }
     }
 }
 
@@ -136,7 +153,12 @@ impl Node {
 #[derive(Clone, Debug)]
 pub enum News {
     /// The engine described its container. Later inspections must be told later.
-    Inspected(Inspection),
+    Inspected {
+        /// What it said.
+        seen: Inspection,
+        /// [`Cluster::ends`] when it was asked: what it says may be older than an end that was told since.
+        begun: u64,
+    },
     /// The engine says that this container's run ended then (ns on its clock).
     Died {
         /// Which container.
@@ -150,6 +172,8 @@ pub enum News {
     ProcessEnded {
         /// Which process.
         pid: i32,
+        /// When its run began, ns on the engine's clock: the next run may have the same pid.
+        started_at: i64,
     },
     /// This container no longer exists.
     Removed(ContainerId),
@@ -167,8 +191,58 @@ pub enum Change {
 }
 
 struct Model {
-    nodes: Vec<Node>,
+    nodes: Vec<Slot>,
     reachable: bool,
+}
+
+/// A node, and what tells old news of it from new.
+struct Slot {
+    node: Node,
+    /// How many deaths and removals the engine has told of.
+    ends: u64,
+    /// The container that was last told to have died, and when.
+    died: Option<(ContainerId, i64)>,
+    /// The container that was last told to be no more.
+    removed: Option<ContainerId>,
+}
+
+impl Slot {
+    fn new() -> Self {
+        Self { node: Node::new(), ends: 0, died: None, removed: None }
+    }
+
+    fn apply(&mut self, news: &News) {
+        match news {
+            News::Inspected { seen, begun } => {
+                // One that was begun after the last end that we know of outweighs all events.
+                if *begun == self.ends || !self.has_ended(seen) {
+                    self.node.inspected(seen);
+                }
+            }
+            News::Died { container, exit_code, time } => {
+                self.ends += 1;
+                let earlier = self.died.take().filter(|(died, _)| died == container).map_or(i64::MIN, |(_, time)| time);
+                self.died = Some((container.clone(), earlier.max(*time)));
+                self.node.died(container, *exit_code, *time);
+            }
+            News::ProcessEnded { pid, started_at } => self.node.process_ended(*pid, *started_at),
+            News::Removed(container) => {
+                self.ends += 1;
+                self.removed = Some(container.clone());
+                self.node.removed(container);
+            }
+        }
+    }
+
+    /// Whether what an inspection tells of has been told to have ended, the run or the container.
+    fn has_ended(&self, seen: &Inspection) -> bool {
+        let died = |(container, time): &(ContainerId, i64)| *container == seen.id && seen.started_at <= *time;
+        self.removed.as_ref() == Some(&seen.id) || is_alive(seen) && self.died.as_ref().is_some_and(died)
+    }
+}
+
+fn is_alive(seen: &Inspection) -> bool {
+    matches!(seen.status, Status::Running | Status::Paused)
 }
 
 /// The cluster: a cheap handle on its spec and its model.
@@ -181,7 +255,7 @@ pub struct Cluster {
 impl Cluster {
     /// A cluster of which nothing is known yet: every node missing, the engine reachable.
     pub fn new(spec: ClusterSpec) -> Self {
-        let nodes = spec.nodes.iter().map(|_| Node::new()).collect();
+        let nodes = spec.nodes.iter().map(|_| Slot::new()).collect();
         Self { spec: Arc::new(spec), model: Arc::new(Mutex::new(Model { nodes, reachable: true })) }
     }
 
@@ -212,17 +286,22 @@ impl Cluster {
 
     /// What is known of a node now.
     pub fn node(&self, index: usize) -> Node {
-        self.model.lock().nodes[index].clone()
+        self.model.lock().nodes[index].node.clone()
     }
 
     /// What is known of all nodes at one moment.
     pub fn snapshot(&self) -> Vec<Node> {
-        self.model.lock().nodes.clone()
+        self.model.lock().nodes.iter().map(|slot| slot.node.clone()).collect()
+    }
+
+    /// How many ends of its containers the engine has told of: ask before an inspection, and tell it with that.
+    pub fn ends(&self, index: usize) -> u64 {
+        self.model.lock().nodes[index].ends
     }
 
     /// The node that this container is.
     pub fn node_of(&self, container: &ContainerId) -> Option<usize> {
-        self.model.lock().nodes.iter().position(|node| node.container.as_ref() == Some(container))
+        self.model.lock().nodes.iter().position(|slot| slot.node.container.as_ref() == Some(container))
     }
 
     /// Whether the engine can be reached; live values are unknown while it cannot.
@@ -243,26 +322,10 @@ impl Cluster {
     /// Takes news of a node in. News that is out of date changes nothing.
     pub fn apply(&self, index: usize, news: &News) -> Change {
         let mut model = self.model.lock();
-        let node = &mut model.nodes[index];
-        let before = node.clone();
-        match news {
-            News::Inspected(seen) => node.inspected(seen),
-            News::Died { container, exit_code, time } if node.container.as_ref() == Some(container) => {
-                let of_this_run = node.started_at <= *time;
-                if of_this_run && (node.is_alive() || node.engine_lags) {
-                    node.engine_lags = false;
-                    node.end_run(*exit_code);
-                }
-            }
-            News::ProcessEnded { pid } if node.pid == Some(*pid) => {
-                node.engine_lags = true;
-                // The engine tells the code a moment later; the one of an earlier run would be a lie.
-                node.end_run(None);
-            }
-            News::Removed(container) if node.container.as_ref() == Some(container) => node.gone(),
-            News::Died { .. } | News::ProcessEnded { .. } | News::Removed(_) => {}
-        }
-        if *node == before { Change::None } else { Change::Node(index) }
+        let slot = &mut model.nodes[index];
+        let before = slot.node.clone();
+        slot.apply(news);
+        if slot.node == before { Change::None } else { Change::Node(index) }
     }
 }
 

@@ -128,8 +128,9 @@ impl Watch {
     }
 
     async fn inspect(&self, index: usize, container: &ContainerId) -> Result<()> {
+        let begun = self.0.cluster.ends(index);
         match self.limited(self.0.engine.inspect(container)).await {
-            Ok(seen) => self.tell(index, &News::Inspected(seen)),
+            Ok(seen) => self.tell(index, &News::Inspected { seen, begun }),
             Err(EngineError::NotFound(_)) => self.tell(index, &News::Removed(container.clone())),
             Err(error) => return Err(error),
         }
@@ -157,11 +158,11 @@ impl Watch {
         (self.0.on_change)(change);
         drop(telling);
         if let (Some(pid), true) = (node.pid, self.0.engine.info().local) {
-            self.watch_process(index, pid);
+            self.watch_process(index, pid, node.started_at);
         }
     }
 
-    fn watch_process(&self, index: usize, pid: i32) {
+    fn watch_process(&self, index: usize, pid: i32, started_at: i64) {
         let mut watched = self.0.watched[index].lock();
         if *watched == Some(pid) {
             return;
@@ -180,7 +181,7 @@ impl Watch {
                 *watched = None;
             }
             drop(watched);
-            watch.tell(index, &News::ProcessEnded { pid });
+            watch.tell(index, &News::ProcessEnded { pid, started_at });
         });
     }
 
