@@ -22,7 +22,7 @@ use super::convert::{self, FOREVER, errno};
 use super::pending;
 use crate::passthrough::{self, Caller, DirFh, Entry, OpenFile, Passthrough, SetAttr, SetId, XattrReply, owns};
 use crate::sys;
-use crate::tree::{Fh, Ino, Listing, Tree};
+use crate::tree::{Fh, Ino, Tree};
 
 /// Largest write in one request, in bytes.
 const MAX_WRITE: u32 = 1 << 20;
@@ -81,18 +81,6 @@ impl Adapter {
     /// which could not know.
     fn backing_flags(&self) -> FopenFlags {
         if self.direct.load(Ordering::Relaxed) { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::empty() }
-    }
-
-    fn list(&self, ino: Ino, offset: u64, reply: &mut ReplyDirectory) -> Result<(), Errno> {
-        let Listing { parent, children } = self.tree.list(ino)?;
-        let dots = [(".", ino), ("..", parent)];
-        let all = dots.into_iter().chain(children.iter().map(|(name, child)| (name.as_str(), *child)));
-        for (at, (name, child)) in all.enumerate().skip(usize::try_from(offset).unwrap_or(usize::MAX)) {
-            if reply.add(INodeNo(child.0), at as u64 + 1, convert::kind(self.tree.kind(child)), name) {
-                break;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -457,7 +445,9 @@ impl fuser::Filesystem for Adapter {
                     reply.add(INodeNo(entry.ino), entry.next_offset, convert::file_type(entry.kind), entry.name)
                 })
             } else {
-                self.list(Ino(ino.0), offset, &mut reply)
+                self.tree.readdir(Ino(ino.0), offset, |entry| {
+                    reply.add(INodeNo(entry.ino.0), entry.next_offset, convert::kind(entry.kind), entry.name)
+                })
             };
             answer!(reply, listed);
         });

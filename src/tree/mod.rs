@@ -5,6 +5,7 @@
 
 mod files;
 mod layout;
+mod listing;
 mod render;
 mod write;
 
@@ -18,6 +19,7 @@ use rustix::io::Errno;
 
 use files::{Content, Files};
 pub use layout::{File, Kind, Layout};
+pub use listing::DirEntry;
 pub use write::{Pending, Written};
 
 use crate::cluster::{Change, Cluster};
@@ -35,15 +37,6 @@ impl Ino {
 /// A handle on an open file; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fh(pub u64);
-
-/// A directory's content.
-#[derive(Clone, Copy, Debug)]
-pub struct Listing<'a> {
-    /// The number of the directory that it lies in.
-    pub parent: Ino,
-    /// Names and numbers of its entries.
-    pub children: &'a [(String, Ino)],
-}
 
 /// Attributes of a synthesized entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,18 +138,6 @@ impl Tree {
     pub fn lookup(&self, parent: Ino, name: &OsStr) -> Result<Ino, Errno> {
         match &self.entry(parent)?.kind {
             Kind::Directory(_) => self.0.layout.child(parent, name).ok_or(Errno::NOENT),
-            Kind::File(..) | Kind::Link(_) => Err(Errno::NOTDIR),
-        }
-    }
-
-    /// What a directory lists.
-    ///
-    /// # Errors
-    /// ENOENT, ENOTDIR.
-    pub fn list(&self, ino: Ino) -> Result<Listing<'_>, Errno> {
-        let entry = self.entry(ino)?;
-        match &entry.kind {
-            Kind::Directory(children) => Ok(Listing { parent: entry.parent, children }),
             Kind::File(..) | Kind::Link(_) => Err(Errno::NOTDIR),
         }
     }
