@@ -47,6 +47,8 @@ struct Inner {
     watched: Vec<Mutex<Option<i32>>>,
     /// Held from a change of the model until everybody knows of it, so that no command answers in between.
     telling: Vec<Mutex<()>>,
+    /// The same for whether the engine can be reached.
+    telling_reachable: Mutex<()>,
     /// Somebody waits for the engine to be reachable.
     hurry: Notify,
     tasks: Mutex<JoinSet<()>>,
@@ -77,6 +79,7 @@ impl Watch {
             output: (0..nodes).map(|_| Arc::default()).collect(),
             watched: (0..nodes).map(|_| Mutex::default()).collect(),
             telling: (0..nodes).map(|_| Mutex::default()).collect(),
+            telling_reachable: Mutex::default(),
             hurry: Notify::new(),
             tasks: Mutex::default(),
             cluster,
@@ -119,9 +122,13 @@ impl Watch {
         }
     }
 
-    /// Returns when the engine can be reached as far as the model knows.
+    /// Returns when the engine can be reached as far as the model knows, and everybody has been told.
     pub async fn reachable(&self) {
-        while !self.0.cluster.is_reachable() {
+        let known = || {
+            let _told = self.0.telling_reachable.lock();
+            self.0.cluster.is_reachable()
+        };
+        while !known() {
             self.0.hurry.notify_one();
             tokio::time::sleep(FIRST_RETRY).await;
         }
@@ -215,6 +222,7 @@ impl Watch {
     }
 
     fn publish_reachable(&self, reachable: bool) {
+        let _telling = self.0.telling_reachable.lock();
         let change = self.0.cluster.set_reachable(reachable);
         if change != Change::None {
             (self.0.on_change)(change);
