@@ -150,10 +150,13 @@ export CTHULHU
 
 passed=0 failed=0
 if [ -n "$with_cargo" ]; then
-    say 'cargo test'
     out=$CTHULHU_TEST_TMP/cargo.out
     status=0
-    (cd "$project" && cargo test --no-fail-fast) 2>&1 | tee "$out" || status=$?
+    # schedules/ is a workspace of its own: the control path under shuttle.
+    for workspace in "$project" "$project/schedules"; do
+        say "cargo test in $workspace"
+        (cd "$workspace" && cargo test --no-fail-fast) 2>&1 | tee -a "$out" || status=$?
+    done
     p=$(sed -n 's/^test result: .* \([0-9]*\) passed.*/\1/p' "$out" | awk '{ n += $1 } END { print n + 0 }')
     f=$(sed -n 's/^test result: .* \([0-9]*\) failed.*/\1/p' "$out" | awk '{ n += $1 } END { print n + 0 }')
     # A build that fails has no result lines.

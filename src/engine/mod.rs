@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+#[cfg(not(shuttle))]
 pub mod docker;
 pub mod simulated;
 
