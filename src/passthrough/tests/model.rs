@@ -244,7 +244,7 @@ impl Session<'_> {
         let (fs, (ino, fh)) = (&self.bed.fs, self.files[which]);
         Ok(match what {
             Held::Read(at, size) => fs.read(fh, *at, *size as u32)?,
-            Held::Write(at, data) => fs.write(fh, *at, data, false)?.to_string().into_bytes(),
+            Held::Write(at, data) => fs.write(fh, *at, data, false, SetId::Kept)?.to_string().into_bytes(),
             Held::Truncate(size) => {
                 fs.setattr(ino, Some(fh), &SetAttr { size: Some(*size), ..SetAttr::default() })?;
                 vec![]
