@@ -78,6 +78,34 @@ pub fn backing(attr: &passthrough::Attr) -> FileAttr {
 pub fn set_time(time: TimeOrNow) -> SetTime {
     match time {
         TimeOrNow::Now => SetTime::Now,
-        TimeOrNow::SpecificTime(time) => SetTime::At(time),
+        TimeOrNow::SpecificTime(time) => SetTime::At(as_sent(time)),
+    }
+}
+
+/// The time that the kernel sent. fuser reads one before 1970 as seconds and nanoseconds that both count backwards,
+/// while the nanoseconds of the kernel always count forwards.
+fn as_sent(time: SystemTime) -> SystemTime {
+    match SystemTime::UNIX_EPOCH.duration_since(time) {
+        Ok(before) => {
+            let nanos = Duration::from_nanos(2 * u64::from(before.subsec_nanos()));
+            time.checked_add(nanos).unwrap_or(time)
+        }
+        Err(_) => time,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_before_1970_arrives_as_sent() {
+        let epoch = SystemTime::UNIX_EPOCH;
+        // The kernel's (-2 s, 250 ns), as fuser hands it over.
+        let handed = epoch - Duration::new(2, 250);
+        assert_eq!(as_sent(handed), epoch - Duration::from_secs(2) + Duration::from_nanos(250));
+        for whole in [epoch, epoch - Duration::from_secs(3), epoch + Duration::new(5, 7)] {
+            assert_eq!(as_sent(whole), whole);
+        }
     }
 }
