@@ -503,10 +503,10 @@ impl fuser::Filesystem for Adapter {
         });
     }
 
-    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+    fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
         caught("listxattr", || {
             let nothing = if size == 0 { XattrReply::Size(0) } else { XattrReply::Data(vec![]) };
-            let names = if owns(ino.0) { self.bindmounts.listxattr(ino.0, size) } else { Ok(nothing) };
+            let names = if owns(ino.0) { self.bindmounts.listxattr(ino.0, size, req.uid() == 0) } else { Ok(nothing) };
             reply_xattr(reply, names);
         });
     }

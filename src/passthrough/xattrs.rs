@@ -36,12 +36,27 @@ impl Passthrough {
         Ok(XattrReply::Data(value))
     }
 
-    /// The names of all attributes, a NUL after each, if they fit into `size` bytes.
+    /// The names of all attributes, a NUL after each, if they fit into `size` bytes; those of the class `trusted`
+    /// for a `privileged` caller only.
     ///
     /// # Errors
     /// `ERANGE` when they don't fit, `EOPNOTSUPP` where there are no attributes.
-    pub fn listxattr(&self, ino: u64, size: u32) -> Result<XattrReply> {
+    pub fn listxattr(&self, ino: u64, size: u32, privileged: bool) -> Result<XattrReply> {
         let path = self.xattr_path(ino)?;
+        if !privileged {
+            let mut names = vec![0; LARGEST];
+            let length = rustix::fs::listxattr(path.as_str(), &mut names[..])?;
+            names.truncate(length);
+            let mut shown = Vec::with_capacity(names.len());
+            for name in names.split_inclusive(|&byte| byte == 0).filter(|name| !name.starts_with(b"trusted.")) {
+                shown.extend_from_slice(name);
+            }
+            return match size as usize {
+                0 => Ok(needed(shown.len())),
+                room if room < shown.len() => Err(Errno::RANGE),
+                _ => Ok(XattrReply::Data(shown)),
+            };
+        }
         if size == 0 {
             return Ok(needed(rustix::fs::listxattr_query(path.as_str())?));
         }

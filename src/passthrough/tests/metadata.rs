@@ -165,10 +165,21 @@ fn extended_attributes() {
     assert_eq!(bed.fs.getxattr(ino, name, 0), Ok(XattrReply::Size(0)));
     assert_eq!(bed.fs.getxattr(ino, name, 9), data(b""));
     assert_eq!(bed.fs.setxattr(ino, name, b"", 8), Err(Errno::INVAL));
-    let XattrReply::Size(size) = bed.fs.listxattr(ino, 0).unwrap() else { panic!("no size") };
-    let XattrReply::Data(names) = bed.fs.listxattr(ino, size).unwrap() else { panic!("no names") };
+    let XattrReply::Size(size) = bed.fs.listxattr(ino, 0, true).unwrap() else { panic!("no size") };
+    let XattrReply::Data(names) = bed.fs.listxattr(ino, size, true).unwrap() else { panic!("no names") };
     assert!(names.split(|&byte| byte == 0).any(|found| found == b"user.cthulhu"));
-    assert_eq!(bed.fs.listxattr(ino, 3), Err(Errno::RANGE));
+    assert_eq!(bed.fs.listxattr(ino, 3, true), Err(Errno::RANGE));
+    // Who isn't root sees no trusted ones, which root may set.
+    let trusted = bed.fs.setxattr(ino, OsStr::new("trusted.cthulhu"), b"x", 0);
+    assert!(trusted.is_ok() || !rustix::process::geteuid().is_root(), "{trusted:?}");
+    let shown = |privileged| match bed.fs.listxattr(ino, u32::MAX, privileged) {
+        Ok(XattrReply::Data(names)) => String::from_utf8(names).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(shown(true).contains("trusted."), trusted.is_ok());
+    assert!(shown(false).contains("user.cthulhu") && !shown(false).contains("trusted."));
+    assert_eq!(bed.fs.listxattr(ino, 0, false), Ok(XattrReply::Size(u32::try_from(shown(false).len()).unwrap())));
+    assert_eq!(bed.fs.listxattr(ino, 3, false), Err(Errno::RANGE));
     bed.fs.removexattr(ino, name).unwrap();
     assert_eq!(bed.fs.removexattr(ino, name), Err(Errno::NODATA));
     assert_eq!(bed.fs.getxattr(ino, name, 0), Err(Errno::NODATA));
