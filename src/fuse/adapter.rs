@@ -365,16 +365,14 @@ impl fuser::Filesystem for Adapter {
         offset: u64,
         data: &[u8],
         write_flags: WriteFlags,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
         caught("write", || {
             if owns(ino.0) {
-                let from_page_cache = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
-                let killed = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-                let set_id = if killed { SetId::Lost } else { SetId::Kept };
-                return match self.bindmounts.write(passthrough::Fh(fh.0), offset, data, from_page_cache, set_id) {
+                let mode = convert::write_mode(write_flags, flags);
+                return match self.bindmounts.write(passthrough::Fh(fh.0), offset, data, mode) {
                     Ok(written) => reply.written(u32::try_from(written).unwrap_or(u32::MAX)),
                     Err(e) => reply.error(errno(e)),
                 };

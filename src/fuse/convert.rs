@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use fuser::{FileAttr, FileType, INodeNo, TimeOrNow};
+use fuser::{FileAttr, FileType, INodeNo, OpenFlags, TimeOrNow, WriteFlags};
 
-use crate::passthrough::{self, SetTime};
+use crate::passthrough::{self, SetId, SetTime, WriteMode};
 use crate::tree::{Attr, EntryKind};
 
 /// For how long the kernel may remember what it is told about when it changes: for ever.
@@ -72,6 +72,16 @@ pub fn backing(attr: &passthrough::Attr) -> FileAttr {
         rdev: attr.rdev,
         blksize: attr.blksize,
         flags: 0,
+    }
+}
+
+pub fn write_mode(write: WriteFlags, open: OpenFlags) -> WriteMode {
+    // A mapped page goes where it was, whatever the handle that it comes through was opened for.
+    let from_page_cache = write.contains(WriteFlags::FUSE_WRITE_CACHE);
+    let lost = write.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+    WriteMode {
+        append: open.0 & libc::O_APPEND != 0 && !from_page_cache,
+        set_id: if lost { SetId::Lost } else { SetId::Kept },
     }
 }
 

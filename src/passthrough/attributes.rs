@@ -64,7 +64,7 @@ pub enum SetTime {
 }
 
 /// What to change of a file; `None` leaves it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SetAttr {
     /// New permissions, setuid, setgid, sticky; file type bits are ignored.
     pub mode: Option<u32>,
@@ -80,13 +80,6 @@ pub struct SetAttr {
     pub atime: Option<SetTime>,
     /// New time of the last change.
     pub mtime: Option<SetTime>,
-}
-
-impl Default for SetAttr {
-    /// Changes nothing.
-    fn default() -> Self {
-        Self { mode: None, uid: None, gid: None, size: None, set_id: SetId::Kept, atime: None, mtime: None }
-    }
 }
 
 /// What statvfs(3) tells of a file system.

@@ -1,7 +1,9 @@
 //! The content of open regular files.
 
+use std::io::IoSlice;
+
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::resolve::reopen;
 use super::{Fh, Passthrough, Result};
@@ -11,9 +13,10 @@ use crate::sys::{SetIdGuard, without_setid};
 const COPY_AT_MOST: u64 = 64 << 20;
 
 /// What a change of the content does to a file's setuid and setgid bits. The kernel leaves that to us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SetId {
     /// They stay, as when root writes.
+    #[default]
     Kept,
     /// They go, as when anyone else does.
     Lost,
@@ -28,6 +31,16 @@ impl SetId {
             }
         }
     }
+}
+
+/// How a write is to be done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteMode {
+    /// At the end of the file, wherever that is by now: what `O_APPEND` of the caller's descriptor means, which
+    /// fcntl(2) can set and clear after the open.
+    pub append: bool,
+    /// What becomes of the setuid and setgid bits.
+    pub set_id: SetId,
 }
 
 impl Passthrough {
@@ -53,25 +66,24 @@ impl Passthrough {
         Ok(data)
     }
 
-    /// Writes `data` at `offset`, or at the end of a file opened with `O_APPEND`, and returns how many bytes got
-    /// there: fewer than all only if an error cut it short.
-    ///
-    /// `from_page_cache` says that the kernel writes back a mapped page: through any handle of the file, and at
-    /// `offset` even if that handle appends. `set_id`: see [`SetId`].
+    /// Writes `data` at `offset`, or at the end of the file if `mode` says so, and returns how many bytes got there:
+    /// fewer than all only if an error cut it short. The kernel may write back a mapped page through any handle of
+    /// the file, so the flags that `fh` was opened with do not decide.
     ///
     /// # Errors
     /// `EBADF` when `fh` isn't open for writing.
-    pub fn write(&self, fh: Fh, offset: u64, data: &[u8], from_page_cache: bool, set_id: SetId) -> Result<usize> {
+    pub fn write(&self, fh: Fh, offset: u64, data: &[u8], mode: WriteMode) -> Result<usize> {
         let file = self.files.get(fh.0)?;
-        let _rights = set_id.act()?;
-        let positioned = (file.append && from_page_cache)
+        let positioned = (file.append && !mode.append)
             .then(|| reopen(&file.inode.fd, file.inode.kind, OFlags::WRONLY))
             .transpose()?;
         let fd = positioned.as_ref().unwrap_or(&file.fd);
+        let flags = if mode.append { ReadWriteFlags::APPEND } else { ReadWriteFlags::empty() };
+        let _rights = mode.set_id.act()?;
         let mut done = 0;
         while done < data.len() {
             let at = offset.checked_add(done as u64).ok_or(Errno::FBIG)?;
-            match rustix::io::pwrite(fd, &data[done..], at) {
+            match rustix::io::pwritev2(fd, &[IoSlice::new(&data[done..])], at, flags) {
                 Ok(0) => break,
                 Ok(written) => done += written,
                 Err(Errno::INTR) => {}

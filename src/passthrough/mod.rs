@@ -34,7 +34,7 @@ mod tests;
 mod xattrs;
 
 pub use attributes::{Attr, FileSystemStat, Owner, SetAttr, SetTime};
-pub use data::SetId;
+pub use data::{SetId, WriteMode};
 pub use directories::DirEntry;
 pub use files::OpenFile;
 pub use handles::{DirFh, Fh};

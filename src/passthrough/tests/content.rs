@@ -2,7 +2,7 @@
 
 use super::super::{SetAttr, SetId};
 use super::*;
-use crate::passthrough::Fh;
+use crate::passthrough::{Fh, WriteMode};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
@@ -19,8 +19,8 @@ fn what_is_written_is_read() {
     let bed = Bed::new();
     let (entry, fh) = create(&bed, "f", libc::O_RDWR | libc::O_EXCL).unwrap();
     assert_eq!(entry.attr.perm, 0o644);
-    assert_eq!(bed.fs.write(fh, 0, b"hello", false, SetId::Kept), Ok(5));
-    assert_eq!(bed.fs.write(fh, 10, b"world", false, SetId::Kept), Ok(5));
+    assert_eq!(bed.fs.write(fh, 0, b"hello", WriteMode::default()), Ok(5));
+    assert_eq!(bed.fs.write(fh, 10, b"world", WriteMode::default()), Ok(5));
     assert_eq!(bed.fs.read(fh, 0, 100).unwrap(), b"hello\0\0\0\0\0world");
     assert_eq!(bed.fs.read(fh, 3, 2).unwrap(), b"lo");
     assert_eq!(bed.fs.read(fh, 15, 10).unwrap(), b"");
@@ -42,7 +42,7 @@ fn access_modes_hold() {
     let ino = bed.file("f", b"text");
     let (reader, writer) = (open(&bed, "f", libc::O_RDONLY), open(&bed, "f", libc::O_WRONLY));
     assert_ne!(reader, writer);
-    assert_eq!(bed.fs.write(reader, 0, b"x", false, SetId::Kept), Err(Errno::BADF));
+    assert_eq!(bed.fs.write(reader, 0, b"x", WriteMode::default()), Err(Errno::BADF));
     assert_eq!(bed.fs.read(writer, 0, 1), Err(Errno::BADF));
     assert_eq!(bed.fs.read(reader, u64::MAX, 1), Err(Errno::INVAL));
     assert_eq!(bed.fs.open(bed.root, libc::O_RDONLY), Err(Errno::ISDIR));
@@ -82,7 +82,37 @@ fn a_file_without_permissions_can_be_created_for_writing() {
     let bed = Bed::new();
     let (entry, fh) = bed.fs.create(us(), bed.root, OsStr::new("f"), 0, libc::O_RDWR).unwrap();
     assert_eq!(entry.attr.perm, 0);
-    assert_eq!(bed.fs.write(fh, 0, b"x", false, SetId::Kept), Ok(1));
+    assert_eq!(bed.fs.write(fh, 0, b"x", WriteMode::default()), Ok(1));
+}
+
+const APPEND: WriteMode = WriteMode { append: true, set_id: SetId::Kept };
+
+#[test]
+fn appending_can_be_switched_on_and_off_after_the_open() {
+    let bed = Bed::new();
+    bed.file("f", b"abc");
+    for flags in [libc::O_RDWR, libc::O_RDWR | libc::O_APPEND] {
+        let fh = open(&bed, "f", flags);
+        bed.fs.write(fh, 0, b"X", APPEND).unwrap();
+        bed.fs.write(fh, 0, b"Y", WriteMode::default()).unwrap();
+    }
+    assert_eq!(std::fs::read(bed.path("f")).unwrap(), b"YbcXX");
+}
+
+#[test]
+fn a_write_for_an_ordinary_user_takes_the_setuid_bit_away() {
+    let bed = Bed::new();
+    for (mode, left) in [
+        (WriteMode { set_id: SetId::Lost, ..WriteMode::default() }, 0o777),
+        (WriteMode::default(), if rustix::process::geteuid().is_root() { 0o6777 } else { 0o777 }),
+    ] {
+        let ino = bed.file("f", b"text");
+        bed.fs.setattr(ino, None, &SetAttr { mode: Some(0o6777), ..SetAttr::default() }).unwrap();
+        let fh = bed.fs.open(ino, libc::O_RDWR).unwrap();
+        bed.fs.write(fh, 0, b"T", mode).unwrap();
+        assert_eq!(bed.fs.getattr(ino, None).unwrap().perm, left, "{mode:?}");
+        std::fs::remove_file(bed.path("f")).unwrap();
+    }
 }
 
 #[test]
@@ -93,11 +123,11 @@ fn two_that_append_do_not_overwrite() {
     let (one, two) = (open(&bed, "f", flags), open(&bed, "f", flags));
     for round in 0..50 {
         // The kernel's idea of the end may be old.
-        bed.fs.write(one, 0, b"1", false, SetId::Kept).unwrap();
-        bed.fs.write(two, round, b"2", false, SetId::Kept).unwrap();
+        bed.fs.write(one, 0, b"1", APPEND).unwrap();
+        bed.fs.write(two, round, b"2", APPEND).unwrap();
     }
     assert_eq!(std::fs::read_to_string(bed.path("f")).unwrap(), "12".repeat(50));
-    bed.fs.write(one, 1, b"M", true, SetId::Kept).unwrap();
+    bed.fs.write(one, 1, b"M", WriteMode::default()).unwrap();
     assert!(std::fs::read_to_string(bed.path("f")).unwrap().starts_with("1M12"), "a mapped page goes where it was");
 }
 
@@ -105,7 +135,7 @@ fn two_that_append_do_not_overwrite() {
 fn an_open_file_outlives_its_name() {
     let bed = Bed::new();
     let (entry, fh) = create(&bed, "f", libc::O_RDWR).unwrap();
-    bed.fs.write(fh, 0, b"text", false, SetId::Kept).unwrap();
+    bed.fs.write(fh, 0, b"text", WriteMode::default()).unwrap();
     bed.fs.unlink(bed.root, OsStr::new("f")).unwrap();
     let attr = bed.fs.getattr(entry.attr.ino, Some(fh)).unwrap();
     assert_eq!((attr.nlink, attr.size), (0, 4));
@@ -134,7 +164,7 @@ fn holes_are_found_and_punched() {
     let bed = Bed::new();
     let (_, fh) = create(&bed, "f", libc::O_RDWR).unwrap();
     const MIB: u64 = 1 << 20;
-    bed.fs.write(fh, MIB, b"x", false, SetId::Kept).unwrap();
+    bed.fs.write(fh, MIB, b"x", WriteMode::default()).unwrap();
     let size = MIB.cast_signed() + 1;
     let data = bed.fs.lseek(fh, 0, libc::SEEK_DATA).unwrap();
     assert!(data == 0 || data == MIB, "{data}: no holes on this file system, or the right one");
@@ -192,7 +222,7 @@ fn many_threads_share_it() {
                 for turn in 0..100 {
                     let name = format!("{thread}-{turn}");
                     let (entry, fh) = create(bed, &name, libc::O_RDWR | libc::O_EXCL).unwrap();
-                    bed.fs.write(fh, 0, name.as_bytes(), false, SetId::Kept).unwrap();
+                    bed.fs.write(fh, 0, name.as_bytes(), WriteMode::default()).unwrap();
                     let found = bed.lookup(&name).unwrap();
                     assert_eq!(found.attr.ino, entry.attr.ino);
                     assert_eq!(bed.fs.read(fh, 0, 99).unwrap(), name.as_bytes());
@@ -224,7 +254,7 @@ fn the_setuid_bit_goes_when_a_change_is_not_roots() {
     let fh = bed.fs.open(ino, libc::O_RDWR).unwrap();
     for (set_id, left) in [(SetId::Kept, 0o6755), (SetId::Lost, 0o755)] {
         set();
-        bed.fs.write(fh, 0, b"x", false, set_id).unwrap();
+        bed.fs.write(fh, 0, b"x", WriteMode { set_id, ..WriteMode::default() }).unwrap();
         assert_eq!(mode(), left, "write");
         set();
         bed.fs.setattr(ino, Some(fh), &SetAttr { size: Some(3), set_id, ..SetAttr::default() }).unwrap();

@@ -1,6 +1,6 @@
 //! The same random operations through the passthrough and on a plain directory must give the same results and trees.
 
-use super::super::{Attr, Fh, SetAttr, SetId, XattrReply};
+use super::super::{Attr, Fh, SetAttr, WriteMode, XattrReply};
 use super::*;
 use proptest::prelude::*;
 use rustix::io::Errno;
@@ -168,11 +168,12 @@ impl Session<'_> {
                 fs.release(fh)?;
             }
             Op::Write(at, offset, data) => {
-                let write = |fh| fs.write(fh, *offset, data, false, SetId::Kept).map(|_| Vec::new());
+                let write = |fh| fs.write(fh, *offset, data, WriteMode::default()).map(|_| Vec::new());
                 return self.with_open(at, libc::O_WRONLY, write);
             }
             Op::Append(at, data) => {
-                let write = |fh| fs.write(fh, 0, data, false, SetId::Kept).map(|_| Vec::new());
+                let write =
+                    |fh| fs.write(fh, 0, data, WriteMode { append: true, ..WriteMode::default() }).map(|_| Vec::new());
                 return self.with_open(at, libc::O_WRONLY | libc::O_APPEND, write);
             }
             Op::Read(at) => {
@@ -244,7 +245,7 @@ impl Session<'_> {
         let (fs, (ino, fh)) = (&self.bed.fs, self.files[which]);
         Ok(match what {
             Held::Read(at, size) => fs.read(fh, *at, *size as u32)?,
-            Held::Write(at, data) => fs.write(fh, *at, data, false, SetId::Kept)?.to_string().into_bytes(),
+            Held::Write(at, data) => fs.write(fh, *at, data, WriteMode::default())?.to_string().into_bytes(),
             Held::Truncate(size) => {
                 fs.setattr(ino, Some(fh), &SetAttr { size: Some(*size), ..SetAttr::default() })?;
                 vec![]
