@@ -210,11 +210,10 @@ PY
     df . >/dev/null
 }
 
-@test "FIFOs, sockets and devices are refused with EPERM" {
+@test "FIFOs and sockets join programs here; devices are refused with EPERM" {
     python3 - <<'PY'
 import errno, os, socket, stat
 for what, call in {
-    "fifo": lambda: os.mkfifo("x"),
     "character device": lambda: os.mknod("x", stat.S_IFCHR | 0o666, os.makedev(1, 3)),
     "block device": lambda: os.mknod("x", stat.S_IFBLK | 0o666, os.makedev(7, 0)),
 }.items():
@@ -225,8 +224,43 @@ for what, call in {
     else:
         raise AssertionError(f"{what} was made")
 os.mknod("regular", stat.S_IFREG | 0o644)
-assert os.listdir() == ["regular"]
+os.mkfifo("fifo", 0o640)
+reader = os.open("fifo", os.O_RDONLY | os.O_NONBLOCK)
+os.write(os.open("fifo", os.O_WRONLY), b"through")
+assert os.read(reader, 99) == b"through"
+listener, one = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+os.chdir(".")
+listener.bind("socket")
+listener.listen()
+one.connect("socket")
+one.send(b"hello")
+assert listener.accept()[0].recv(99) == b"hello"
+assert sorted(os.listdir()) == ["fifo", "regular", "socket"]
 PY
+    is 'fifo 640' "$(stat -c '%F %a' fifo)"
+    is 'fifo 640' "$(inside stat -c '%F %a' fifo)"
+    is socket "$(inside stat -c %F socket)"
+    rm fifo socket regular
+}
+
+@test "O_APPEND set and cleared after the open" {
+    python3 - <<'PY'
+import fcntl, os
+fd = os.open("f", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+os.write(fd, b"aaaa")
+fcntl.fcntl(fd, fcntl.F_SETFL, 0)
+os.pwrite(fd, b"B", 0)
+fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
+os.pwrite(fd, b"C", 0)
+assert open("f").read() == "BaaaC", open("f").read()
+PY
+}
+
+@test "times before 1970" {
+    touch -d @-0.5 f
+    is -0.500000000 "$(stat -c %.9Y f)"
+    touch -d '1901-12-14 00:00:00.000000007 UTC' f
+    is "$(date -d '1901-12-14 UTC' +%s)" "$(stat -c %Y f)"
 }
 
 @test "what a node plants cannot lead out: absolute and upward links, FIFOs, devices" {

@@ -126,6 +126,9 @@ impl fuser::Filesystem for Adapter {
         }
         // Without it, the kernel asks for an extended attribute before every single write.
         let _ = config.add_capabilities(InitFlags::FUSE_HANDLE_KILLPRIV_V2);
+        // ACLs are kept by the backing file system and judged by the kernel, as everything else that is permitted. A
+        // default ACL takes the umask's place, so the umask is ours to apply.
+        let _ = config.add_capabilities(InitFlags::FUSE_POSIX_ACL | InitFlags::FUSE_DONT_MASK);
         let direct = config.add_capabilities(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP).is_ok();
         self.direct.store(direct, Ordering::Relaxed);
         let passthrough = config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok();
@@ -237,17 +240,23 @@ impl fuser::Filesystem for Adapter {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         _rdev: u32,
         reply: ReplyEntry,
     ) {
         only_in_bindmounts!(reply, parent);
-        caught("mknod", || Self::reply_entry(reply, self.bindmounts.mknod(caller(req), parent.0, name, mode)));
+        caught("mknod", || {
+            let mode = self.bindmounts.masked(parent.0, mode, umask);
+            Self::reply_entry(reply, self.bindmounts.mknod(caller(req), parent.0, name, mode));
+        });
     }
 
-    fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
+    fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         only_in_bindmounts!(reply, parent);
-        caught("mkdir", || Self::reply_entry(reply, self.bindmounts.mkdir(caller(req), parent.0, name, mode)));
+        caught("mkdir", || {
+            let mode = self.bindmounts.masked(parent.0, mode, umask);
+            Self::reply_entry(reply, self.bindmounts.mkdir(caller(req), parent.0, name, mode));
+        });
     }
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -314,22 +323,25 @@ impl fuser::Filesystem for Adapter {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         flags: i32,
         reply: ReplyCreate,
     ) {
         only_in_bindmounts!(reply, parent);
-        caught("create", || match self.bindmounts.create(caller(req), parent.0, name, mode, flags) {
-            Ok((entry, fh)) => {
-                let backing = self.backing(entry.attr.ino, fh, |file| reply.open_backing(file));
-                let (attr, generation) = (convert::backing(&entry.attr), Generation(entry.generation));
-                let (ttl, fh) = (Duration::ZERO, FileHandle(fh.0));
-                match backing {
-                    Some(id) => reply.created_passthrough(&ttl, &attr, generation, fh, FopenFlags::empty(), &id),
-                    None => reply.created(&ttl, &attr, generation, fh, self.backing_flags()),
+        caught("create", || {
+            let mode = self.bindmounts.masked(parent.0, mode, umask);
+            match self.bindmounts.create(caller(req), parent.0, name, mode, flags) {
+                Ok((entry, fh)) => {
+                    let backing = self.backing(entry.attr.ino, fh, |file| reply.open_backing(file));
+                    let (attr, generation) = (convert::backing(&entry.attr), Generation(entry.generation));
+                    let (ttl, fh) = (Duration::ZERO, FileHandle(fh.0));
+                    match backing {
+                        Some(id) => reply.created_passthrough(&ttl, &attr, generation, fh, FopenFlags::empty(), &id),
+                        None => reply.created(&ttl, &attr, generation, fh, self.backing_flags()),
+                    }
                 }
+                Err(e) => reply.error(errno(e)),
             }
-            Err(e) => reply.error(errno(e)),
         });
     }
 

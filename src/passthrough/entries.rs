@@ -2,8 +2,9 @@
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use super::attributes::permissions;
@@ -46,21 +47,41 @@ impl Passthrough {
         self.enter(pin(&parent.fd, name)?, Some((&parent, name)))
     }
 
-    /// Makes the empty regular file `name`.
+    /// Makes the empty regular file, the FIFO or the socket `name`, as the file type bits of `mode` say. Nothing is
+    /// opened by that: what a FIFO or a socket joins is up to the kernel of who opens it.
     ///
     /// # Errors
-    /// As [`mkdir`](Self::mkdir); `EPERM` for any other kind of file in `mode`.
+    /// As [`mkdir`](Self::mkdir); `EPERM` for a device, which a container could open.
     pub fn mknod(&self, caller: Caller, parent: u64, name: &OsStr, mode: u32) -> Result<Entry> {
-        match mode & libc::S_IFMT {
-            0 | libc::S_IFREG => {}
-            libc::S_IFIFO | libc::S_IFSOCK | libc::S_IFCHR | libc::S_IFBLK | libc::S_IFDIR => {
-                return Err(Errno::PERM);
-            }
+        let kind = match mode & libc::S_IFMT {
+            0 | libc::S_IFREG => FileType::RegularFile,
+            libc::S_IFIFO => FileType::Fifo,
+            libc::S_IFSOCK => FileType::Socket,
+            libc::S_IFCHR | libc::S_IFBLK | libc::S_IFDIR => return Err(Errno::PERM),
             _ => return Err(Errno::INVAL),
-        }
+        };
         let parent = self.inodes.get(parent)?;
-        let file = self.make_file(caller, &parent, name, mode, OFlags::WRONLY)?;
-        self.enter_open(&file, &parent, name)
+        if kind == FileType::RegularFile {
+            let file = self.make_file(caller, &parent, name, mode, OFlags::WRONLY)?;
+            return self.enter_open(&file, &parent, name);
+        }
+        check_name(name)?;
+        {
+            let _identity = self.act_as(caller)?;
+            rustix::fs::mknodat(&parent.fd, name, kind, permissions(mode), 0)?;
+        }
+        self.enter(pin(&parent.fd, name)?, Some((&parent, name)))
+    }
+
+    /// The mode that something new in `parent` is to be asked for with: without the bits of `umask`, unless the
+    /// directory has a default ACL, which takes the umask's place.
+    #[must_use]
+    pub fn masked(&self, parent: u64, mode: u32, umask: u32) -> u32 {
+        let has_default_acl = |parent: Arc<Inode>| {
+            let path = proc_path(&parent.fd);
+            rustix::fs::getxattr_query(path.as_str(), c"system.posix_acl_default").is_ok()
+        };
+        if umask == 0 || self.inodes.get(parent).is_ok_and(has_default_acl) { mode } else { mode & !(umask & 0o777) }
     }
 
     /// Makes the symlink `name` that points to `target`, which may be any bytes.

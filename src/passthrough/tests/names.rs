@@ -114,10 +114,36 @@ fn creations_take_mode_and_kind() {
     assert_eq!(bed.fs.readlink(link.ino).unwrap(), "no/where");
     assert_eq!(bed.fs.readlink(file.ino), Err(Errno::INVAL));
     assert_eq!(bed.fs.readlink(dir.ino), Err(Errno::INVAL));
-    for kind in [libc::S_IFIFO, libc::S_IFSOCK, libc::S_IFCHR, libc::S_IFBLK] {
+    for kind in [libc::S_IFIFO, libc::S_IFSOCK] {
+        let special = bed.fs.mknod(us(), dir.ino, os("special"), kind | 0o640).unwrap().attr;
+        assert_eq!((special.kind, special.perm, special.rdev), (kind, 0o640, 0));
+        assert_eq!(bed.fs.mknod(us(), dir.ino, os("special"), kind | 0o640), Err(Errno::EXIST));
+        assert_eq!(bed.fs.open(special.ino, libc::O_RDWR), Err(Errno::NXIO), "made, never opened");
+        bed.fs.unlink(dir.ino, os("special")).unwrap();
+    }
+    for kind in [libc::S_IFCHR, libc::S_IFBLK] {
         assert_eq!(bed.fs.mknod(us(), bed.root, os("special"), kind | 0o600), Err(Errno::PERM));
     }
     assert_eq!(bed.fs.mknod(us(), bed.root, os("special"), libc::S_IFMT), Err(Errno::INVAL));
+}
+
+#[test]
+fn a_default_acl_takes_the_place_of_the_umask() {
+    let bed = Bed::new();
+    let dir = bed.fs.mkdir(us(), bed.root, os("dir"), 0o755).unwrap().attr.ino;
+    assert_eq!(bed.fs.masked(dir, 0o2777, 0o027), 0o2750);
+    assert_eq!(bed.fs.masked(dir, 0o666, 0), 0o666);
+    // Version 2; user, group and others, each with its permissions and no id.
+    let mut acl = vec![2, 0, 0, 0];
+    for (tag, permissions) in [(1, 7), (4, 5), (32, 5)] {
+        acl.extend([tag, 0, permissions, 0, 255, 255, 255, 255]);
+    }
+    if let Err(errno) = bed.fs.setxattr(dir, os("system.posix_acl_default"), &acl, 0) {
+        eprintln!("skipped: {errno}");
+        return;
+    }
+    assert_eq!(bed.fs.masked(dir, 0o2777, 0o027), 0o2777);
+    assert_eq!(bed.fs.mkdir(us(), dir, os("inner"), 0o777).unwrap().attr.perm, 0o755);
 }
 
 #[test]
@@ -200,13 +226,14 @@ fn root_creates_in_the_callers_name() {
     let attrs = [
         bed.fs.mkdir(caller, bed.root, os("dir"), 0o700).unwrap().attr,
         bed.fs.mknod(caller, bed.root, os("file"), 0o600).unwrap().attr,
+        bed.fs.mknod(caller, bed.root, os("fifo"), libc::S_IFIFO | 0o600).unwrap().attr,
         bed.fs.symlink(caller, bed.root, os("link"), os("x")).unwrap().attr,
         bed.fs.create(caller, bed.root, os("made"), 0o4_755, flags).unwrap().0.attr,
     ];
     for attr in attrs {
         assert_eq!((attr.uid, attr.gid), (4_001, 4_002));
     }
-    assert_eq!(attrs[3].perm, 0o4_755);
+    assert_eq!(attrs[4].perm, 0o4_755);
     assert_eq!(crate::sys::fs_ids(), (0, 0));
     assert_eq!(bed.fs.mkdir(caller, bed.root, os("dir"), 0o700), Err(Errno::EXIST));
     assert_eq!(crate::sys::fs_ids(), (0, 0));
