@@ -1,0 +1,146 @@
+#!/usr/bin/env bats
+# bindmounts by the judgement of others: the suites of posix.sh; and what another user of the machine finds there.
+
+load lib.bash
+
+setup_file() {
+    begin
+    chmod 755 "$TMP"
+    mount_cluster posix --host simulated: --allow-other
+}
+
+teardown_file() { end; }
+
+setup() {
+    [ "$(id -u)" = 0 ] || skip 'only root can be several users'
+    V=$M/i001/bindmounts/var/t$BATS_TEST_NUMBER
+    mkdir -m 777 "$V"
+    cd "$V"
+}
+
+# Runs a program of Python here, whose `as_user(call)` gives what a call of another user's returns, or its errno.
+as_several() {
+    python3 - <<PY
+import errno, os, struct
+def as_user(call, uid=65534):
+    answer, out = os.pipe()
+    if os.fork() == 0:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+        try:
+            said = str(call())
+        except OSError as e:
+            said = errno.errorcode[e.errno]
+        os.write(out, said.encode())
+        os._exit(0)
+    os.close(out)
+    os.wait()
+    return os.read(answer, 9999).decode()
+def mode(path):
+    return oct(os.stat(path).st_mode & 0o7777)
+def acl(*entries):
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *e) for e in entries)
+USER, NAMED, GROUP, MASK, OTHER, NONE = 1, 2, 4, 16, 32, 0xffffffff
+$(cat)
+PY
+}
+
+@test "what pjdfstest says passes as on the file system beneath" {
+    "$FS_TESTS/posix.sh" pjdfstest 2>&1 | sed 's/^/# /' >&3
+    is 0 "${PIPESTATUS[0]}"
+}
+
+@test "what fsx says passes as on the file system beneath" {
+    "$FS_TESTS/posix.sh" fsx 2>&1 | sed 's/^/# /' >&3
+    is 0 "${PIPESTATUS[0]}"
+}
+
+@test "a write by another user takes setuid and setgid away, root's does not" {
+    as_several <<'PY'
+def prepare():
+    open("f", "w").write("x" * 8192)
+    os.chmod("f", 0o6777)
+def opened(call):
+    return lambda: call(os.open("f", os.O_RDWR))
+for name, call in {
+    "write": lambda fd: os.write(fd, b"y"),
+    "truncate": lambda fd: os.ftruncate(fd, 10),
+    "fallocate": lambda fd: os.posix_fallocate(fd, 0, 10000),
+    "copy_file_range": lambda fd: os.copy_file_range(fd, fd, 100, 0, 4096),
+}.items():
+    prepare()
+    as_user(opened(call))
+    assert mode("f") == "0o777", (name, mode("f"))
+prepare()
+os.write(os.open("f", os.O_RDWR), b"y")
+assert mode("f") == "0o6777", mode("f")
+PY
+}
+
+@test "ACLs hold, and a default ACL takes the umask's place" {
+    as_several <<'PY'
+open("f", "w").write("secret")
+os.chmod("f", 0o644)
+assert as_user(lambda: open("f").read()) == "secret"
+entries = [(USER, 6, NONE), (NAMED, 0, 65534), (GROUP, 4, NONE), (MASK, 6, NONE), (OTHER, 4, NONE)]
+try:
+    os.setxattr("f", "system.posix_acl_access", acl(*entries))
+except OSError:
+    raise SystemExit("the file system beneath has no ACLs")
+assert as_user(lambda: open("f").read()) == "EACCES"
+assert as_user(lambda: open("f").read(), 1) == "secret"
+assert as_user(lambda: os.setxattr("f", "system.posix_acl_access", acl(*entries[:1]))) == "EPERM"
+os.mkdir("d")
+os.setxattr("d", "system.posix_acl_default", acl(*entries))
+os.umask(0o077)
+os.close(os.open("d/f", os.O_CREAT, 0o666))
+os.mkdir("d/d")
+os.mkfifo("d/fifo", 0o666)
+os.close(os.open("plain", os.O_CREAT, 0o666))
+assert [mode(p) for p in ("d/f", "d/fifo", "plain")] == ["0o664", "0o664", "0o600"]
+assert os.getxattr("d/d", "system.posix_acl_default") == acl(*entries)
+PY
+}
+
+@test "owners, groups, sticky directories, other people's times and attributes" {
+    as_several <<'PY'
+os.mkdir("shared")
+os.chown("shared", 0, 1234)
+os.chmod("shared", 0o3777)
+as_user(lambda: (os.mkdir("shared/d"), os.close(os.open("shared/f", os.O_CREAT, 0o666)), os.mkfifo("shared/p")))
+for name in ("d", "f", "p"):
+    stat = os.stat("shared/" + name)
+    assert (stat.st_uid, stat.st_gid) == (65534, 1234), name
+assert os.stat("shared/d").st_mode & 0o2000
+assert as_user(lambda: os.unlink("shared/f"), 1) == "EPERM"
+assert as_user(lambda: os.rename("shared/f", "shared/g"), 1) == "EPERM"
+assert as_user(lambda: os.chmod("shared/f", 0o2775)) == "None" and mode("shared/f") == "0o775"
+assert as_user(lambda: os.chown("shared/f", 1, -1)) == "EPERM"
+os.chmod("shared/f", 0o666)
+assert as_user(lambda: os.utime("shared/f"), 1) == "None"
+assert as_user(lambda: os.utime("shared/f", (1, 1)), 1) == "EPERM"
+os.setxattr("shared/f", "trusted.t", b"1")
+os.setxattr("shared/f", "user.u", b"1")
+assert as_user(lambda: os.listxattr("shared/f")) == "['user.u']"
+assert as_user(lambda: os.setxattr("shared/f", "trusted.t", b"2")) == "EPERM"
+assert set(os.listxattr("shared/f")) >= {"trusted.t", "user.u"}
+PY
+}
+
+@test "a file's size stays below the limit of who writes" {
+    as_several <<'PY'
+import resource, signal
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+fd = os.open("f", os.O_RDWR | os.O_CREAT)
+assert os.write(fd, b"x" * 2000) == 1000
+for call in (lambda: os.write(fd, b"x"), lambda: os.ftruncate(fd, 2000), lambda: os.posix_fallocate(fd, 0, 3000)):
+    try:
+        call()
+        raise SystemExit("beyond the limit")
+    except OSError as e:
+        assert e.errno == errno.EFBIG, e
+assert os.fstat(fd).st_size == 1000
+PY
+}
