@@ -216,7 +216,7 @@ impl Session<'_> {
             Op::RemoveXattr(at, name) => fs.removexattr(self.find(at)?.ino, os(name))?,
             Op::GetXattr(at, name) => return fs.getxattr(self.find(at)?.ino, os(name), 100).map(data),
             Op::ListXattr(at) => {
-                return fs.listxattr(self.find(at)?.ino, 1000).map(|names| sorted(&data(names)));
+                return fs.listxattr(self.find(at)?.ino, 1000, true).map(|names| sorted(&data(names)));
             }
             Op::OpenDir(dir) => {
                 let ino = match dir {
