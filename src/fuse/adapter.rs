@@ -234,20 +234,11 @@ impl fuser::Filesystem for Adapter {
         });
     }
 
-    fn mknod(
-        &self,
-        req: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
-        _rdev: u32,
-        reply: ReplyEntry,
-    ) {
+    fn mknod(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, rdev: u32, reply: ReplyEntry) {
         only_in_bindmounts!(reply, parent);
         caught("mknod", || {
             let mode = self.bindmounts.masked(parent.0, mode, umask);
-            Self::reply_entry(reply, self.bindmounts.mknod(caller(req), parent.0, name, mode));
+            Self::reply_entry(reply, self.bindmounts.mknod(caller(req), parent.0, name, mode, rdev));
         });
     }
 

@@ -47,17 +47,20 @@ impl Passthrough {
         self.enter(pin(&parent.fd, name)?, Some((&parent, name)))
     }
 
-    /// Makes the empty regular file, the FIFO or the socket `name`, as the file type bits of `mode` say. Nothing is
-    /// opened by that: what a FIFO or a socket joins is up to the kernel of who opens it.
+    /// Makes the empty regular file, FIFO, socket or device `name`, as the file type bits of `mode` say; `rdev` is a
+    /// device's number, in the encoding of makedev(3) that both sides of FUSE share. Nothing is opened by that: what a
+    /// FIFO or a socket joins is up to the kernel of who opens it, and who may make devices it has decided before.
     ///
     /// # Errors
-    /// As [`mkdir`](Self::mkdir); `EPERM` for a device, which a container could open.
-    pub fn mknod(&self, caller: Caller, parent: u64, name: &OsStr, mode: u32) -> Result<Entry> {
+    /// As [`mkdir`](Self::mkdir); `EPERM` for a device when we are not root.
+    pub fn mknod(&self, caller: Caller, parent: u64, name: &OsStr, mode: u32, rdev: u32) -> Result<Entry> {
         let kind = match mode & libc::S_IFMT {
             0 | libc::S_IFREG => FileType::RegularFile,
             libc::S_IFIFO => FileType::Fifo,
             libc::S_IFSOCK => FileType::Socket,
-            libc::S_IFCHR | libc::S_IFBLK | libc::S_IFDIR => return Err(Errno::PERM),
+            libc::S_IFCHR => FileType::CharacterDevice,
+            libc::S_IFBLK => FileType::BlockDevice,
+            libc::S_IFDIR => return Err(Errno::PERM),
             _ => return Err(Errno::INVAL),
         };
         let parent = self.inodes.get(parent)?;
@@ -68,7 +71,7 @@ impl Passthrough {
         check_name(name)?;
         {
             let _identity = self.act_as(caller)?;
-            rustix::fs::mknodat(&parent.fd, name, kind, permissions(mode), 0)?;
+            rustix::fs::mknodat(&parent.fd, name, kind, permissions(mode), rdev.into())?;
         }
         self.enter(pin(&parent.fd, name)?, Some((&parent, name)))
     }

@@ -27,7 +27,7 @@ fn names_that_lead_elsewhere_are_refused() {
         let name = os(name);
         assert_eq!(bed.fs.lookup(bed.root, name), Err(expected));
         assert_eq!(bed.fs.mkdir(us(), bed.root, name, 0o755), Err(expected));
-        assert_eq!(bed.fs.mknod(us(), bed.root, name, 0o644), Err(expected));
+        assert_eq!(bed.fs.mknod(us(), bed.root, name, 0o644, 0), Err(expected));
         assert_eq!(bed.fs.symlink(us(), bed.root, name, os("x")), Err(expected));
         assert_eq!(bed.fs.create(us(), bed.root, name, 0o644, libc::O_RDWR).map(drop), Err(expected));
         assert_eq!(bed.fs.link(ino, bed.root, name), Err(expected));
@@ -66,7 +66,7 @@ fn symlinks_are_never_followed() {
     symlink(secret.path().join("planted"), bed.path("dangling")).unwrap();
     let created = bed.fs.create(us(), bed.root, os("dangling"), 0o644, libc::O_RDWR);
     assert_eq!(created.map(drop), Err(Errno::LOOP));
-    assert_eq!(bed.fs.mknod(us(), bed.root, os("dangling"), 0o644), Err(Errno::EXIST));
+    assert_eq!(bed.fs.mknod(us(), bed.root, os("dangling"), 0o644, 0), Err(Errno::EXIST));
     assert_eq!(std::fs::read_dir(secret.path()).unwrap().count(), 1);
     assert_eq!(std::fs::read(secret.path().join("shadow")).unwrap(), b"secret");
 }

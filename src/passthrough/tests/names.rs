@@ -71,7 +71,7 @@ fn every_reply_counts_one() {
     let bed = Bed::new();
     let entries = [
         bed.fs.mkdir(us(), bed.root, os("dir"), 0o755).unwrap(),
-        bed.fs.mknod(us(), bed.root, os("file"), libc::S_IFREG | 0o644).unwrap(),
+        bed.fs.mknod(us(), bed.root, os("file"), libc::S_IFREG | 0o644, 0).unwrap(),
         bed.fs.symlink(us(), bed.root, os("link"), os("target")).unwrap(),
         bed.fs.create(us(), bed.root, os("made"), 0o644, libc::O_RDWR).unwrap().0,
     ];
@@ -105,9 +105,9 @@ fn creations_take_mode_and_kind() {
     let bed = Bed::new();
     let dir = bed.fs.mkdir(us(), bed.root, os("dir"), 0o1751).unwrap().attr;
     assert_eq!((dir.kind, dir.perm), (libc::S_IFDIR, 0o1751));
-    let file = bed.fs.mknod(us(), dir.ino, os("file"), libc::S_IFREG | 0o604).unwrap().attr;
+    let file = bed.fs.mknod(us(), dir.ino, os("file"), libc::S_IFREG | 0o604, 0).unwrap().attr;
     assert_eq!((file.kind, file.perm, file.size), (libc::S_IFREG, 0o604, 0));
-    assert_eq!(bed.fs.mknod(us(), dir.ino, os("file"), 0o600), Err(Errno::EXIST));
+    assert_eq!(bed.fs.mknod(us(), dir.ino, os("file"), 0o600, 0), Err(Errno::EXIST));
     assert_eq!(bed.fs.mkdir(us(), dir.ino, os("file"), 0o700), Err(Errno::EXIST));
     let link = bed.fs.symlink(us(), bed.root, os("link"), os("no/where")).unwrap().attr;
     assert_eq!((link.kind, link.size), (libc::S_IFLNK, 8));
@@ -115,16 +115,24 @@ fn creations_take_mode_and_kind() {
     assert_eq!(bed.fs.readlink(file.ino), Err(Errno::INVAL));
     assert_eq!(bed.fs.readlink(dir.ino), Err(Errno::INVAL));
     for kind in [libc::S_IFIFO, libc::S_IFSOCK] {
-        let special = bed.fs.mknod(us(), dir.ino, os("special"), kind | 0o640).unwrap().attr;
+        let special = bed.fs.mknod(us(), dir.ino, os("special"), kind | 0o640, 0).unwrap().attr;
         assert_eq!((special.kind, special.perm, special.rdev), (kind, 0o640, 0));
-        assert_eq!(bed.fs.mknod(us(), dir.ino, os("special"), kind | 0o640), Err(Errno::EXIST));
+        assert_eq!(bed.fs.mknod(us(), dir.ino, os("special"), kind | 0o640, 0), Err(Errno::EXIST));
         assert_eq!(bed.fs.open(special.ino, libc::O_RDWR), Err(Errno::NXIO), "made, never opened");
         bed.fs.unlink(dir.ino, os("special")).unwrap();
     }
+    let null = u32::try_from(rustix::fs::makedev(1, 3)).unwrap();
     for kind in [libc::S_IFCHR, libc::S_IFBLK] {
-        assert_eq!(bed.fs.mknod(us(), bed.root, os("special"), kind | 0o600), Err(Errno::PERM));
+        match bed.fs.mknod(us(), dir.ino, os("device"), kind | 0o600, null) {
+            Ok(Entry { attr, .. }) => {
+                assert_eq!((attr.kind, attr.perm, attr.rdev), (kind, 0o600, null));
+                assert_eq!(bed.fs.open(attr.ino, libc::O_RDWR), Err(Errno::NXIO), "made, never opened");
+                bed.fs.unlink(dir.ino, os("device")).unwrap();
+            }
+            Err(errno) => assert!(errno == Errno::PERM && !rustix::process::geteuid().is_root(), "{errno}"),
+        }
     }
-    assert_eq!(bed.fs.mknod(us(), bed.root, os("special"), libc::S_IFMT), Err(Errno::INVAL));
+    assert_eq!(bed.fs.mknod(us(), bed.root, os("special"), libc::S_IFMT, 0), Err(Errno::INVAL));
 }
 
 #[test]
@@ -225,8 +233,8 @@ fn root_creates_in_the_callers_name() {
     let flags = libc::O_RDWR | libc::O_EXCL;
     let attrs = [
         bed.fs.mkdir(caller, bed.root, os("dir"), 0o700).unwrap().attr,
-        bed.fs.mknod(caller, bed.root, os("file"), 0o600).unwrap().attr,
-        bed.fs.mknod(caller, bed.root, os("fifo"), libc::S_IFIFO | 0o600).unwrap().attr,
+        bed.fs.mknod(caller, bed.root, os("file"), 0o600, 0).unwrap().attr,
+        bed.fs.mknod(caller, bed.root, os("fifo"), libc::S_IFIFO | 0o600, 0).unwrap().attr,
         bed.fs.symlink(caller, bed.root, os("link"), os("x")).unwrap().attr,
         bed.fs.create(caller, bed.root, os("made"), 0o4_755, flags).unwrap().0.attr,
     ];
