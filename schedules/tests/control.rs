@@ -139,23 +139,29 @@ fn what_a_write_changed_is_read_next() {
     });
 }
 
-#[test]
-fn a_command_that_finds_nothing_to_do_says_what_is() {
-    under_many_schedules(|| async {
+/// The engine has done it, and its news is on the way while the command looks.
+fn finds_nothing_to_do(what: fn(&Fixture), state: &'static str) {
+    under_many_schedules(move || async move {
         let (f, cache) = fixture(1).await;
         write(&f, "control", "start\n").await.unwrap();
         cache.getattr(&f.tree, f.find("i001/state"));
-        let other = f.clone();
-        let dies = spawn(async move { other.engine.die("i001", 3) });
+        what(&f);
         let writer = spawn(async move {
             write(&f, "i001/control", "stop\n").await.unwrap();
-            says(&f, &cache, "i001", "exited");
-            let code = f.read("i001/exit_code").unwrap();
-            assert!(code == "3\n" || code == "143\n", "{code}");
+            says(&f, &cache, "i001", state);
         });
-        // It cannot die when the stop came first.
-        let _ = join(dies, writer).await;
+        writer.await;
     });
+}
+
+#[test]
+fn a_stop_that_finds_it_dead_says_so() {
+    finds_nothing_to_do(|f| f.engine.die("i001", 3).unwrap(), "exited");
+}
+
+#[test]
+fn a_stop_that_finds_it_removed_says_so() {
+    finds_nothing_to_do(|f| f.engine.remove_outside("i001").unwrap(), "missing");
 }
 
 #[test]
