@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use cthulhu::tree::{Fh, Ino, Tree};
 use rustix::io::Errno;
 
+/// What a file says, or why it says nothing.
+type Content = Result<Vec<u8>, Errno>;
+
 /// What a file says now, as somebody else who opens it reads it.
-pub fn content(tree: &Tree, ino: Ino) -> Result<Vec<u8>, Errno> {
+pub fn content(tree: &Tree, ino: Ino) -> Content {
     let fh = tree.open(ino, false)?;
     let content = tree.read(fh, 0, 1 << 20);
     tree.release(fh);
@@ -22,9 +25,9 @@ pub struct Reader {
     /// The one version that it reads.
     version: Vec<u8>,
     /// What it was told last; an error is something to be told, too.
-    seen: Result<Vec<u8>, Errno>,
+    seen: Content,
     /// What the file said when the wait in poll(2) began, and how often that was woken.
-    waits: Option<(Result<Vec<u8>, Errno>, Arc<AtomicUsize>)>,
+    waits: Option<(Content, Arc<AtomicUsize>)>,
 }
 
 impl Reader {

@@ -25,7 +25,7 @@ enum Act {
 enum Step {
     Act(Act),
     /// The engine's clock is set back by so much.
-    StepBack(i64),
+    SetBack(i64),
     /// The engine answers an inspection; the answer is on its way. One at a time.
     Inspect,
     /// The answer is heard.
@@ -47,7 +47,7 @@ fn step(steps_back: bool) -> impl Strategy<Value = (usize, Step)> {
     ];
     let step = prop_oneof![
         6 => act.prop_map(Step::Act),
-        u32::from(steps_back) => (1..300i64).prop_map(Step::StepBack),
+        u32::from(steps_back) => (1..300i64).prop_map(Step::SetBack),
         3 => Just(Step::Inspect),
         3 => Just(Step::Hear),
         6 => any::<prop::sample::Index>().prop_map(Step::Tell),
@@ -222,7 +222,7 @@ impl World {
         for (node, step) in steps {
             match step {
                 Step::Act(act) => self.act(*node, act),
-                Step::StepBack(by) => self.clock -= by,
+                Step::SetBack(by) => self.clock -= by,
                 Step::Inspect if self.lives[*node].in_flight.is_none() => self.inspect(*node),
                 Step::Inspect => {}
                 Step::Hear => self.hear(*node),
