@@ -4,6 +4,8 @@
 
 mod background;
 mod data;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod options;
 mod owner;
 mod place;

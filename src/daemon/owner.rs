@@ -24,7 +24,7 @@ impl Owner {
         Self { pid, start: process_start_time(pid).unwrap_or(0), boot: boot_id().unwrap_or_default(), namespace }
     }
 
-    fn parse(label: &str) -> Option<Self> {
+    pub(super) fn parse(label: &str) -> Option<Self> {
         let (process, machine) = label.trim().split_once('@')?;
         let (pid, start) = process.split_once('.')?;
         let (boot, namespace) = machine.split_once('.')?;

@@ -80,11 +80,11 @@ fn ended() -> EngineError {
 
 /// Cuts the stream into lines, each a JSON object.
 #[derive(Default)]
-struct Lines(Vec<u8>);
+pub(super) struct Lines(Vec<u8>);
 
 impl Lines {
     /// Takes in some bytes and gives the events of the lines they complete.
-    fn take(&mut self, bytes: &[u8]) -> Vec<Result<Event>> {
+    pub(super) fn take(&mut self, bytes: &[u8]) -> Vec<Result<Event>> {
         self.0.extend_from_slice(bytes);
         let Some(end) = self.0.iter().rposition(|byte| *byte == b'\n') else {
             return Vec::new();

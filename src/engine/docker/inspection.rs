@@ -15,7 +15,7 @@ pub(super) async fn inspect(docker: &Docker, id: &ContainerId) -> Result<Inspect
 }
 
 /// Picks what we need out of the engine's answer.
-fn read(text: &str) -> Result<Inspection> {
+pub(super) fn read(text: &str) -> Result<Inspection> {
     let answer = raw::parse(text)?;
     let id = answer["Id"].as_str().ok_or_else(|| raw::nonsense("a container without Id"))?;
     let state = &answer["State"];

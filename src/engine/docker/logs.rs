@@ -108,7 +108,7 @@ fn open(docker: &Docker, id: &ContainerId, second: i64, follow: bool) -> BoxStre
 }
 
 /// Takes the time off a piece. A piece without one is kept whole.
-fn chunk(piece: &[u8]) -> LogChunk {
+pub(super) fn chunk(piece: &[u8]) -> LogChunk {
     let end = piece.iter().take(40).position(|byte| *byte == b' ');
     let stamp = end.and_then(|end| {
         let time = time::parse(std::str::from_utf8(&piece[..end]).ok()?)?;

@@ -8,6 +8,8 @@ mod connect;
 mod containers;
 mod error;
 mod events;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod images;
 mod inspection;
 mod locate;
