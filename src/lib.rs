@@ -21,5 +21,6 @@ pub mod provision;
 pub mod sandbox;
 pub mod selfimage;
 pub mod sys;
+pub mod template;
 pub mod tree;
 pub mod watch;

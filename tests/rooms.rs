@@ -52,6 +52,11 @@ fn only_the_fuse_room_names_fuser() {
 }
 
 #[test]
+fn only_the_template_room_names_minijinja() {
+    assert_eq!(strays("minijinja", "template"), Vec::<String>::new());
+}
+
+#[test]
 fn only_the_system_room_is_unsafe() {
     for word in ["unsafe ", "unsafe{", "allow(unsafe_code)"] {
         assert_eq!(strays(word, "sys"), Vec::<String>::new(), "{word}");
