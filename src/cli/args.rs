@@ -33,7 +33,12 @@ pub struct Cli {
 pub enum Command {
     /// Mount a cluster and go to the background once it can be used
     #[command(after_help = "Example:
-  cthulhu mount -n 3 -i my-kv --port 7000 -e LEVEL=debug ./cluster -- my-kv --config /opt/app/etc/config.json")]
+  cthulhu mount -n 3 -i my-kv --port 7000 -e LEVEL=debug ./cluster -- my-kv --config /opt/app/etc/config.json
+
+Values of -e, COMMAND and the files in --config DIR are templates (Jinja syntax).
+They are rendered for each node with: name, index (from 1), self (its address),
+port, peers (the others' addresses), nodes (name, ip, index of each), master.
+  cthulhu mount -n 3 -i my-kv -e 'JOIN={{ peers | join(\",\") }}' ./cluster")]
     Mount(Box<MountArgs>),
     /// Unmount a cluster; returns when everything is gone
     #[command(after_help = "Example:\n  cthulhu umount ./cluster")]
@@ -105,12 +110,15 @@ pub struct MountArgs {
     /// Put P- before container names, for a second cluster on one engine
     #[arg(long, value_name = "P", default_value = "", hide_default_value = true)]
     pub prefix: String,
-    /// Set an environment variable in the nodes
+    /// Set an environment variable in the nodes; the value is a template
     #[arg(short = 'e', long = "env", value_name = "K=V")]
     pub env: Vec<String>,
-    /// Read environment variables from a file, K=V a line
+    /// Read environment variables from a file, K=V a line, taken as they are
     #[arg(long, value_name = "F")]
     pub env_file: Vec<PathBuf>,
+    /// Render the files in DIR, which are templates, into each node's etc
+    #[arg(long, value_name = "DIR")]
+    pub config: Option<PathBuf>,
     /// Mount a host directory or file into the nodes
     #[arg(long, value_name = "SRC:DST[:ro]")]
     pub volume: Vec<String>,
@@ -158,7 +166,7 @@ pub struct MountArgs {
     /// [default: DOCKER_HOST, the docker context, /var/run/docker.sock, podman's socket]
     #[arg(long, value_name = "URL")]
     pub host: Option<String>,
-    /// What the nodes run instead of the image's command
+    /// What the nodes run instead of the image's command; each argument is a template
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }

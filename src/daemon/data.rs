@@ -7,8 +7,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::config::Config;
 use super::place::{open_dir, private_dir};
 use crate::cluster::ClusterSpec;
+use crate::template::Nodes;
 
 /// Makes `data` ready to begin fresh. What nodes wrote there as another user may not be ours to delete: it is moved
 /// aside then.
@@ -24,11 +26,11 @@ pub fn clear(data: &Path) -> Result<()> {
     fs::rename(data, &aside).with_context(|| format!("cannot remove {} nor move it aside", data.display()))
 }
 
-/// Makes every node's directories, its config.json, and its log file if it has none.
+/// Makes every node's directories, what goes into its `etc`, and its log file if it has none.
 ///
 /// # Errors
 /// A sentence.
-pub fn prepare(spec: &ClusterSpec, data: &Path) -> Result<()> {
+pub fn prepare(spec: &ClusterSpec, data: &Path, config: Option<&Config>, nodes: &Nodes) -> Result<()> {
     private_dir(data)?;
     for (index, node) in spec.nodes.iter().enumerate() {
         // What is inside is open to every user of a container, so the way to it is closed to every user of the host.
@@ -37,7 +39,13 @@ pub fn prepare(spec: &ClusterSpec, data: &Path) -> Result<()> {
         for sub in ["etc", "var"] {
             open_dir(&node.dir.join(sub))?;
         }
-        replace(&node.dir.join("etc/config.json"), spec.config_json(index).as_bytes(), 0o644)?;
+        let etc = node.dir.join("etc");
+        if !config.is_some_and(|config| config.has("config.json")) {
+            replace(&etc.join("config.json"), spec.config_json(index).as_bytes(), 0o644)?;
+        }
+        if let Some(config) = config {
+            config.write(&etc, &nodes.variables(index))?;
+        }
         keep(&node.dir.join(format!("var/{}.log", node.name)), 0o666)?;
         keep(&node.dir.join("log"), 0o644)?;
     }

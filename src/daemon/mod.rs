@@ -3,12 +3,15 @@
 //! It may touch every other room; none touches it.
 
 mod background;
+mod beneath;
+mod config;
 mod data;
 #[cfg(fuzzing)]
 pub mod fuzzed;
 mod options;
 mod owner;
 mod place;
+mod program;
 mod report;
 mod start;
 mod umount;

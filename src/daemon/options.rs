@@ -1,19 +1,27 @@
 //! From what the command line says to what the cluster is.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
+use super::config::Config;
 use super::place::Place;
+use super::program::programs;
 use crate::cli::MountArgs;
+use crate::cluster::NodeName;
 use crate::engine::Bind;
 use crate::provision::{NetworkWish, NodeOptions};
+use crate::template::Nodes;
 
 /// The mountpoint if none is named.
 const DEFAULT_MOUNTPOINT: &str = "./cthulhu-fixture";
 /// More is never possible: a Linux bridge holds 1,023 ports.
 const MOST_NODES: usize = 1023;
+
+/// 198.18.0.0/15, which RFC 2544 keeps for tests, so that no node has an address of it.
+const BENCHMARK_NETWORK: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
 
 /// Everything that a daemon is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,7 +34,7 @@ pub struct Plan {
     pub makes_mountpoint: bool,
     /// Where bindmounts and logs are kept.
     pub data: PathBuf,
-    /// Further environment of the nodes.
+    /// What the files of `--env-file` say, `KEY=VALUE` each.
     pub env: Vec<String>,
     /// Host directories for the nodes.
     pub volumes: Vec<Volume>,
@@ -94,16 +102,55 @@ impl Plan {
         let env = environment(&args)?;
         let volumes = args.volume.iter().map(|text| volume(text)).collect::<Result<_>>()?;
         let memory = args.memory.as_deref().map(bytes).transpose()?;
-        Ok(Self { makes_mountpoint, data, env, volumes, memory, place, args })
+        let config = args.config.take();
+        let mut plan = Self { makes_mountpoint, data, env, volumes, memory, place, args };
+        plan.check_templates(config.as_deref())?;
+        plan.args.config = config.map(std::path::absolute).transpose().context("--config")?;
+        Ok(plan)
     }
 
-    /// How the nodes' containers are run.
+    /// Renders every template for every node, before anything is made: where addresses are not known yet, with
+    /// others in their place.
+    fn check_templates(&self, config: Option<&Path>) -> Result<()> {
+        let addresses = (2..).map(|nth| Ipv4Addr::from(u32::from(BENCHMARK_NETWORK) + nth));
+        let nodes = (0..self.args.instances).map(|index| NodeName::nth(index).to_string()).zip(addresses);
+        let nodes = Nodes::new(self.args.port, nodes);
+        programs(self, &nodes)?;
+        let Some(dir) = config else { return Ok(()) };
+        self.check_config_place(dir)?;
+        Config::read(dir)?.check(&nodes)
+    }
+
+    /// Whether reading DIR touches neither our own mount nor what we write.
+    fn check_config_place(&self, dir: &Path) -> Result<()> {
+        let shown = dir.display();
+        let inside = || anyhow!("--config {shown}: it lies in the mountpoint, where the daemon cannot reach it");
+        let mountpoint = &self.place.mountpoint;
+        // By its name first: to look at what is in a mount may hang.
+        let dir = std::path::absolute(dir).context("--config")?;
+        if dir.starts_with(mountpoint) {
+            return Err(inside());
+        }
+        let dir = dir.canonicalize().with_context(|| format!("--config: cannot use {shown}"))?;
+        if dir.starts_with(mountpoint) {
+            return Err(inside());
+        }
+        if mountpoint.starts_with(&dir) {
+            bail!("--config {shown}: the mountpoint lies in it");
+        }
+        let data = self.data.canonicalize().unwrap_or_else(|_| self.data.clone());
+        if data.starts_with(&dir) || dir.starts_with(&data) {
+            bail!("--config {shown}: what the nodes write is kept in {}, choose another directory", data.display());
+        }
+        Ok(())
+    }
+
+    /// How the nodes' containers are run; their programs follow when the addresses are known.
     pub fn node_options(&self) -> NodeOptions {
         let args = &self.args;
         NodeOptions {
+            programs: vec![],
             entrypoint: args.entrypoint.clone().map(|program| vec![program]),
-            command: (!args.command.is_empty()).then(|| args.command.clone()),
-            env: self.env.clone(),
             etc_target: args.etc_target.clone(),
             var_target: args.var_target.clone(),
             volumes: self.volumes.iter().map(Volume::bind).collect(),
@@ -131,6 +178,7 @@ impl Volume {
     }
 }
 
+/// Checks all of the environment, and returns what the files say.
 fn environment(args: &MountArgs) -> Result<Vec<String>> {
     let mut all = vec![];
     for path in &args.env_file {
@@ -143,7 +191,6 @@ fn environment(args: &MountArgs) -> Result<Vec<String>> {
     }
     for one in &args.env {
         check_env(one).context("-e")?;
-        all.push(one.clone());
     }
     Ok(all)
 }

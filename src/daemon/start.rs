@@ -10,10 +10,12 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use super::config::Config;
 use super::data;
 use super::options::Plan;
 use super::owner::Owner;
 use super::place::{Lock, Record};
+use super::program::programs;
 use super::report::{Report, Reporter};
 use crate::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec, State, label};
 use crate::control::{Executor, Target, parse};
@@ -25,6 +27,7 @@ use crate::passthrough::{Descriptors, Passthrough};
 use crate::provision::{NetworkPlan, Provisioner, cluster_labels, leftovers, plan as plan_network, remove_cluster};
 use crate::selfimage;
 use crate::sys;
+use crate::template;
 use crate::tree::{Ino, Layout, Tree};
 use crate::watch::Watch;
 
@@ -95,6 +98,8 @@ pub async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Reporter) -> 
     remove_leftovers(plan, engine.as_ref(), report).await?;
     refuse_taken_names(plan, engine.as_ref()).await?;
 
+    let config = args.config.as_deref().map(Config::read).transpose()?;
+
     let own_image = selfimage::ensure(engine.as_ref()).await.context("cannot make the sandbox image")?;
     let mut options = plan.node_options();
     let image = match &args.image {
@@ -104,7 +109,6 @@ pub async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Reporter) -> 
         }
         None => {
             options.entrypoint.get_or_insert_with(|| own_image.argv.clone());
-            options.command.get_or_insert_with(|| vec!["demo".into()]);
             own_image.reference.clone()
         }
     };
@@ -120,7 +124,14 @@ pub async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Reporter) -> 
         data::clear(&plan.data)?;
     }
     let spec = cluster_spec(plan, made, image, &network);
-    data::prepare(&spec, &plan.data)?;
+    let nodes = template::Nodes::new(args.port, spec.nodes.iter().map(|node| (node.name.to_string(), node.ip)));
+    options.programs = programs(plan, &nodes)?;
+    if args.image.is_none() {
+        for program in &mut options.programs {
+            program.command.get_or_insert_with(|| vec!["demo".into()]);
+        }
+    }
+    data::prepare(&spec, &plan.data, config.as_ref(), &nodes)?;
     let cluster = Cluster::new(spec);
 
     // What the tree is comes after the watch that it must hear from.

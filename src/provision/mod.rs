@@ -23,15 +23,22 @@ use crate::selfimage::SelfImage;
 /// Containers made at once. The work is bound by CPU: more than this gains nothing (docs/performance.md).
 pub const AT_ONCE: usize = 8;
 
-/// How the user's container is to be run, the same for every node.
-#[derive(Clone, Debug, Default)]
-pub struct NodeOptions {
-    /// Replaces the image's entrypoint.
-    pub entrypoint: Option<Vec<String>>,
+/// What one node runs: this may differ from node to node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Program {
     /// Replaces the image's command.
     pub command: Option<Vec<String>>,
     /// `KEY=VALUE` each.
     pub env: Vec<String>,
+}
+
+/// How the user's containers are to be run: the same for every node, but for its program.
+#[derive(Clone, Debug, Default)]
+pub struct NodeOptions {
+    /// Each node's, in order. A node past the end runs what its image says.
+    pub programs: Vec<Program>,
+    /// Replaces the image's entrypoint.
+    pub entrypoint: Option<Vec<String>>,
     /// Where a node's `etc` appears in it.
     pub etc_target: String,
     /// Where a node's `var` appears in it.
@@ -227,6 +234,7 @@ impl Provisioner {
     fn node(&self, index: usize, sandbox: ContainerId) -> ContainerSpec {
         let node = self.cluster.node_spec(index);
         let options = &self.options;
+        let Program { command, env } = options.programs.get(index).cloned().unwrap_or_default();
         let bind =
             |dir: &str, target: &str| Bind { source: node.dir.join(dir), target: target.to_owned(), read_only: false };
         let mut binds = vec![bind("etc", &options.etc_target), bind("var", &options.var_target)];
@@ -235,8 +243,8 @@ impl Provisioner {
             name: self.cluster.spec().container_name(&node.name),
             image: self.cluster.spec().image.clone(),
             entrypoint: options.entrypoint.clone(),
-            command: options.command.clone(),
-            env: options.env.clone(),
+            command,
+            env,
             labels: self.labels(index, label::NODE_ROLE),
             network: Network::Of(sandbox),
             binds,
