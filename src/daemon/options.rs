@@ -100,7 +100,7 @@ impl Plan {
             bail!("--data {}: it lies in the mountpoint, where the daemon cannot reach it", data.display());
         }
         let env = environment(&args)?;
-        let volumes = args.volume.iter().map(|text| volume(text)).collect::<Result<_>>()?;
+        let volumes = args.volume.iter().map(|text| volume(text, &place.mountpoint)).collect::<Result<_>>()?;
         let memory = args.memory.as_deref().map(bytes).transpose()?;
         let config = args.config.take();
         let mut plan = Self { makes_mountpoint, data, env, volumes, memory, place, args };
@@ -124,17 +124,8 @@ impl Plan {
     /// Whether reading DIR touches neither our own mount nor what we write.
     fn check_config_place(&self, dir: &Path) -> Result<()> {
         let shown = dir.display();
-        let inside = || anyhow!("--config {shown}: it lies in the mountpoint, where the daemon cannot reach it");
         let mountpoint = &self.place.mountpoint;
-        // By its name first: to look at what is in a mount may hang.
-        let dir = std::path::absolute(dir).context("--config")?;
-        if dir.starts_with(mountpoint) {
-            return Err(inside());
-        }
-        let dir = dir.canonicalize().with_context(|| format!("--config: cannot use {shown}"))?;
-        if dir.starts_with(mountpoint) {
-            return Err(inside());
-        }
+        let dir = outside(dir, mountpoint, "--config")?;
         if mountpoint.starts_with(&dir) {
             bail!("--config {shown}: the mountpoint lies in it");
         }
@@ -202,15 +193,27 @@ fn check_env(line: &str) -> Result<()> {
     }
 }
 
-fn volume(text: &str) -> Result<Volume> {
+fn volume(text: &str, mountpoint: &Path) -> Result<Volume> {
     let wrong = || anyhow!("--volume {text}: the form is SRC:DST or SRC:DST:ro, with an absolute DST");
     let (rest, read_only) = text.strip_suffix(":ro").map_or((text, false), |rest| (rest, true));
     let (source, target) = rest.rsplit_once(':').ok_or_else(wrong)?;
     if source.is_empty() || !target.starts_with('/') {
         return Err(wrong());
     }
-    let source = Path::new(source).canonicalize().with_context(|| format!("--volume {text}: cannot use {source}"))?;
+    // A node that had the mount in it would keep it, and wait for the daemon that waits for the node.
+    let source = outside(Path::new(source), mountpoint, &format!("--volume {text}"))?;
     Ok(Volume { source, target: target.to_owned(), read_only })
+}
+
+/// Resolves a path that must be there and not in the mountpoint.
+fn outside(path: &Path, mountpoint: &Path, what: &str) -> Result<PathBuf> {
+    let inside = || anyhow!("{what}: {} lies in the mountpoint, which holds nothing but the cluster", path.display());
+    // By its name first: to look at what is in a mount may hang.
+    if std::path::absolute(path).with_context(|| what.to_owned())?.starts_with(mountpoint) {
+        return Err(inside());
+    }
+    let resolved = path.canonicalize().with_context(|| format!("{what}: cannot use {}", path.display()))?;
+    if resolved.starts_with(mountpoint) { Err(inside()) } else { Ok(resolved) }
 }
 
 /// Bytes, with the suffixes of the docker command line: b, k, m, g, powers of 1024.
@@ -238,10 +241,10 @@ mod tests {
         for wrong in ["", "m", "-1m", "0", "1.5g", "9999999999g"] {
             assert!(bytes(wrong).is_err(), "{wrong}");
         }
-        let good = volume("/tmp:/data:ro").unwrap();
+        let good = volume("/tmp:/data:ro", Path::new("/mnt/x")).unwrap();
         assert_eq!((good.target.as_str(), good.read_only), ("/data", true));
-        for wrong in ["", "/tmp", "/tmp:data", ":/data", "/no/such/dir:/data"] {
-            assert!(volume(wrong).is_err(), "{wrong}");
+        for wrong in ["", "/tmp", "/tmp:data", ":/data", "/no/such/dir:/data", "/tmp/none:/data", "/tmp:/a"] {
+            assert!(volume(wrong, Path::new("/tmp")).is_err(), "{wrong}");
         }
         assert!(check_env("A=").is_ok());
         assert!(check_env("A").is_err() && check_env("=x").is_err());
