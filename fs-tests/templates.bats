@@ -59,7 +59,7 @@ said() { [ "$(head -n 1 "$M/$1/log")" = "$2" ]; }
 
 @test "files of --config are rendered into etc, with their directories and permissions" {
     mkdir -p "$D/conf.d/empty"
-    printf 'self = "%s"\n{%% for peer in peers %%}\npeer = "{{ peer }}"\n{%% endfor %%}\n' '{{ self }}' >"$D/conf.d/app.toml"
+    printf 'self = "%s"\n{%%- for peer in peers %%}\npeer = "{{ peer }}"\n{%%- endfor %%}\n' '{{ self }}' >"$D/conf.d/app.toml"
     printf '#!/bin/sh\necho {{ name }} {%% raw %%}{{ name }}{%% endraw %%}\n' >"$D/run"
     chmod 750 "$D/run"
     printf '{{ name }}\377' >"$D/binary"

@@ -28,8 +28,8 @@ const SHORT: usize = 256;
 
 /// Renders a template (Jinja syntax) for one node. `what` names it in errors: a path, or `-e KEY`.
 ///
-/// A line that holds nothing but a block tag (`{% … %}`) or a comment leaves nothing behind; all else, the newline at
-/// the end too, stays as it is. A text without tags may have any size, others [`MAX_SIZE`].
+/// White space stays as it is, the newline at the end too, but for what `{%-` and `-%}` take away. A text without tags
+/// may have any size, others [`MAX_SIZE`].
 ///
 /// # Errors
 /// One sentence: where, and what is wrong. A name or attribute that is not defined is an error.

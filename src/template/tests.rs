@@ -52,8 +52,9 @@ fn text_that_is_no_template_stays_as_it_is() {
 }
 
 #[test]
-fn a_line_with_nothing_but_a_tag_leaves_nothing_behind() {
-    let source = "peers:\n  {# the others #}\n  {% for peer in peers %}\n  - {{ peer }}\n  {% endfor %}\nend\n";
+fn white_space_stays_but_for_what_a_dash_takes_away() {
+    assert_eq!(rendered("x = {% if master %}1{% else %}2{% endif %}\ny\n"), "x = 2\ny\n");
+    let source = "peers:\n{%- for peer in peers %}\n  - {{ peer }}\n{%- endfor %}\nend\n";
     assert_eq!(rendered(source), "peers:\n  - 172.30.0.2\n  - 172.30.0.4\nend\n");
 }
 
