@@ -3,8 +3,9 @@
 #
 #   fs-tests/run.sh [--no-cargo] [FILE...]
 #
-# --no-cargo leaves out `cargo test`; FILE... runs only those .bats files. CTHULHU=/path/to/cthulhu tests that binary
-# instead of building one. As an ordinary user, it takes what needs root through sudo.
+# The suites in examples/ are among them: what a user is to copy must work. --no-cargo leaves out `cargo test`; FILE...
+# runs only those .bats files. CTHULHU=/path/to/cthulhu tests that binary instead of building one. As an ordinary user, it
+# takes what needs root through sudo.
 set -euo pipefail
 
 # In braces, so that bash reads it whole: the file may be edited while it runs.
@@ -26,7 +27,7 @@ while [ $# -gt 0 ]; do
     case $1 in
     --no-cargo) with_cargo= ;;
     -h | --help)
-        sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+        sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
         exit 0
         ;;
     -*) fail "no such option: $1 (there is --no-cargo)" ;;
@@ -42,7 +43,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ ${#files[@]} -gt 0 ] || files=("$here"/*.bats)
+[ ${#files[@]} -gt 0 ] || files=("$here"/*.bats "$project"/examples/*/*.bats)
 
 if [ "$(id -u)" = 0 ]; then
     as_root() { "$@"; }
@@ -146,6 +147,14 @@ CTHULHU=$(realpath "$CTHULHU")
 [ -x "$CTHULHU" ] || fail "$CTHULHU is no program"
 export CTHULHU
 
+# The examples take cthulhu from PATH as a user's own suites do, and know nothing of our temp dir.
+mkdir -p "$CTHULHU_TEST_TMP/examples/bin" "$CTHULHU_TEST_TMP/examples/state"
+ln -s "$CTHULHU" "$CTHULHU_TEST_TMP/examples/bin/cthulhu"
+as_example=(
+    PATH="$CTHULHU_TEST_TMP/examples/bin:$PATH" TMPDIR="$CTHULHU_TEST_TMP/examples"
+    XDG_STATE_HOME="$CTHULHU_TEST_TMP/examples/state"
+)
+
 # ---- the tests ------------------------------------------------------------------------------------------------------
 
 passed=0 failed=0
@@ -168,8 +177,12 @@ for file in "${files[@]}"; do
     say "$(basename "$file")"
     out=$CTHULHU_TEST_TMP/out
     begin=$SECONDS status=0
+    case $file in
+    */examples/*/*.bats) around=("${as_example[@]}") ;;
+    *) around=(CTHULHU_TEST_TMP="$CTHULHU_TEST_TMP") ;;
+    esac
     # As root also for an ordinary user: some of what is tested only root may do.
-    as_root env PATH="$PATH" HOME="$HOME" CTHULHU="$CTHULHU" CTHULHU_TEST_TMP="$CTHULHU_TEST_TMP" \
+    as_root env PATH="$PATH" HOME="$HOME" CTHULHU="$CTHULHU" "${around[@]}" \
         ${RANDOM_VERBS:+RANDOM_VERBS="$RANDOM_VERBS"} ${RANDOM_SEED:+RANDOM_SEED="$RANDOM_SEED"} \
         ${DOCKER_HOST:+DOCKER_HOST="$DOCKER_HOST"} \
         timeout -k 30 "$deadline" bats --tap "$file" </dev/null 2>&1 | tee "$out" || status=$?
