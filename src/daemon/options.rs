@@ -170,7 +170,7 @@ impl Volume {
 }
 
 /// Checks all of the environment, and returns what the files say.
-fn environment(args: &MountArgs) -> Result<Vec<String>> {
+pub(super) fn environment(args: &MountArgs) -> Result<Vec<String>> {
     let mut all = vec![];
     for path in &args.env_file {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -187,13 +187,16 @@ fn environment(args: &MountArgs) -> Result<Vec<String>> {
 }
 
 fn check_env(line: &str) -> Result<()> {
+    if line.contains('\0') {
+        bail!("'{}' has a NUL byte in it", line.escape_debug());
+    }
     match line.split_once('=') {
         Some((name, _)) if !name.trim().is_empty() => Ok(()),
         _ => bail!("'{line}' is not of the form K=V"),
     }
 }
 
-fn volume(text: &str, mountpoint: &Path) -> Result<Volume> {
+pub(super) fn volume(text: &str, mountpoint: &Path) -> Result<Volume> {
     let wrong = || anyhow!("--volume {text}: the form is SRC:DST or SRC:DST:ro, with an absolute DST");
     let (rest, read_only) = text.strip_suffix(":ro").map_or((text, false), |rest| (rest, true));
     let (source, target) = rest.rsplit_once(':').ok_or_else(wrong)?;
@@ -217,7 +220,7 @@ fn outside(path: &Path, mountpoint: &Path, what: &str) -> Result<PathBuf> {
 }
 
 /// Bytes, with the suffixes of the docker command line: b, k, m, g, powers of 1024.
-fn bytes(text: &str) -> Result<i64> {
+pub(super) fn bytes(text: &str) -> Result<i64> {
     let lower = text.to_ascii_lowercase();
     let (digits, shift) = match lower.char_indices().last() {
         Some((at, 'k')) => (&lower[..at], 10),
@@ -248,5 +251,6 @@ mod tests {
         }
         assert!(check_env("A=").is_ok());
         assert!(check_env("A").is_err() && check_env("=x").is_err());
+        assert!(check_env("A=\0").unwrap_err().to_string().contains("NUL"), "no program can have it");
     }
 }
