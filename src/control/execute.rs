@@ -28,6 +28,22 @@ pub enum Target {
     Node(usize),
 }
 
+/// Counts a command for as long as it lives, also if the command panics.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl<'a> UnderWay<'a> {
+    fn count(counter: &'a AtomicUsize) -> Self {
+        counter.fetch_add(1, Ordering::SeqCst);
+        Self(counter)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Executes commands on one cluster.
 pub struct Executor {
     engine: Arc<dyn Engine>,
@@ -125,10 +141,8 @@ impl Executor {
     }
 
     async fn on_node(&self, index: usize, verb: &Verb, engine_hangs: &AtomicBool) -> Result<()> {
-        self.under_way.fetch_add(1, Ordering::SeqCst);
-        let done = self.in_turn(index, verb, engine_hangs).await;
-        self.under_way.fetch_sub(1, Ordering::SeqCst);
-        done
+        let _counted = UnderWay::count(&self.under_way);
+        self.in_turn(index, verb, engine_hangs).await
     }
 
     async fn in_turn(&self, index: usize, verb: &Verb, engine_hangs: &AtomicBool) -> Result<()> {
@@ -151,9 +165,16 @@ impl Executor {
         }
     }
 
-    /// Starts are bound by CPU: a few at a time. Waiting for one's turn does not count against the deadline.
+    /// Starts are bound by CPU: a few at a time. Waiting for one's turn does not count against the deadline, unless those
+    /// before wait in vain.
     async fn start_in_turn(&self, index: usize, engine_hangs: &AtomicBool) -> Result<()> {
-        let _permit = self.starts.acquire().await.ok();
+        let _permit = loop {
+            match tokio::time::timeout(self.timeout, self.starts.acquire()).await {
+                Ok(permit) => break permit.ok(),
+                Err(_) if self.cluster.is_reachable() => {}
+                Err(_) => return Err(ControlError::TimedOut { node: self.name(index), after: self.timeout }),
+            }
+        };
         self.limited(index, Duration::ZERO, engine_hangs, self.start(index)).await
     }
 
@@ -171,16 +192,32 @@ impl Executor {
         if engine_hangs.load(Ordering::Acquire) {
             return Err(late());
         }
+        let limit = self.timeout + grace;
         let heard = async {
             work.await?;
             // The engine answers again and the watch has not noticed yet: what is read next would be an error.
             self.watch.reachable().await;
             Ok(())
         };
-        tokio::time::timeout(self.timeout + grace, heard).await.unwrap_or_else(|_| {
+        // Half of the time is left for the doubt to be settled: when a write has timed out on an engine that is silent,
+        // live values are known to be unknown.
+        let doubting = async {
+            tokio::time::sleep(limit / 2).await;
+            self.watch.doubt().await;
+            std::future::pending().await
+        };
+        let done = tokio::select! {
+            done = tokio::time::timeout(limit, heard) => done,
+            done = doubting => done,
+        };
+        let done = done.unwrap_or_else(|_| {
             engine_hangs.store(true, Ordering::Release);
             Err(late())
-        })
+        });
+        if let Err(ControlError::Unreachable(_)) = done {
+            self.watch.doubt().await;
+        }
+        done
     }
 
     fn name(&self, index: usize) -> String {
@@ -212,7 +249,9 @@ impl Executor {
         let mut node = self.look(index).await?;
         loop {
             match node.state {
-                State::Running => return Ok(()),
+                State::Running if self.has_sandbox(index).await? => return Ok(()),
+                // It runs, and nobody hears it: its network went with the sandbox.
+                State::Running => {}
                 State::Paused => {
                     let why = format!("{} is paused: resume it, or stop it first", self.name(index));
                     return Err(ControlError::Busy(why));
@@ -238,11 +277,15 @@ impl Executor {
         }
     }
 
+    async fn has_sandbox(&self, index: usize) -> Result<bool> {
+        self.provisioner.has_sandbox(index).await.map_err(self.engine_error(index))
+    }
+
     /// The node's container, on a sandbox that lives; made anew where either is gone.
     async fn startable(&self, index: usize, node: &Node) -> Result<ContainerId> {
         let fail = self.engine_error(index);
         if let Some(container) = &node.container {
-            if self.provisioner.has_sandbox(index).await.map_err(&fail)? {
+            if self.has_sandbox(index).await? {
                 return Ok(container.clone());
             }
             // It is bound to the namespace of a sandbox that is no more.

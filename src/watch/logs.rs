@@ -1,17 +1,20 @@
 //! Collects a node's output, over all its runs, in the file that `log` shows.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::Watch;
 use crate::engine::{ContainerId, EngineError};
 
 /// Wait before output is asked for again after the engine broke off.
 const RETRY: Duration = Duration::from_millis(200);
+
+/// Wait before a piece is written again for which there was no room.
+const NO_ROOM: Duration = Duration::from_secs(1);
 
 /// How far a container's output has been taken.
 struct Position {
@@ -41,7 +44,8 @@ pub(super) async fn collect(watch: Watch, index: usize) {
             let done = take(&watch, &mut at, &mut file).await;
             position = Some(at);
             match done {
-                Ok(()) | Err(EngineError::NotFound(_) | EngineError::Unreachable(_)) => {}
+                Ok(()) | Err(EngineError::NotFound(_)) => {}
+                Err(EngineError::Unreachable(_)) => watch.doubt().await,
                 Err(error) => {
                     warn!(node = %watch.0.cluster.node_spec(index).name, %error, "cannot read a node's output");
                     break;
@@ -71,9 +75,7 @@ async fn take(watch: &Watch, at: &mut Position, file: &mut File) -> Result<(), E
             skip -= 1;
             continue;
         }
-        if let Err(error) = file.write_all(&chunk.bytes) {
-            return Err(EngineError::Refused(format!("cannot write the log file: {error}")));
-        }
+        append(file, &chunk.bytes).await;
         // Two streams are stamped before they are merged: times can step back, the position must not.
         if timed && chunk.time == at.time {
             at.of_that_time += 1;
@@ -82,4 +84,31 @@ async fn take(watch: &Watch, at: &mut Position, file: &mut File) -> Result<(), E
         }
     }
     Ok(())
+}
+
+/// Appends a piece whole, however long there is no room for it. Meanwhile the engine keeps what comes after.
+async fn append(file: &mut File, piece: &[u8]) {
+    let mut told = false;
+    loop {
+        let Err(error) = try_to_append(file, piece) else {
+            if told {
+                info!("a node's output can be kept again");
+            }
+            return;
+        };
+        if !told {
+            warn!(%error, "cannot write a node's output; it is tried again until it works");
+        }
+        told = true;
+        tokio::time::sleep(NO_ROOM).await;
+    }
+}
+
+/// All of it or nothing.
+fn try_to_append(file: &mut File, piece: &[u8]) -> io::Result<()> {
+    let before = file.metadata()?.len();
+    file.write_all(piece).inspect_err(|_| {
+        // What fitted would stand there twice.
+        let _ = file.set_len(before);
+    })
 }

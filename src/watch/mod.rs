@@ -5,27 +5,27 @@
 
 mod logs;
 mod process;
+mod reach;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tokio::time::Instant;
+use tracing::warn;
 
-use crate::cluster::{Change, Cluster, News, label};
-use crate::engine::{BoxStream, ContainerId, Engine, EngineError, Event, EventKind, Result};
+use crate::cluster::{Change, Cluster, News};
+use crate::engine::{ContainerId, Engine, EngineError, Event, EventKind, Result};
 
 /// Told of every change of the model, right after it.
 pub type OnChange = Box<dyn Fn(Change) + Send + Sync>;
 
-/// Waits between attempts to reach a lost engine: from this, doubling, to [`SLOWEST_RETRY`].
-const FIRST_RETRY: Duration = Duration::from_millis(50);
-const SLOWEST_RETRY: Duration = Duration::from_secs(2);
+/// Wait before a node is inspected again whose inspection has failed.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A handle on what keeps one cluster's model true. Clones share it; [`Watch::stop`] ends all its tasks.
 #[derive(Clone)]
@@ -51,6 +51,10 @@ struct Inner {
     telling_reachable: Mutex<()>,
     /// Somebody waits for the engine to be reachable.
     hurry: Notify,
+    /// Somebody has found the engine gone, whatever the stream of events says.
+    lost: Notify,
+    /// When the engine has last answered one who doubted it. Held while it is asked.
+    answered: tokio::sync::Mutex<Option<Instant>>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -81,6 +85,8 @@ impl Watch {
             telling: (0..nodes).map(|_| Mutex::default()).collect(),
             telling_reachable: Mutex::default(),
             hurry: Notify::new(),
+            lost: Notify::new(),
+            answered: tokio::sync::Mutex::default(),
             tasks: Mutex::default(),
             cluster,
         }));
@@ -119,18 +125,6 @@ impl Watch {
                 drop(self.0.telling[index].lock());
                 Ok(())
             }
-        }
-    }
-
-    /// Returns when the engine can be reached as far as the model knows, and everybody has been told.
-    pub async fn reachable(&self) {
-        let known = || {
-            let _told = self.0.telling_reachable.lock();
-            self.0.cluster.is_reachable()
-        };
-        while !known() {
-            self.0.hurry.notify_one();
-            tokio::time::sleep(FIRST_RETRY).await;
         }
     }
 
@@ -192,76 +186,9 @@ impl Watch {
         });
     }
 
-    async fn subscribe(&self) -> Result<BoxStream<Result<Event>>> {
-        let ours = format!("{}={}", label::CLUSTER, self.0.cluster.spec().id);
-        self.limited(self.0.engine.events(&ours)).await
-    }
-
     async fn limited<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         let limit = self.0.timeout;
         tokio::time::timeout(limit, call).await.unwrap_or(Err(EngineError::TimedOut(limit)))
-    }
-
-    /// Follows events for ever; reconnects when they end.
-    async fn follow(self, mut events: BoxStream<Result<Event>>) {
-        loop {
-            while let Some(event) = events.next().await {
-                match event {
-                    Ok(event) => self.on_event(&event),
-                    Err(error) => {
-                        warn!(%error, "the engine's events ended");
-                        break;
-                    }
-                }
-            }
-            self.publish_reachable(false);
-            events = self.reconnect().await;
-            self.publish_reachable(true);
-            info!("the engine is back");
-        }
-    }
-
-    fn publish_reachable(&self, reachable: bool) {
-        let _telling = self.0.telling_reachable.lock();
-        let change = self.0.cluster.set_reachable(reachable);
-        if change != Change::None {
-            (self.0.on_change)(change);
-        }
-    }
-
-    /// Subscribes first, then reads everything anew: what happened in between is in both.
-    async fn reconnect(&self) -> BoxStream<Result<Event>> {
-        let mut wait = FIRST_RETRY;
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = self.0.hurry.notified() => {}
-            }
-            wait = (wait * 2).min(SLOWEST_RETRY);
-            let Ok(events) = self.subscribe().await else { continue };
-            if self.relist().await.is_ok() {
-                return events;
-            }
-        }
-    }
-
-    async fn relist(&self) -> Result<()> {
-        let ours = format!("{}={}", label::CLUSTER, self.0.cluster.spec().id);
-        // From before the listing: a node made meanwhile is not in it, and not gone either.
-        let known: Vec<_> = self.0.cluster.snapshot().into_iter().map(|node| node.container).collect();
-        let listed = self.limited(self.0.engine.list(Some(&ours))).await?;
-        for (name, &index) in &self.0.by_container_name {
-            match listed.iter().find(|container| container.name == *name) {
-                Some(container) => self.adopt(index, &container.id).await?,
-                None => {
-                    if let Some(container) = known[index].clone() {
-                        self.tell(index, &News::Removed(container));
-                    }
-                }
-            }
-            self.0.output[index].notify_one();
-        }
-        Ok(())
     }
 
     fn on_event(&self, event: &Event) {
@@ -291,12 +218,25 @@ impl Watch {
         }
         let watch = self.clone();
         self.spawn(async move {
-            let _turn = watch.0.inspecting[index].lock().await;
-            watch.0.due[index].store(false, Ordering::Release);
-            let Some(container) = watch.0.cluster.node(index).container else { return };
-            if let Err(error) = watch.inspect(index, &container).await {
+            while let Err(error) = watch.look_now(index).await {
                 warn!(node = %watch.0.cluster.node_spec(index).name, %error, "cannot inspect");
+                // Something has happened, and what is shown is older. Either nobody can tell now and all is read anew
+                // later, or this node is asked for again.
+                watch.doubt().await;
+                if !watch.0.cluster.is_reachable() {
+                    return;
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
             }
         });
+    }
+
+    async fn look_now(&self, index: usize) -> Result<()> {
+        let _turn = self.0.inspecting[index].lock().await;
+        self.0.due[index].store(false, Ordering::Release);
+        match self.0.cluster.node(index).container {
+            Some(container) => self.inspect(index, &container).await,
+            None => Ok(()),
+        }
     }
 }

@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""A unix socket in front of an engine's, whose behaviour can be switched.
+
+usage: engine_proxy.py SOCKET ENGINE_SOCKET CONTROL
+
+Every line written to the FIFO CONTROL is a mode; once it is in force, its name stands in CONTROL.mode.
+
+pass     everything goes through
+silent   connections are taken and held open; nothing goes through, until the mode changes, then all of it does
+closed   open connections are broken, new ones are closed at once
+refused  open connections are broken, and nobody listens any more; the socket's file stays
+gone     the same, and the file is gone too
+"""
+import os
+import socket
+import sys
+import threading
+
+
+class Proxy:
+    def __init__(self, path, engine):
+        self.path, self.engine = path, engine
+        self.mode = "pass"
+        self.changed = threading.Condition()
+        self.listener = None
+        self.open = set()
+
+    def listen(self):
+        if os.path.exists(self.path):
+            os.unlink(self.path)
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(self.path)
+        self.listener.listen(128)
+        threading.Thread(target=self.accept, args=(self.listener,), daemon=True).start()
+
+    def accept(self, listener):
+        while True:
+            try:
+                near, _ = listener.accept()
+            except OSError:
+                return
+            with self.changed:
+                if self.mode not in ("pass", "silent"):
+                    near.close()
+                    continue
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(self.engine)
+                self.open |= {near, far}
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self.pump, args=(one, other), daemon=True).start()
+
+    def pump(self, source, sink):
+        try:
+            while True:
+                data = source.recv(1 << 16)
+                with self.changed:
+                    self.changed.wait_for(lambda: self.mode != "silent")
+                if not data:
+                    sink.shutdown(socket.SHUT_WR)
+                    return
+                sink.sendall(data)
+        except OSError:
+            self.cut(source, sink)
+
+    def cut(self, *sockets):
+        for one in sockets:
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            one.close()
+            self.open.discard(one)
+
+    def switch(self, mode):
+        with self.changed:
+            self.mode = mode
+            self.changed.notify_all()
+            if mode in ("closed", "refused", "gone"):
+                self.cut(*list(self.open))
+            if mode in ("refused", "gone") and self.listener:
+                # close() alone leaves an accept() that waits in another thread to go on.
+                self.listener.shutdown(socket.SHUT_RDWR)
+                self.listener.close()
+                self.listener = None
+            if mode == "gone" and os.path.exists(self.path):
+                os.unlink(self.path)
+            if mode not in ("refused", "gone") and not self.listener:
+                self.listen()
+
+
+def main(path, engine, control):
+    proxy = Proxy(path, engine)
+    if not os.path.exists(control):
+        os.mkfifo(control)
+    mode = "pass"
+    while True:
+        proxy.switch(mode)
+        with open(control + ".new", "w") as file:
+            file.write(mode + "\n")
+        os.rename(control + ".new", control + ".mode")
+        with open(control) as file:
+            mode = file.read().split()[-1]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])

@@ -1,0 +1,143 @@
+//! Whether the engine can be reached: follows its events, finds out that it is gone or silent, comes back to it.
+//!
+//! A connection that breaks tells so itself. One that is held open in silence tells nothing, and asking now and then
+//! would cost an idle cluster its rest: so the engine is asked when somebody has waited for it in vain.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::Watch;
+use crate::cluster::{Change, News, label};
+use crate::engine::{BoxStream, EngineError, Event, Result};
+
+/// Waits between attempts to reach a lost engine: from this, doubling, to [`SLOWEST_RETRY`].
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const SLOWEST_RETRY: Duration = Duration::from_secs(2);
+
+/// How long an engine that is in doubt may take to answer a ping. One that works answers within milliseconds, also
+/// while a container keeps it busy.
+const PING: Duration = Duration::from_secs(5);
+
+impl Watch {
+    /// Returns when the engine can be reached as far as the model knows, and everybody has been told.
+    pub async fn reachable(&self) {
+        let known = || {
+            let _told = self.0.telling_reachable.lock();
+            self.0.cluster.is_reachable()
+        };
+        while !known() {
+            self.0.hurry.notify_one();
+            tokio::time::sleep(FIRST_RETRY).await;
+        }
+    }
+
+    /// Asks the engine for a sign of life, for somebody who has waited for it in vain. If there is none, live values are
+    /// unknown from now on, until it is back. Takes at most a third of the timeout, and [`PING`].
+    pub async fn doubt(&self) {
+        let began = Instant::now();
+        let mut answered = self.0.answered.lock().await;
+        // Hundreds may ask at once: one answer is enough for all of them.
+        if !self.0.cluster.is_reachable() || *answered > Some(began) {
+            return;
+        }
+        match self.ping().await {
+            Ok(()) => *answered = Some(Instant::now()),
+            Err(error) => {
+                warn!(%error, "the engine gives no sign of life");
+                self.publish_reachable(false);
+                self.0.lost.notify_one();
+            }
+        }
+    }
+
+    async fn ping(&self) -> Result<()> {
+        let limit = PING.min(self.0.timeout / 3);
+        let answer = tokio::time::timeout(limit, self.0.engine.ping());
+        answer.await.unwrap_or(Err(EngineError::TimedOut(limit)))
+    }
+
+    pub(super) async fn subscribe(&self) -> Result<BoxStream<Result<Event>>> {
+        self.limited(self.0.engine.events(&self.our_label())).await
+    }
+
+    fn our_label(&self) -> String {
+        format!("{}={}", label::CLUSTER, self.0.cluster.spec().id)
+    }
+
+    /// Follows events for ever; reconnects when they end, or when the engine is found to be gone.
+    pub(super) async fn follow(self, mut events: BoxStream<Result<Event>>) {
+        loop {
+            // A panic while news is taken in may have left a part of it out: all is read anew, as after a loss.
+            let ended = AssertUnwindSafe(self.until_lost(&mut events)).catch_unwind().await;
+            drop(events);
+            warn!(why = ended.unwrap_or_else(|_| "a panic".into()), "the engine's events ended");
+            self.publish_reachable(false);
+            events = self.reconnect().await;
+            self.publish_reachable(true);
+            info!("the engine is back");
+        }
+    }
+
+    async fn until_lost(&self, events: &mut BoxStream<Result<Event>>) -> String {
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(Ok(event)) => self.on_event(&event),
+                    Some(Err(error)) => return error.to_string(),
+                    None => return "no more came".into(),
+                },
+                () = self.0.lost.notified() => return "it gives no sign of life".into(),
+            }
+        }
+    }
+
+    fn publish_reachable(&self, reachable: bool) {
+        let _telling = self.0.telling_reachable.lock();
+        let change = self.0.cluster.set_reachable(reachable);
+        if change != Change::None {
+            (self.0.on_change)(change);
+        }
+    }
+
+    /// Subscribes first, then reads everything anew: what happened in between is in both.
+    async fn reconnect(&self) -> BoxStream<Result<Event>> {
+        let mut wait = FIRST_RETRY;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.0.hurry.notified() => {}
+            }
+            wait = (wait * 2).min(SLOWEST_RETRY);
+            // A ping is given up sooner than a subscription: an engine that was silent is found again sooner.
+            if self.ping().await.is_err() {
+                continue;
+            }
+            let Ok(events) = self.subscribe().await else { continue };
+            if self.relist().await.is_ok() {
+                return events;
+            }
+        }
+    }
+
+    async fn relist(&self) -> Result<()> {
+        // From before the listing: a node made meanwhile is not in it, and not gone either.
+        let known: Vec<_> = self.0.cluster.snapshot().into_iter().map(|node| node.container).collect();
+        let listed = self.limited(self.0.engine.list(Some(&self.our_label()))).await?;
+        for (name, &index) in &self.0.by_container_name {
+            match listed.iter().find(|container| container.name == *name) {
+                Some(container) => self.adopt(index, &container.id).await?,
+                None => {
+                    if let Some(container) = known[index].clone() {
+                        self.tell(index, &News::Removed(container));
+                    }
+                }
+            }
+            self.0.output[index].notify_one();
+        }
+        Ok(())
+    }
+}
