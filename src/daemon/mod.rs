@@ -35,6 +35,7 @@ pub use start::connect;
 pub use umount::umount;
 
 use crate::cluster::ClusterId;
+use crate::engine::EngineError;
 use crate::provision::{Provisioner, remove_cluster};
 use crate::sys;
 use report::{Report, Reporter};
@@ -44,6 +45,8 @@ use start::{Made, Running, start};
 /// request that can be under way then is a start: 300 to 400 ms on two busy cores.
 const UNSETTLED_ROUNDS: u32 = 8;
 const ROUND: Duration = Duration::from_millis(200);
+/// A teardown is given up when so many rounds of it have failed.
+const FAILURES: u32 = 3;
 
 /// Runs a cluster from its start to its end.
 ///
@@ -78,11 +81,12 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     let running = match started {
         Ok(running) => running,
         Err(failure) => {
-            let removed = take_down(plan, &made, None, true).await;
-            plan.place.remove_record();
-            return match removed {
-                Ok(()) => Err(failure),
-                Err(error) => Err(failure.context(format!("and not all could be removed: {error:#}"))),
+            return match take_down(plan, &made, None, true).await {
+                Ok(()) => {
+                    plan.place.remove_record();
+                    Err(failure)
+                }
+                Err(error) => Err(anyhow!("{failure:#}; and not all could be removed: {error:#}")),
             };
         }
     };
@@ -140,15 +144,16 @@ async fn take_down(plan: &Plan, made: &Made, sandboxes: Option<Arc<Provisioner>>
     if let Some(engine) = engine {
         let quiet_rounds = if unsettled { UNSETTLED_ROUNDS } else { 1 };
         let (mut quiet, mut failures) = (0, 0);
-        while quiet < quiet_rounds && failures < 3 {
+        while quiet < quiet_rounds && failures < FAILURES {
             match remove_cluster(engine.as_ref(), &made.id.0).await {
                 Ok(removed) => {
                     done = Ok(());
                     quiet = if removed == Default::default() { quiet + 1 } else { 0 };
                 }
                 Err(error) => {
-                    done = Err(anyhow!("{error}"));
-                    failures += 1;
+                    done = Err(anyhow!("{}", what_is_left(&error, &plan.place)));
+                    // A minute for one thing, or silence: it would be the same again.
+                    failures += if matches!(error, EngineError::TimedOut(_)) { FAILURES } else { 1 };
                 }
             }
             if quiet < quiet_rounds {
@@ -162,6 +167,18 @@ async fn take_down(plan: &Plan, made: &Made, sandboxes: Option<Arc<Provisioner>>
         let _ = fs::remove_dir(&plan.place.mountpoint);
     }
     done
+}
+
+/// Why a teardown failed, and how what is left goes away.
+fn what_is_left(error: &EngineError, place: &Place) -> String {
+    let at = place.mountpoint.display();
+    match error {
+        EngineError::Unreachable(_) | EngineError::TimedOut(_) => format!(
+            "{error}; when it answers, cthulhu umount {at} removes the containers and the network that are left in it, \
+             and so does the next mount there"
+        ),
+        _ => format!("{error}; cthulhu umount {at} tries again"),
+    }
 }
 
 /// Resolves at the next signal that ends a program: SIGTERM, SIGINT, SIGHUP or SIGQUIT.

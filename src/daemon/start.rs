@@ -21,7 +21,7 @@ use crate::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec, State,
 use crate::control::{Executor, Target, parse};
 use crate::engine::docker;
 use crate::engine::simulated::SimulatedEngine;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, falls_silent};
 use crate::fuse;
 use crate::passthrough::{Descriptors, Passthrough};
 use crate::provision::{NetworkPlan, Provisioner, cluster_labels, leftovers, plan as plan_network, remove_cluster};
@@ -82,19 +82,27 @@ pub struct Made {
 /// One sentence: what failed, on what, what to do.
 pub async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Reporter) -> Result<Running> {
     let _held: &Lock = lock;
+    check_fuse()?;
+    let timeout = plan.args.timeout.0;
+    let engine = connect(plan.args.host.as_deref(), timeout).await.map_err(|error| anyhow!("{error}"))?;
+    *made.engine.lock() = Some(engine.clone());
+    info!(engine = %engine.info().description, address = %engine.info().address, "connected");
+    // Pulling and importing take as long as they take; but not on an engine that says nothing any more.
+    tokio::select! {
+        started = bring_up(plan, engine.clone(), made, report) => started,
+        error = falls_silent(engine.as_ref(), timeout) => Err(anyhow!("lost the engine while the cluster was made: {error}")),
+    }
+}
+
+async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Reporter) -> Result<Running> {
     let args = &plan.args;
     let timeout = args.timeout.0;
     let step = |text: String| report(Report::Step(text));
 
-    check_fuse()?;
     let limit = sys::raise_nofile_limit().unwrap_or_else(|error| {
         warn!(%error, "cannot raise the limit of open files");
         None
     });
-    let engine = connect(args.host.as_deref(), timeout).await.map_err(|error| anyhow!("{error}"))?;
-    *made.engine.lock() = Some(engine.clone());
-    info!(engine = %engine.info().description, address = %engine.info().address, "connected");
-
     remove_leftovers(plan, engine.as_ref(), report).await?;
     refuse_taken_names(plan, engine.as_ref()).await?;
 
@@ -113,6 +121,16 @@ pub async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Reporter) -> 
         }
     };
 
+    // From here on there is something to clear away, whatever becomes of us; and somebody must know in which engine.
+    plan.place.write_record(&Record {
+        id: made.id.to_string(),
+        mountpoint: plan.place.mountpoint.clone(),
+        pid: std::process::id(),
+        nodes: args.instances,
+        image: image.clone(),
+        data: plan.data.clone(),
+        engine: engine.info().address.clone(),
+    })?;
     let owner = Owner::this_process().to_string();
     let labels = cluster_labels(&made.id, &plan.place.mountpoint, &owner);
     let network_name = format!("cthulhu-{}", made.id);
@@ -189,15 +207,6 @@ pub async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Reporter) -> 
         }
         note = exited_at_once(&cluster);
     }
-    plan.place.write_record(&Record {
-        id: made.id.to_string(),
-        mountpoint: mountpoint.clone(),
-        pid: std::process::id(),
-        nodes: cluster.len(),
-        image: cluster.spec().image.clone(),
-        data: plan.data.clone(),
-        engine: engine.info().address.clone(),
-    })?;
     Ok(Running { tree, watch, unmounted, provisioner, note })
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -15,7 +15,7 @@ use crate::provision::{leftovers, remove_cluster};
 use crate::sys;
 
 /// How long to wait for an engine when a dead cluster is cleared away.
-const ENGINE_TIMEOUT: Duration = Duration::from_secs(30);
+const ENGINE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Ends the cluster at a place, and returns when everything is gone: where its data are kept, if it has any.
 ///
@@ -30,7 +30,12 @@ pub fn umount(place: &Place, host: Option<&str>) -> Result<Option<PathBuf>> {
             let was_mounted = place.is_dead_mount();
             place.detach()?;
             let host = host.map(str::to_owned).or(record.map(|record| record.engine));
-            let removed = remove_left(place, host.as_deref())?;
+            let removed = remove_left(place, host.as_deref()).with_context(|| {
+                let at = place.mountpoint.display();
+                format!(
+                    "nothing is mounted at {at} any more, but what may be left of it in the engine cannot be removed"
+                )
+            })?;
             place.remove_record();
             if !was_mounted && !removed && kept.is_none() {
                 bail!("no cluster is mounted at {}", place.mountpoint.display());

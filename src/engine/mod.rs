@@ -14,7 +14,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 #[cfg(not(shuttle))]
 pub mod docker;
+mod patience;
 pub mod simulated;
+
+pub use patience::{falls_silent, while_it_answers};
 
 /// A boxed stream that can be held by a task.
 pub type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send>>;

@@ -6,13 +6,22 @@ use futures_util::{StreamExt, stream};
 
 use super::AT_ONCE;
 use crate::cluster::label;
-use crate::engine::{Engine, EngineError, Labels, Listed, Result};
+use crate::engine::{Engine, EngineError, Labels, Listed, Result, while_it_answers};
 
 /// How long the engine may take for one step of a teardown. Removing a busy container can take it ten seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may leave a ping without an answer meanwhile: then it is silent, and nobody waits any longer.
+const SILENCE: Duration = Duration::from_secs(10);
 
-async fn patiently<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(PATIENCE, call).await.unwrap_or(Err(EngineError::TimedOut(PATIENCE)))
+async fn patiently<T>(engine: &dyn Engine, call: impl Future<Output = Result<T>>) -> Result<T> {
+    let call = tokio::time::timeout(PATIENCE, call);
+    let call = async { call.await.unwrap_or(Err(EngineError::TimedOut(PATIENCE))) };
+    while_it_answers(engine, SILENCE, call).await
+}
+
+/// Whether after this error it is in vain to ask for anything more.
+fn is_away(error: &EngineError) -> bool {
+    matches!(error, EngineError::Unreachable(_) | EngineError::TimedOut(SILENCE))
 }
 
 /// How much was removed.
@@ -27,30 +36,29 @@ pub struct Removed {
 /// Removes every container and network of a cluster, nodes before sandboxes.
 ///
 /// # Errors
-/// The first of the engine's; everything else was tried all the same.
+/// The first of the engine's; everything else was tried all the same, unless the engine is gone or silent: an error of
+/// the kind `Unreachable` or `TimedOut`, a quarter of a minute later at most.
 pub async fn remove_cluster(engine: &dyn Engine, cluster: &str) -> Result<Removed> {
     let ours = format!("{}={cluster}", label::CLUSTER);
     let mut removed = Removed::default();
     let mut failure = None;
-    let (sandboxes, nodes): (Vec<_>, Vec<_>) = engine
-        .list(Some(&ours))
+    let (sandboxes, nodes): (Vec<_>, Vec<_>) = patiently(engine, engine.list(Some(&ours)))
         .await?
         .into_iter()
         .partition(|listed| value(&listed.labels, label::ROLE) == Some(label::SANDBOX));
     for group in [nodes, sandboxes] {
-        let results: Vec<_> = stream::iter(&group)
-            .map(|listed: &Listed| patiently(engine.remove(&listed.id)))
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
-        for result in results {
-            match result {
+        let mut removals = stream::iter(&group)
+            .map(|listed: &Listed| patiently(engine, engine.remove(&listed.id)))
+            .buffer_unordered(AT_ONCE);
+        while let Some(done) = removals.next().await {
+            match done {
                 Ok(()) => removed.containers += 1,
+                Err(error) if is_away(&error) => return Err(error),
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
     }
-    for network in patiently(engine.list_networks(Some(&ours))).await? {
+    for network in patiently(engine, engine.list_networks(Some(&ours))).await? {
         match remove_network(engine, &network.id).await {
             Ok(()) => removed.networks += 1,
             Err(error) => failure = failure.or(Some(error)),
@@ -63,14 +71,14 @@ pub async fn remove_cluster(engine: &dyn Engine, cluster: &str) -> Result<Remove
 async fn remove_network(engine: &dyn Engine, id: &str) -> Result<()> {
     const TRIES: u32 = 20;
     for _ in 1..TRIES {
-        match patiently(engine.remove_network(id)).await {
+        match patiently(engine, engine.remove_network(id)).await {
             Err(EngineError::Refused(_) | EngineError::Conflict(_)) => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             done => return done,
         }
     }
-    patiently(engine.remove_network(id)).await
+    patiently(engine, engine.remove_network(id)).await
 }
 
 /// Clusters that have something in the engine, with the labels of what they have: (cluster id, mountpoint, owner).
@@ -78,9 +86,10 @@ async fn remove_network(engine: &dyn Engine, id: &str) -> Result<()> {
 /// # Errors
 /// The engine's.
 pub async fn leftovers(engine: &dyn Engine) -> Result<Vec<(String, String, String)>> {
-    let containers = patiently(engine.list(Some(label::CLUSTER))).await?.into_iter().map(|listed| listed.labels);
+    let containers =
+        patiently(engine, engine.list(Some(label::CLUSTER))).await?.into_iter().map(|listed| listed.labels);
     let networks =
-        patiently(engine.list_networks(Some(label::CLUSTER))).await?.into_iter().map(|network| network.labels);
+        patiently(engine, engine.list_networks(Some(label::CLUSTER))).await?.into_iter().map(|network| network.labels);
     let mut found: Vec<_> = containers
         .chain(networks)
         .map(|labels| {
