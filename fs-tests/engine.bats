@@ -33,7 +33,7 @@ teardown_file() {
 setup() {
     M=$TMP/engine
     engine pass
-    wait_for 30 known "$M"
+    wait_for 30 known
     with_deadline 60 sh -c 'echo start >"$0/control"' "$M"
 }
 
@@ -41,19 +41,6 @@ setup() {
 engine() {
     echo "$1" >"$TMP/ctl"
     wait_for 10 reads "$TMP/ctl.mode" "$1"
-}
-
-known() { cat "$1/status" >/dev/null 2>&1; }
-
-# Every live value of the cluster is EHOSTDOWN.
-unknown() {
-    local file
-    for file in "$M"/status "$M"/spec.json "$M"/i00[123]/{state,pid.txt,exit_code,health,ready,id,inspect.json}; do
-        case $(LC_ALL=C cat "$file" 2>&1) in
-        *'Host is down') ;;
-        *) return 1 ;;
-        esac
-    done
 }
 
 # What needs no engine works, and at once.
@@ -130,7 +117,7 @@ away() {
     much_happens
     unknown
     engine pass
-    wait_for 30 known "$M"
+    wait_for 30 known
     true_again
     is exited "$(cat "$M/i001/state")"
     is missing "$(cat "$M/i002/state")"
@@ -192,7 +179,7 @@ all_in_order() {
         # Its sandbox may have gone with the connection: then it is made anew.
         echo start >"$M/i001/control"
     done
-    wait_for 30 known "$M"
+    wait_for 30 known
     wait_for 30 true_again
     echo stop >"$M/control"
     true_again
@@ -208,7 +195,7 @@ all_in_order() {
     no_sandbox() { ! docker inspect "$P-i001-sandbox" >/dev/null 2>&1; }
     wait_for 20 no_sandbox
     engine pass
-    wait_for 30 known "$M"
+    wait_for 30 known
     is running "$(cat "$M/i001/state")"
     is "$id" "$(cat "$M/i001/id")"
     echo start >"$M/control"

@@ -36,6 +36,7 @@ sweep() {
     [ -n "$dir" ] && [ -d "$dir" ] || return 0
     for pid in $(daemons "$dir"); do kill "$pid" 2>/dev/null || true; done
     wait_for 20 no_daemons "$dir" || for pid in $(daemons "$dir"); do kill -9 "$pid" 2>/dev/null || true; done
+    for pid in $(engine_processes "$dir"); do kill -9 "$pid" 2>/dev/null || true; done
     mounts "$dir" | sort -r | while read -r at; do umount -l "$at" 2>/dev/null || fusermount3 -uz "$at" || true; done
     for id in $(containers "$dir"); do docker rm -fv "$id" >/dev/null 2>&1 || true; done
     for id in $(networks "$dir"); do docker network rm "$id" >/dev/null 2>&1 || true; done
@@ -51,6 +52,16 @@ daemons() {
         [ "${exe##*/}" = "${CTHULHU##*/}" ] || continue
         environ=${environ%/environ}
         echo "${environ#/proc/}"
+    done
+}
+
+# Pids of an engine whose directories lie below a directory (second_engine.bats has one), its containerd and its shims.
+engine_processes() {
+    local pid
+    for pid in $(pgrep -f -- "$1/"); do
+        case $(readlink "/proc/$pid/exe") in
+        */dockerd | */containerd | */containerd-shim*) echo "$pid" ;;
+        esac
     done
 }
 
@@ -153,6 +164,18 @@ wait_for() {
 # with_deadline SECONDS COMMAND...: 124 if it takes longer.
 with_deadline() {
     timeout -k 5 "$@"
+}
+
+# Whether the live values of $M can be read; whether every one of them is EHOSTDOWN.
+known() { cat "$M/status" >/dev/null 2>&1; }
+unknown() {
+    local file
+    for file in "$M"/status "$M"/spec.json "$M"/i[0-9]*/{state,pid.txt,exit_code,health,ready,id,inspect.json}; do
+        case $(LC_ALL=C cat "$file" 2>&1) in
+        *'Host is down') ;;
+        *) return 1 ;;
+        esac
+    done
 }
 
 reads() { [ "$(cat "$1")" = "$2" ]; }

@@ -1,0 +1,141 @@
+#!/usr/bin/env bats
+# An engine that really ends and begins again: a second dockerd, of this file's own, beside the one that runs.
+
+load lib.bash
+
+setup_file() {
+    begin
+    [ "$(id -u)" = 0 ] || skip 'only root can run a second dockerd'
+    PATH=$PATH:/usr/sbin:/sbin
+    command -v dockerd >/dev/null || skip 'there is no dockerd on this machine'
+    export DOCKER_HOST=unix://$TMP/e/docker.sock
+    mkdir "$TMP/e"
+    start_engine
+    need_image
+}
+
+teardown_file() {
+    local pid
+    if [ -d "$TMP/e" ]; then
+        for pid in $(daemons "$TMP"); do kill "$pid" || true; done
+        wait_for 60 no_daemons "$TMP" || true
+        # What is left is removed by the engine itself, which knows its mounts and interfaces.
+        engine_answers || start_engine
+        for pid in $(docker ps -aq); do docker rm -fv "$pid" >/dev/null; done
+        docker network prune -f >/dev/null
+        stop_engine TERM
+    fi
+    end
+    [ ! -e "$TMP" ]
+}
+
+setup() {
+    M=$TMP/m
+    mkdir -p "$M"
+    engine_answers || start_engine
+}
+
+# Nothing of it reaches into the network of the machine but the bridges of its networks.
+start_engine() {
+    rm -f "$TMP/e/docker.pid"
+    setsid dockerd --data-root "$TMP/e/data" --exec-root "$TMP/e/exec" --pidfile "$TMP/e/docker.pid" -H "$DOCKER_HOST" \
+        --bridge=none --iptables=false --ip6tables=false --ip-masq=false \
+        >>"$TMP/e/log" 2>&1 </dev/null 3>&- &
+    echo $! >"$TMP/e/pid"
+    wait_for 60 engine_answers || {
+        tail -n 5 "$TMP/e/log" >&2
+        return 1
+    }
+}
+
+engine_answers() { timeout 10 docker version >/dev/null 2>&1; }
+
+# stop_engine SIGNAL
+stop_engine() {
+    kill -s "$1" "$(cat "$TMP/e/pid")"
+    wait_for 60 gone "$(cat "$TMP/e/pid")"
+    # Its containerd goes with it; the shims stay after SIGKILL.
+    no_containerd() { ! engine_processes "$TMP" | xargs -r -I{} readlink /proc/{}/exe | grep -q '/containerd$'; }
+    wait_for 30 no_containerd
+}
+
+cluster() {
+    with_deadline 120 "$CTHULHU" mount --prefix "$P" -n 2 -i "$IMAGE" --start "$M" -- \
+        sh -c 'trap "exit 143" TERM; n=0; while :; do n=$((n + 1)); echo "line $n"; sleep 0.1 & wait $!; done'
+}
+
+# The interface of the cluster's network.
+bridge() { echo "br-$(networks "$M" | cut -c 1-12)"; }
+
+# engine_is_empty BRIDGE: nothing is in the engine, and the interface is gone.
+engine_is_empty() {
+    is '' "$(docker ps -aq)" containers
+    is 'host none ' "$(docker network ls --format '{{.Name}}' | sort | tr '\n' ' ')" networks
+    refused ip link show "$1" >/dev/null 2>&1
+}
+
+# goes_and_comes SIGNAL
+goes_and_comes() {
+    local addresses n bridge
+    cluster
+    bridge=$(bridge)
+    ip link show "$bridge" >/dev/null
+    addresses=$(cat "$M/i001/ip" "$M/i002/ip")
+    wait_for 20 contains "$M/i001/log" 'line 3'
+    stop_engine "$1"
+    wait_for 10 unknown
+    is i001 "$(with_deadline 10 cat "$M/i001/name")"
+    with_deadline 10 ls -lR "$M" >/dev/null
+    has "$(tail -n 1 "$M/i002/log")" line
+    echo x >"$M/i001/bindmounts/var/f"
+    is '112 EHOSTDOWN' "$(put_line "$M/control" start)"
+    has "$(cat "$M/error")" 'cannot reach the engine'
+    start_engine
+    wait_for 30 known
+    # Without live-restore, an engine that begins ends what ran on without it.
+    for n in i001 i002; do
+        wait_for 30 reads "$M/$n/state" exited
+        is exited "$(field $n '{{.State.Status}}')"
+        wait_for 10 reads "$M/$n/exit_code" "$(field $n '{{.State.ExitCode}}')"
+        is '' "$(cat "$M/$n/pid.txt")"
+        docker logs "$P-$n" >"$TMP/whole"
+        wait_for 10 cmp -s "$TMP/whole" "$M/$n/log"
+    done
+    echo start >"$M/control"
+    all_in running
+    is "$addresses" "$(cat "$M/i001/ip" "$M/i002/ip")" addresses
+    for n in i001 i002; do
+        is "$(field $n '{{.State.Pid}}')" "$(cat "$M/$n/pid.txt")"
+        is true "$(field $n-sandbox '{{.State.Running}}')"
+        docker exec "$P-$n" ip addr | grep -q "inet $(cat "$M/$n/ip")/"
+    done
+    is x "$(docker exec "$P-i001" cat /opt/app/var/f)"
+    umount_cluster
+    engine_is_empty "$bridge"
+}
+
+@test "stopped and started again: EHOSTDOWN, then the truth; start brings all back, umount leaves nothing" {
+    goes_and_comes TERM
+}
+
+@test "the same with kill -9" {
+    goes_and_comes KILL
+}
+
+@test "umount while it is down; the next mount there removes what is left, umount leaves nothing" {
+    local status=0 bridge
+    cluster
+    stop_engine KILL
+    umount_cluster 2>"$TMP/out" || status=$?
+    is 1 "$status"
+    is 1 "$(wc -l <"$TMP/out")"
+    has "$(cat "$TMP/out")" "cthulhu umount $M"
+    is '' "$(mounts "$M")"
+    start_engine
+    [ -n "$(containers "$M")" ]
+    cluster
+    is 4 "$(containers "$M" | wc -l)"
+    is 1 "$(networks "$M" | wc -l)"
+    umount_cluster
+    engine_is_empty "$bridge"
+}
