@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Fixture, done};
+use common::{Fixture, done, eventually};
 use cthulhu::cluster::State;
 use cthulhu::engine::EngineError;
 use cthulhu::engine::simulated::Op;
@@ -39,17 +39,6 @@ impl Kernel for Recorder {
         self.0.flushes.fetch_add(1, Ordering::SeqCst);
         Box::pin(async {})
     }
-}
-
-/// Waits for a condition that somebody else will make true.
-async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    for _ in 0..1000 {
-        if condition() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("never: {what}");
 }
 
 #[tokio::test]

@@ -128,3 +128,14 @@ pub async fn done(written: Written) -> Result<u32, Errno> {
         Written::Later(Pending { done, .. }) => done.await,
     }
 }
+
+/// Waits for a condition that somebody else will make true.
+pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}

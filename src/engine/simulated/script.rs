@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::SimulatedEngine;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Event};
 
 /// A call of the [`Engine`](crate::engine::Engine) trait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -168,6 +168,17 @@ impl SimulatedEngine {
     /// From now on delivers every event twice, or once again.
     pub fn duplicate_events(&self, twice: bool) {
         self.shared.world.lock().bus.duplicate(twice);
+    }
+
+    /// Keeps every event back from now on, until [`Self::deliver_events`].
+    pub fn hold_events(&self) {
+        self.shared.world.lock().bus.hold();
+    }
+
+    /// Delivers the events that were kept back, late, as `arrange` leaves them: it may change their order, repeat some,
+    /// leave some out. Those to come are delivered at once again.
+    pub fn deliver_events(&self, arrange: impl FnOnce(&mut Vec<Event>)) {
+        self.shared.world.lock().bus.deliver(arrange);
     }
 
     /// Breaks the connection: event streams and followed logs end with

@@ -30,6 +30,8 @@ pub(super) struct Bus {
     losing: u64,
     /// Whether each event is delivered twice.
     twice: bool,
+    /// What is kept back, if anything is, with the labels of its container.
+    held: Option<Vec<(Labels, Event)>>,
 }
 
 impl Bus {
@@ -46,6 +48,14 @@ impl Bus {
             self.losing -= 1;
             return;
         }
+        if let Some(held) = &mut self.held {
+            held.push((labels.clone(), event.clone()));
+            return;
+        }
+        self.send(labels, event);
+    }
+
+    fn send(&mut self, labels: &Labels, event: &Event) {
         let copies = if self.twice { 2 } else { 1 };
         self.subscribers.retain(|(label, sender)| {
             if !carries(labels, label) {
@@ -53,6 +63,23 @@ impl Bus {
             }
             (0..copies).all(|_| sender.send(Ok(event.clone())).is_ok())
         });
+    }
+
+    /// Keeps events back from now on.
+    pub fn hold(&mut self) {
+        self.held.get_or_insert_default();
+    }
+
+    /// Delivers what was kept back, as `arrange` leaves it, and keeps nothing back any more.
+    pub fn deliver(&mut self, arrange: impl FnOnce(&mut Vec<Event>)) {
+        let held = self.held.take().unwrap_or_default();
+        let mut events = held.iter().map(|(_, event)| event.clone()).collect();
+        arrange(&mut events);
+        for event in events {
+            if let Some((labels, _)) = held.iter().find(|(_, held)| held.container == event.container) {
+                self.send(labels, &event);
+            }
+        }
     }
 
     /// Loses that many events more.
@@ -65,8 +92,11 @@ impl Bus {
         self.twice = twice;
     }
 
-    /// Ends every stream with an error.
+    /// Ends every stream with an error. What was kept back was on its way, and is lost.
     pub fn disconnect(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.clear();
+        }
         for (_, sender) in self.subscribers.drain(..) {
             // A listener that has gone needs no error.
             let _ = sender.send(Err(unreachable()));

@@ -82,6 +82,31 @@ async fn lost_and_repeated_events() {
 }
 
 #[tokio::test]
+async fn late_and_disordered_events() {
+    let engine = engine().await;
+    let mut events = engine.events("cluster").await.unwrap();
+    engine.hold_events();
+    let id = running(&engine, "a1", 1).await;
+    engine.pause(&id).await.unwrap();
+    quiet(&mut events).await;
+    engine.deliver_events(|held| {
+        held.reverse();
+        held.push(held[0].clone());
+        held.remove(1);
+    });
+    engine.unpause(&id).await.unwrap();
+    let expected = [EventKind::Paused, EventKind::Created, EventKind::Paused, EventKind::Unpaused];
+    assert_eq!(kinds(&mut events, 4).await, expected);
+    engine.hold_events();
+    engine.kill_outside("a1").unwrap();
+    engine.disconnect();
+    engine.reconnect();
+    let mut events = engine.events("cluster").await.unwrap();
+    engine.deliver_events(|held| assert_eq!(held, &[], "lost with the connection"));
+    quiet(&mut events).await;
+}
+
+#[tokio::test]
 async fn a_broken_connection_ends_everything() {
     let engine = engine().await;
     let id = running(&engine, "a1", 1).await;
