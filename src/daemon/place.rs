@@ -205,6 +205,11 @@ impl Place {
         fs::write(&path, format!("{:#}\n", serde_json::to_value(record)?)).with_context(|| path.display().to_string())
     }
 
+    /// Whether it is there: a cluster that is not all gone.
+    pub fn has_record(&self) -> bool {
+        self.state.join("cluster.json").exists()
+    }
+
     /// Removes it.
     pub fn remove_record(&self) {
         let _ = fs::remove_file(self.state.join("cluster.json"));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::owner::Owner;
@@ -24,38 +25,46 @@ const ENGINE_TIMEOUT: Duration = Duration::from_secs(15);
 pub fn umount(place: &Place, host: Option<&str>) -> Result<Option<PathBuf>> {
     let record = records()?.into_iter().map(|(record, _)| record).find(|record| record.mountpoint == place.mountpoint);
     let kept = record.as_ref().map(|record| record.data.clone());
-    match place.holder() {
+    let had_daemon = match place.holder() {
         Some(pid) => end_daemon(place, pid)?,
-        None => {
-            let was_mounted = place.is_dead_mount();
-            place.detach()?;
-            let host = host.map(str::to_owned).or(record.map(|record| record.engine));
-            let removed = remove_left(place, host.as_deref()).with_context(|| {
-                let at = place.mountpoint.display();
-                format!(
-                    "nothing is mounted at {at} any more, but what may be left of it in the engine cannot be removed"
-                )
-            })?;
-            place.remove_record();
-            if !was_mounted && !removed && kept.is_none() {
-                bail!("no cluster is mounted at {}", place.mountpoint.display());
-            }
-        }
+        None => false,
+    };
+    // One that has ended as it should has taken its record away.
+    if had_daemon && !place.has_record() {
+        return Ok(kept);
+    }
+    let was_mounted = place.is_dead_mount();
+    place.detach()?;
+    let host = host.map(str::to_owned).or(record.map(|record| record.engine));
+    let removed = remove_left(place, host.as_deref()).with_context(|| {
+        let at = place.mountpoint.display();
+        format!("nothing is mounted at {at} any more, but what may be left of it in the engine cannot be removed")
+    })?;
+    place.remove_record();
+    if !was_mounted && !removed && !had_daemon && kept.is_none() {
+        bail!("no cluster is mounted at {}", place.mountpoint.display());
     }
     Ok(kept)
 }
 
-fn end_daemon(place: &Place, pid: u32) -> Result<()> {
+/// Returns whether there was a daemon to end, once it has ended.
+fn end_daemon(place: &Place, pid: u32) -> Result<bool> {
     let gone = || anyhow!("no process {pid}");
-    let pidfd = sys::pidfd_open(pid)?;
     let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
-    if let Err(error) = kill_process(raw, Signal::TERM) {
-        bail!("cannot end the daemon {pid} of {}: {error}", place.mountpoint.display());
+    let pidfd = match sys::pidfd_open(pid) {
+        Ok(pidfd) => pidfd,
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    match kill_process(raw, Signal::TERM) {
+        Ok(()) => {}
+        Err(Errno::SRCH) => return Ok(false),
+        Err(error) => bail!("cannot end the daemon {pid} of {}: {error}", place.mountpoint.display()),
     }
     loop {
         match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None) {
             Ok(_) => break,
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -63,7 +72,7 @@ fn end_daemon(place: &Place, pid: u32) -> Result<()> {
         Ok(why) => {
             bail!("the cluster at {} is unmounted, but not all is gone: {}", place.mountpoint.display(), why.trim())
         }
-        Err(_) => Ok(()),
+        Err(_) => Ok(true),
     }
 }
 
