@@ -5,13 +5,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::oneshot;
 
 use super::options::Plan;
 use super::place::private_dir;
-use super::report::{Report, follow, to_pipe};
+use super::report::{Report, Unready, follow, to_pipe};
 use super::{run, runtime};
 use crate::sys;
 
@@ -47,16 +48,38 @@ pub fn mount_in_background(plan: &Plan) -> Result<String> {
 fn hand_over(child: &mut Child, plan: &Plan) -> Result<String> {
     let mut stdin = child.stdin.take().context("the daemon has no stdin")?;
     let stdout = child.stdout.take().context("the daemon has no stdout")?;
-    forward_interrupts(child.id())?;
-    writeln!(stdin, "{}", serde_json::to_string(plan)?).context("the daemon does not listen")?;
-    let ready = follow(BufReader::new(stdout))?;
+    let forwarding = forward_interrupts(child.id())?;
+    // Where it is gone already, what follows tells.
+    let _ = writeln!(stdin, "{}", serde_json::to_string(plan)?);
+    let up = follow(BufReader::new(stdout));
+    let before = std::mem::replace(&mut *forwarding.lock(), Forwarding::Over);
+    let ready = match (before, up) {
+        // It ends, though it came up first; or has ended, before it could say so itself.
+        (Forwarding::Done, Ok(_) | Err(Unready::Silent)) => {
+            bail!("interrupted before the cluster was up; what had been made is removed")
+        }
+        (_, up) => up?,
+    };
     // The word that it may stay; without it, end of file tells it that nobody waits.
     writeln!(stdin, "stay").context("the daemon is gone")?;
     Ok(ready)
 }
 
+/// What has become of interrupts.
+#[derive(PartialEq, Eq)]
+enum Forwarding {
+    /// None has come; the next is passed on.
+    Ready,
+    /// One was passed on.
+    Done,
+    /// The cluster is up: they mean nothing to it any more.
+    Over,
+}
+
 /// ^C in the terminal reaches us and not the daemon, which has a session of its own: pass it on.
-fn forward_interrupts(daemon: u32) -> Result<()> {
+fn forward_interrupts(daemon: u32) -> Result<Arc<Mutex<Forwarding>>> {
+    let forwarding = Arc::new(Mutex::new(Forwarding::Ready));
+    let state = forwarding.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut signals = runtime.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
@@ -67,14 +90,16 @@ fn forward_interrupts(daemon: u32) -> Result<()> {
             loop {
                 let [int, term] = &mut signals;
                 tokio::select! { _ = int.recv() => {} _ = term.recv() => {} }
+                let mut state = state.lock();
                 let pid = i32::try_from(daemon).ok().and_then(Pid::from_raw);
-                if let Some(pid) = pid {
+                if let (Some(pid), true) = (pid, *state != Forwarding::Over) {
                     let _ = kill_process(pid, Signal::TERM);
+                    *state = Forwarding::Done;
                 }
             }
         });
     })?;
-    Ok(())
+    Ok(forwarding)
 }
 
 /// The daemon itself: reads its plan from stdin, reports on stdout, logs to stderr.

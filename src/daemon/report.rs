@@ -91,20 +91,32 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// Why a start has not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Unready {
+    /// It failed: the sentence.
+    #[error("{0}")]
+    Failed(String),
+    /// The daemon is gone and has said nothing.
+    #[error("the daemon ended without a word")]
+    Silent,
+}
+
 /// Shows what comes through the pipe until the start has ended one way or the other.
 ///
 /// # Errors
 /// The sentence of the failure, or that the daemon is gone.
-pub fn follow(pipe: impl BufRead) -> anyhow::Result<String> {
+pub fn follow(pipe: impl BufRead) -> Result<String, Unready> {
     let show = to_stderr();
-    for line in pipe.lines() {
-        let report: Report = serde_json::from_str(&line?)?;
+    for line in pipe.lines().map_while(Result::ok) {
+        // A line that was cut off is its last.
+        let Ok(report) = serde_json::from_str::<Report>(&line) else { break };
         show(report.clone());
         match report {
             Report::Ready(text) => return Ok(text),
-            Report::Failed(why) => anyhow::bail!(why),
+            Report::Failed(why) => return Err(Unready::Failed(why)),
             Report::Step(_) | Report::Progress { .. } => {}
         }
     }
-    anyhow::bail!("the daemon ended without a word")
+    Err(Unready::Silent)
 }
