@@ -10,6 +10,7 @@ mod data;
 pub mod fuzzed;
 mod options;
 mod owner;
+mod panics;
 mod place;
 mod program;
 mod report;
@@ -28,6 +29,7 @@ use tracing::{error, info, warn};
 
 pub use background::{mount_in_background, run_child};
 pub use options::Plan;
+pub use panics::log_panics;
 use place::lock_data;
 pub use place::{Place, Record, records};
 pub use report::to_stderr;
@@ -55,6 +57,7 @@ const FAILURES: u32 = 3;
 /// # Errors
 /// One sentence, also reported: why the start failed, or that something could not be removed.
 pub async fn run(plan: &Plan, report: Reporter, abandoned: oneshot::Receiver<()>) -> Result<()> {
+    log_panics();
     let done = run_reported(plan, &report, abandoned).await;
     if let Err(error) = &done {
         report(Report::Failed(format!("{error:#}")));

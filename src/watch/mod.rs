@@ -8,6 +8,7 @@ mod process;
 mod reach;
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -156,10 +157,18 @@ impl Watch {
         if node.started_at != before {
             self.0.output[index].notify_one();
         }
-        (self.0.on_change)(change);
+        self.spread(change);
         drop(telling);
         if let (Some(pid), true) = (node.pid, self.0.engine.info().local) {
             self.watch_process(index, pid, node.started_at);
+        }
+    }
+
+    /// Tells of a change. If that panics, a part of it may not have been told: then of everything.
+    fn spread(&self, change: Change) {
+        let told = catch_unwind(AssertUnwindSafe(|| (self.0.on_change)(change)));
+        if told.is_err() {
+            (self.0.on_change)(Change::Reachable);
         }
     }
 

@@ -99,7 +99,7 @@ impl Watch {
         let _telling = self.0.telling_reachable.lock();
         let change = self.0.cluster.set_reachable(reachable);
         if change != Change::None {
-            (self.0.on_change)(change);
+            self.spread(change);
         }
     }
 
