@@ -109,9 +109,10 @@ impl Place {
                 self.mountpoint.display()
             );
         }
-        file.set_len(0)?;
-        file.rewind()?;
-        writeln!(file, "{}", Owner::this_process())?;
+        let written = file.set_len(0).and_then(|()| file.rewind());
+        written
+            .and_then(|()| writeln!(file, "{}", Owner::this_process()))
+            .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Lock { _file: file })
     }
 
@@ -202,7 +203,8 @@ impl Place {
     /// From the file system.
     pub fn write_record(&self, record: &Record) -> Result<()> {
         let path = self.state.join("cluster.json");
-        fs::write(&path, format!("{:#}\n", serde_json::to_value(record)?)).with_context(|| path.display().to_string())
+        fs::write(&path, format!("{:#}\n", serde_json::to_value(record)?))
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Whether it is there: a cluster that is not all gone.
