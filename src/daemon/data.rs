@@ -52,10 +52,15 @@ pub fn prepare(spec: &ClusterSpec, data: &Path, config: Option<&Config>, nodes: 
     Ok(())
 }
 
-/// Writes a file anew. What a node has put in its place, a link to somewhere else say, is removed, never followed.
+/// Writes a file anew. What a node has put in its place, a link to somewhere else or a directory, is removed, never
+/// followed.
 fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let named = || format!("cannot write {}", path.display());
-    match fs::remove_file(path) {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        _ => fs::remove_file(path),
+    };
+    match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(named),
         _ => {}
     }
@@ -92,6 +97,11 @@ mod tests {
             fs::hard_link(&secret, &hard).unwrap();
             act(&link).unwrap();
             act(&hard).unwrap();
+            fs::create_dir_all(dir.path().join("dir/inner")).unwrap();
+            symlink(dir.path(), dir.path().join("dir/inner/up")).unwrap();
+            act(&dir.path().join("dir")).unwrap();
+            assert!(fs::symlink_metadata(dir.path().join("dir")).unwrap().is_file());
+            fs::remove_file(dir.path().join("dir")).unwrap();
             assert_eq!(fs::read_to_string(&secret).unwrap(), "secret");
             assert_eq!(fs::metadata(&secret).unwrap().permissions(), before);
         }
