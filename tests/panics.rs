@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::{Fixture, eventually};
 use cthulhu::daemon::log_panics;
-use cthulhu::passthrough::Passthrough;
+use cthulhu::passthrough::{Descriptors, Passthrough};
 use cthulhu::tree::{Ino, Kernel, Wake};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -109,7 +109,7 @@ async fn a_panic_is_an_eio_and_a_line_in_the_log_and_no_more() {
     let bombs = Arc::new(Fuse::default());
     f.tree.connect(Box::new(Bomb(bombs.clone())));
     let dir = tempfile::tempdir().unwrap();
-    let passthrough = Arc::new(Passthrough::new(None));
+    let passthrough = Arc::new(Passthrough::new(None, Descriptors::of_limit(1024)));
     let runtime = tokio::runtime::Handle::current();
     let serving = match cthulhu::fuse::mount(&f.tree, passthrough, dir.path(), false, runtime) {
         Ok(mounted) => mounted,

@@ -28,5 +28,5 @@ pub fn bytes(text: &str) -> Option<i64> {
 
 /// Source and target of a volume.
 pub fn volume(text: &str) -> Option<(PathBuf, String)> {
-    options::volume(text).ok().map(|volume| (volume.source, volume.target))
+    options::volume(text, Path::new("/nowhere")).ok().map(|volume| (volume.source, volume.target))
 }
