@@ -113,6 +113,8 @@ said() { [ "$(head -n 1 "$M/$1/log")" = "$2" ]; }
     # Only the second node's is wrong.
     echo '{% if index == 2 %}{{ slef }}{% endif %}' >"$D/conf.d/app.toml"
     bad "$D/conf.d/app.toml: \`slef\`" "$M" --config "$D"
+    # One that fails only with the addresses that there are in the end is taken down again.
+    bad '`slef`' "$M" -e 'WHO={{ slef if self[:4] != "198." }}'
     # A mountpoint that is missing is not made either.
     rm -r "$D/conf.d"
     mkdir "$TMP/default"

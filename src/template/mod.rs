@@ -19,12 +19,13 @@ pub use variables::{Nodes, Variables};
 
 /// Bytes of a text with tags in it. Its tags can nest as deep as it is long, and the engine follows that by recursion.
 pub const MAX_SIZE: usize = 128 << 10;
-/// Bytes of stack for that: the engine was seen to take 1,100 for a byte of template (`----1`, built without optimization).
-const STACK: usize = MAX_SIZE * 2048;
-/// How long one rendering may take. Lists in lists in lists can take for ever without using up the engine's budget.
-const DEADLINE: Duration = Duration::from_secs(10);
-/// Bytes of a template that can neither nest deep nor take long, and needs no thread of its own.
-const SHORT: usize = 256;
+/// Bytes of stack for a byte of template: the engine was seen to take 1,100 (`----1`, built without optimization).
+const STACK_A_BYTE: usize = 2048;
+/// Bytes of stack besides.
+const STACK: usize = 4 << 20;
+/// How long one rendering may take. The engine's budget does not see what becomes text only when it is printed, such as
+/// `[1] * 99999999` or lists in lists in lists.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Renders a template (Jinja syntax) for one node. `what` names it in errors: a path, or `-e KEY`.
 ///
@@ -40,10 +41,11 @@ pub fn render(source: &str, what: &str, variables: &Variables) -> Result<String,
     if source.len() > MAX_SIZE {
         return Err(failed(what, format!("a text with template tags has at most {} KiB", MAX_SIZE >> 10)));
     }
-    if source.len() <= SHORT { engine::render(source, what, variables) } else { render_apart(source, what, variables) }
+    render_apart(source, what, variables)
 }
 
-/// Renders on a thread with a stack for the worst template, and gives it up at the deadline.
+/// Renders on a thread with a stack for the worst template, which is given up at the deadline: whoever has a template that
+/// wrong ends soon, and the thread with it.
 fn render_apart(source: &str, what: &str, variables: &Variables) -> Result<String, TemplateError> {
     let (send, receive) = channel();
     let owned = (source.to_owned(), what.to_owned(), variables.clone());
@@ -51,7 +53,8 @@ fn render_apart(source: &str, what: &str, variables: &Variables) -> Result<Strin
         let (source, what, variables) = owned;
         let _ = send.send(engine::render(&source, &what, &variables));
     };
-    let thread = thread::Builder::new().name("template".into()).stack_size(STACK).spawn(rendering);
+    let stack = STACK + source.len() * STACK_A_BYTE;
+    let thread = thread::Builder::new().name("template".into()).stack_size(stack).spawn(rendering);
     thread.map_err(|error| failed(what, format!("cannot be rendered: {error}")))?;
     receive.recv_timeout(DEADLINE).unwrap_or_else(|error| match error {
         RecvTimeoutError::Timeout => {

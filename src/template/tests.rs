@@ -112,6 +112,7 @@ fn a_template_without_end_ends() {
         "{% for a in nodes recursive %}{{ loop(nodes) }}{% endfor %}",
         &doubled,
         &nested,
+        "{{ nodes * 33333333 }}",
     ] {
         let error = sentence(source);
         assert!(error.len() < 1000, "{error}");
@@ -160,4 +161,89 @@ fn a_check_renders_for_every_node() {
     let last = check("{% if index == 3 %}{{ nobody }}{% endif %}", "-e X", &nodes()).unwrap_err();
     assert!(last.to_string().starts_with("-e X: `nobody` is not defined"), "{last}");
     assert_eq!(check("{{ nobody }}", "x", &Nodes::new(1, [])), Ok(()));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 1000, failure_persistence: None, ..Default::default() })]
+
+    /// Whatever is written, there is a text or a sentence.
+    #[test]
+    fn nonsense_is_no_more_than_an_error(pieces in proptest::collection::vec(piece(), 0..20)) {
+        if let Err(error) = render(&pieces.concat(), "app.conf", &nodes().variables(0)) {
+            let error = error.to_string();
+            proptest::prop_assert!(error.starts_with("app.conf") && !error.contains('\n'), "{error}");
+        }
+    }
+}
+
+/// What templates are made of, and other text.
+fn piece() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::prelude::*;
+    const WORDS: [&str; 64] = [
+        "{{ ",
+        " }}",
+        "{% ",
+        " %}",
+        "{# ",
+        " #}",
+        "{%- ",
+        " -%}",
+        "if ",
+        "else",
+        "elif ",
+        "endif",
+        "for ",
+        "in ",
+        "endfor",
+        "set ",
+        "endset",
+        "raw",
+        "endraw",
+        "with ",
+        "filter ",
+        "endfilter",
+        "x",
+        "name",
+        "nodes",
+        "peers",
+        "self",
+        "loop",
+        "master",
+        ".ip",
+        "[0]",
+        "[:1]",
+        "[-1]",
+        "|",
+        "join",
+        "first",
+        "sort",
+        "tojson",
+        "length",
+        "round",
+        "map('x')",
+        "batch(0)",
+        "slice(0)",
+        "range(",
+        "dict(",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        "+",
+        "-",
+        "*",
+        "**",
+        "//",
+        "%",
+        "~",
+        "not ",
+        "is ",
+        "9999999999999999999",
+        "'\\u",
+        "\"",
+        "\n",
+    ];
+    prop_oneof![9 => proptest::sample::select(&WORDS[..]).prop_map(String::from), 1 => ".{0,8}"]
 }
