@@ -20,7 +20,7 @@ use tracing::error;
 use super::backing::Backings;
 use super::convert::{self, FOREVER, errno};
 use super::pending;
-use crate::passthrough::{self, Caller, DirFh, Entry, OpenFile, Passthrough, SetAttr, SetId, XattrReply, owns};
+use crate::passthrough::{self, DirFh, Entry, OpenFile, Passthrough, SetAttr, XattrReply, owns};
 use crate::sys;
 use crate::tree::{Fh, Ino, Tree};
 
@@ -82,15 +82,6 @@ impl Adapter {
     fn backing_flags(&self) -> FopenFlags {
         if self.direct.load(Ordering::Relaxed) { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::empty() }
     }
-}
-
-/// What the kernel does by itself for file systems that do not: only root may write to a setuid file and leave it one.
-fn set_id(req: &Request) -> SetId {
-    if req.uid() == 0 { SetId::Kept } else { SetId::Lost }
-}
-
-fn caller(req: &Request) -> Caller {
-    Caller { uid: req.uid(), gid: req.gid(), pid: req.pid() }
 }
 
 /// Runs a handler; a panic in it is logged, and its reply, dropped unsent, answers EIO.
@@ -200,7 +191,7 @@ impl fuser::Filesystem for Adapter {
         caught("setattr", || {
             if owns(ino.0) {
                 let (atime, mtime) = (atime.map(convert::set_time), mtime.map(convert::set_time));
-                let set = SetAttr { mode, uid, gid, size, set_id: set_id(req), atime, mtime };
+                let set = SetAttr { mode, uid, gid, size, set_id: convert::set_id(req), atime, mtime };
                 return match self.bindmounts.setattr(ino.0, fh.map(|fh| passthrough::Fh(fh.0)), &set) {
                     Ok(attr) => reply.attr(&Duration::ZERO, &convert::backing(&attr)),
                     Err(e) => reply.error(errno(e)),
@@ -238,7 +229,7 @@ impl fuser::Filesystem for Adapter {
         only_in_bindmounts!(reply, parent);
         caught("mknod", || {
             let mode = self.bindmounts.masked(parent.0, mode, umask);
-            Self::reply_entry(reply, self.bindmounts.mknod(caller(req), parent.0, name, mode, rdev));
+            Self::reply_entry(reply, self.bindmounts.mknod(convert::caller(req), parent.0, name, mode, rdev));
         });
     }
 
@@ -246,7 +237,7 @@ impl fuser::Filesystem for Adapter {
         only_in_bindmounts!(reply, parent);
         caught("mkdir", || {
             let mode = self.bindmounts.masked(parent.0, mode, umask);
-            Self::reply_entry(reply, self.bindmounts.mkdir(caller(req), parent.0, name, mode));
+            Self::reply_entry(reply, self.bindmounts.mkdir(convert::caller(req), parent.0, name, mode));
         });
     }
 
@@ -264,7 +255,7 @@ impl fuser::Filesystem for Adapter {
         only_in_bindmounts!(reply, parent);
         caught("symlink", || {
             let target = target.as_os_str();
-            Self::reply_entry(reply, self.bindmounts.symlink(caller(req), parent.0, link_name, target));
+            Self::reply_entry(reply, self.bindmounts.symlink(convert::caller(req), parent.0, link_name, target));
         });
     }
 
@@ -321,7 +312,7 @@ impl fuser::Filesystem for Adapter {
         only_in_bindmounts!(reply, parent);
         caught("create", || {
             let mode = self.bindmounts.masked(parent.0, mode, umask);
-            match self.bindmounts.create(caller(req), parent.0, name, mode, flags) {
+            match self.bindmounts.create(convert::caller(req), parent.0, name, mode, flags) {
                 Ok((entry, fh)) => {
                     let backing = self.backing(entry.attr.ino, fh, |file| reply.open_backing(file));
                     let (attr, generation) = (convert::backing(&entry.attr), Generation(entry.generation));
@@ -553,7 +544,10 @@ impl fuser::Filesystem for Adapter {
     ) {
         only_in_bindmounts!(reply, ino);
         caught("fallocate", || {
-            answer!(reply, self.bindmounts.fallocate(passthrough::Fh(fh.0), offset, length, mode, set_id(req)));
+            answer!(
+                reply,
+                self.bindmounts.fallocate(passthrough::Fh(fh.0), offset, length, mode, convert::set_id(req))
+            );
         });
     }
 
@@ -596,7 +590,7 @@ impl fuser::Filesystem for Adapter {
                 return reply.error(fuser::Errno::EXDEV);
             }
             let (from, to) = (passthrough::Fh(fh_in.0), passthrough::Fh(fh_out.0));
-            match self.bindmounts.copy_file_range((from, offset_in), (to, offset_out), len, set_id(req)) {
+            match self.bindmounts.copy_file_range((from, offset_in), (to, offset_out), len, convert::set_id(req)) {
                 Ok(copied) => reply.written(u32::try_from(copied).unwrap_or(u32::MAX)),
                 Err(e) => reply.error(errno(e)),
             }

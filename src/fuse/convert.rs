@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use fuser::{FileAttr, FileType, INodeNo, OpenFlags, TimeOrNow, WriteFlags};
+use fuser::{FileAttr, FileType, INodeNo, OpenFlags, Request, TimeOrNow, WriteFlags};
 
-use crate::passthrough::{self, SetId, SetTime, WriteMode};
+use crate::passthrough::{self, Caller, SetId, SetTime, WriteMode};
 use crate::tree::{Attr, EntryKind};
 
 /// For how long the kernel may remember what it is told about when it changes: for ever.
@@ -73,6 +73,16 @@ pub fn backing(attr: &passthrough::Attr) -> FileAttr {
         blksize: attr.blksize,
         flags: 0,
     }
+}
+
+pub fn caller(req: &Request) -> Caller {
+    Caller { uid: req.uid(), gid: req.gid(), pid: req.pid() }
+}
+
+/// What becomes of the setuid and setgid bits of a file that a request changes: only root may leave it them. The kernel
+/// says so itself for a write alone, see [`write_mode`].
+pub fn set_id(req: &Request) -> SetId {
+    if req.uid() == 0 { SetId::Kept } else { SetId::Lost }
 }
 
 pub fn write_mode(write: WriteFlags, open: OpenFlags) -> WriteMode {
