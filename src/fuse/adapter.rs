@@ -20,7 +20,8 @@ use tracing::error;
 use super::backing::Backings;
 use super::convert::{self, FOREVER, errno};
 use super::pending;
-use crate::passthrough::{self, DirFh, Entry, OpenFile, Passthrough, SetAttr, XattrReply, owns};
+use super::reply;
+use crate::passthrough::{self, DirFh, OpenFile, Passthrough, SetAttr, XattrReply, owns};
 use crate::sys;
 use crate::tree::{Fh, Ino, Tree};
 
@@ -48,14 +49,6 @@ impl Adapter {
         let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let (direct, backings) = (AtomicBool::new(false), Backings::default());
         Self { tree, bindmounts, runtime, uid, gid, direct, backings }
-    }
-
-    fn reply_entry(reply: ReplyEntry, entry: passthrough::Result<Entry>) {
-        match entry {
-            // No TTL: a container changes these underneath.
-            Ok(entry) => reply.entry(&Duration::ZERO, &convert::backing(&entry.attr), Generation(entry.generation)),
-            Err(e) => reply.error(errno(e)),
-        }
     }
 
     fn synthesized_attr(&self, ino: Ino) -> Result<(Duration, fuser::FileAttr), Errno> {
@@ -134,10 +127,10 @@ impl fuser::Filesystem for Adapter {
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         caught("lookup", || {
             if owns(parent.0) {
-                return Self::reply_entry(reply, self.bindmounts.lookup(parent.0, name));
+                return reply::entry(reply, self.bindmounts.lookup(parent.0, name));
             }
             match self.tree.lookup(Ino(parent.0), name) {
-                Ok(ino) if owns(ino.0) => Self::reply_entry(reply, self.bindmounts.entry(ino.0)),
+                Ok(ino) if owns(ino.0) => reply::entry(reply, self.bindmounts.entry(ino.0)),
                 found => match found.and_then(|ino| self.synthesized_attr(ino)) {
                     // Attributes are remembered from getattr only: news of an inode that the kernel is about to make
                     // would find none to invalidate.
@@ -229,7 +222,7 @@ impl fuser::Filesystem for Adapter {
         only_in_bindmounts!(reply, parent);
         caught("mknod", || {
             let mode = self.bindmounts.masked(parent.0, mode, umask);
-            Self::reply_entry(reply, self.bindmounts.mknod(convert::caller(req), parent.0, name, mode, rdev));
+            reply::entry(reply, self.bindmounts.mknod(convert::caller(req), parent.0, name, mode, rdev));
         });
     }
 
@@ -237,7 +230,7 @@ impl fuser::Filesystem for Adapter {
         only_in_bindmounts!(reply, parent);
         caught("mkdir", || {
             let mode = self.bindmounts.masked(parent.0, mode, umask);
-            Self::reply_entry(reply, self.bindmounts.mkdir(convert::caller(req), parent.0, name, mode));
+            reply::entry(reply, self.bindmounts.mkdir(convert::caller(req), parent.0, name, mode));
         });
     }
 
@@ -255,7 +248,7 @@ impl fuser::Filesystem for Adapter {
         only_in_bindmounts!(reply, parent);
         caught("symlink", || {
             let target = target.as_os_str();
-            Self::reply_entry(reply, self.bindmounts.symlink(convert::caller(req), parent.0, link_name, target));
+            reply::entry(reply, self.bindmounts.symlink(convert::caller(req), parent.0, link_name, target));
         });
     }
 
@@ -277,7 +270,7 @@ impl fuser::Filesystem for Adapter {
 
     fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
         only_in_bindmounts!(reply, ino, newparent);
-        caught("link", || Self::reply_entry(reply, self.bindmounts.link(ino.0, newparent.0, newname)));
+        caught("link", || reply::entry(reply, self.bindmounts.link(ino.0, newparent.0, newname)));
     }
 
     fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -491,7 +484,7 @@ impl fuser::Filesystem for Adapter {
                 // Not ENOSYS: that would turn them off for bindmounts too.
                 return reply.error(fuser::Errno::ENODATA);
             }
-            reply_xattr(reply, self.bindmounts.getxattr(ino.0, name, size));
+            reply::xattr(reply, self.bindmounts.getxattr(ino.0, name, size));
         });
     }
 
@@ -499,7 +492,7 @@ impl fuser::Filesystem for Adapter {
         caught("listxattr", || {
             let nothing = if size == 0 { XattrReply::Size(0) } else { XattrReply::Data(vec![]) };
             let names = if owns(ino.0) { self.bindmounts.listxattr(ino.0, size, req.uid() == 0) } else { Ok(nothing) };
-            reply_xattr(reply, names);
+            reply::xattr(reply, names);
         });
     }
 
@@ -595,13 +588,5 @@ impl fuser::Filesystem for Adapter {
                 Err(e) => reply.error(errno(e)),
             }
         });
-    }
-}
-
-fn reply_xattr(reply: ReplyXattr, result: passthrough::Result<XattrReply>) {
-    match result {
-        Ok(XattrReply::Size(size)) => reply.size(size),
-        Ok(XattrReply::Data(data)) => reply.data(&data),
-        Err(e) => reply.error(errno(e)),
     }
 }

@@ -8,6 +8,7 @@ mod backing;
 mod convert;
 mod notify;
 mod pending;
+mod reply;
 
 use std::io;
 use std::path::Path;

@@ -1,0 +1,24 @@
+//! Replies for bindmounts that several requests share.
+
+use std::time::Duration;
+
+use fuser::{Generation, ReplyEntry, ReplyXattr};
+
+use super::convert::{self, errno};
+use crate::passthrough::{self, Entry, XattrReply};
+
+pub fn entry(reply: ReplyEntry, entry: passthrough::Result<Entry>) {
+    match entry {
+        // No TTL: a container changes these underneath.
+        Ok(entry) => reply.entry(&Duration::ZERO, &convert::backing(&entry.attr), Generation(entry.generation)),
+        Err(e) => reply.error(errno(e)),
+    }
+}
+
+pub fn xattr(reply: ReplyXattr, result: passthrough::Result<XattrReply>) {
+    match result {
+        Ok(XattrReply::Size(size)) => reply.size(size),
+        Ok(XattrReply::Data(data)) => reply.data(&data),
+        Err(e) => reply.error(errno(e)),
+    }
+}
