@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Fuzzes what reads outside input, each target for SECONDS (60), two at a time.
+# Fuzzes what reads outside input, each target for SECONDS (60), two at a time, or FUZZ_AT_ONCE.
 #
 #   fuzz/run.sh [SECONDS] [TARGET...]
+#   fuzz/run.sh --build
 #
 # Installs cargo-fuzz if it is missing. Inputs that reach new code are kept in fuzz/corpus/TARGET, where git ignores
 # them until fuzz/run.sh --minimise, after a long run, makes seeds of the few that are worth it: commit those. One that
@@ -14,20 +15,22 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 # cargo-fuzz needs this for its own flags, not for any language feature.
 export RUSTC_BOOTSTRAP=1
 target_dir=${CARGO_TARGET_DIR:-../target/fuzz}
-readonly at_once=2
+readonly at_once=${FUZZ_AT_ONCE:-2}
 # Short inputs find the same as long ones, and sooner.
 readonly longest=4096
 
-minimise='' seconds=60
+minimise='' seconds=60 build_only=''
 case ${1:-} in
+--build) build_only=yes && shift ;;
 --minimise) minimise=yes && shift ;;
 [0-9]*) seconds=$1 && shift ;;
--*) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" && exit 0 ;;
+-*) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" && exit 0 ;;
 esac
 
 cargo fuzz --version >/dev/null 2>&1 || cargo install --quiet --locked --debug cargo-fuzz
 host=$(rustc -vV | sed -n 's/^host: //p')
 cargo fuzz build -s none --target "$host" --target-dir "$target_dir" --codegen-units 256
+[ -z "$build_only" ] || exit 0
 if [ $# -gt 0 ]; then targets=("$@"); else mapfile -t targets < <(cargo fuzz list); fi
 binaries=$target_dir/$host/release
 
