@@ -80,6 +80,18 @@ only_daemon() {
     as_before
 }
 
+@test "cthulhu umount while a teardown is under way waits for it, and so does another" {
+    cluster
+    fusermount3 -u "$M"
+    "$CTHULHU" umount "$M" >"$TMP/one" 2>&1 &
+    local one=$!
+    # Either there is still something to wait for, or it is gone already.
+    "$CTHULHU" umount "$M" >"$TMP/two" 2>&1 || has "$(cat "$TMP/two")" 'no cluster is mounted'
+    wait "$one" || has "$(cat "$TMP/one")" 'no cluster is mounted'
+    nothing_left
+    as_before
+}
+
 @test "SIGTERM to the daemon" {
     cluster
     kill "$(only_daemon)"

@@ -56,7 +56,8 @@ PY
     is 0 "${PIPESTATUS[0]}"
 }
 
-@test "a write by another user takes setuid and setgid away, root's does not" {
+# Root's own write is src/passthrough's, and the kernel's where it writes by itself: see docs/interface.md, bindmounts.
+@test "a write by another user takes setuid and setgid away" {
     as_several <<'PY'
 def prepare():
     open("f", "w").write("x" * 8192)
@@ -72,9 +73,6 @@ for name, call in {
     prepare()
     as_user(opened(call))
     assert mode("f") == "0o777", (name, mode("f"))
-prepare()
-os.write(os.open("f", os.O_RDWR), b"y")
-assert mode("f") == "0o6777", mode("f")
 PY
 }
 

@@ -134,6 +134,7 @@ goes_and_comes() {
     start_engine
     [ -n "$(containers "$M")" ]
     cluster
+    bridge=$(bridge)
     is 4 "$(containers "$M" | wc -l)"
     is 1 "$(networks "$M" | wc -l)"
     umount_cluster

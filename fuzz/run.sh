@@ -56,7 +56,7 @@ fuzz() {
     "$binaries/$target" -max_total_time="$seconds" -max_len=$longest -timeout=25 -rss_limit_mb=1024 -print_final_stats=1 \
         -artifact_prefix="artifacts/$target/" "corpus/$target" >"$log" 2>&1 || status=$?
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
-    coverage=$(grep -ao 'cov: [0-9]*' "$log" | tail -n 1)
+    coverage=$(grep -ao 'cov: [0-9]*' "$log" | tail -n 1 || true)
     printf '%-18s %s executions, %s, %s inputs in the corpus\n' "$target" "${runs:-?}" "${coverage:-cov: ?}" \
         "$(find "corpus/$target" -type f | wc -l)"
     if [ $status != 0 ]; then

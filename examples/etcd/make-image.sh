@@ -66,7 +66,7 @@ for program in etcd etcdctl; do
     [ -x "unpacked/usr/bin/$program" ] || fail "there is no $program in Debian's packages any more"
     cp "unpacked/usr/bin/$program" root/usr/bin/
     # None for a program that is linked statically.
-    { ldd "unpacked/usr/bin/$program" 2>/dev/null || true; } | grep -o '/[^ ]*' | while read -r library; do
+    { ldd "unpacked/usr/bin/$program" 2>/dev/null || true; } | { grep -o '/[^ ]*' || true; } | while read -r library; do
         mkdir -p "root$(dirname "$library")"
         cp -L "$library" "root$library"
     done

@@ -299,11 +299,6 @@ impl Cluster {
         self.model.lock().nodes[index].ends
     }
 
-    /// The node that this container is.
-    pub fn node_of(&self, container: &ContainerId) -> Option<usize> {
-        self.model.lock().nodes.iter().position(|slot| slot.node.container.as_ref() == Some(container))
-    }
-
     /// Whether the engine can be reached; live values are unknown while it cannot.
     pub fn is_reachable(&self) -> bool {
         self.model.lock().reachable

@@ -1,6 +1,6 @@
 //! Mounting in the background: a child of our own program becomes the daemon, and its parent tells how that went.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -38,14 +38,24 @@ pub fn mount_in_background(plan: &Plan) -> Result<String> {
         .spawn()
         .context("cannot start the daemon")?;
     let started = hand_over(&mut child, plan);
-    if started.is_err() {
-        // It ends by itself once it has taken away what it made.
-        let _ = child.wait();
+    if let Ok(Some(ready)) = started {
+        return Ok(ready);
     }
-    started
+    // It ends by itself once it has taken away what it made.
+    let ended = child.wait();
+    started?;
+    let at = plan.place.mountpoint.display();
+    match (fs::read_to_string(plan.place.failure()), ended) {
+        (Ok(why), _) => bail!("interrupted before the cluster was up, and not all could be removed: {}", why.trim()),
+        (Err(_), Ok(status)) if status.code().is_some() => {
+            bail!("interrupted before the cluster was up; what had been made is removed")
+        }
+        _ => bail!("interrupted, and the daemon was killed; cthulhu umount {at} removes what it had made"),
+    }
 }
 
-fn hand_over(child: &mut Child, plan: &Plan) -> Result<String> {
+/// What to tell the user once the cluster is up; `None` if it was interrupted, and the daemon does not say more.
+fn hand_over(child: &mut Child, plan: &Plan) -> Result<Option<String>> {
     let mut stdin = child.stdin.take().context("the daemon has no stdin")?;
     let stdout = child.stdout.take().context("the daemon has no stdout")?;
     let forwarding = forward_interrupts(child.id())?;
@@ -56,13 +66,13 @@ fn hand_over(child: &mut Child, plan: &Plan) -> Result<String> {
     let ready = match (before, up) {
         // It ends, though it came up first; or has ended, before it could say so itself.
         (Forwarding::Done, Ok(_) | Err(Unready::Silent)) => {
-            bail!("interrupted before the cluster was up; what had been made is removed")
+            return Ok(None);
         }
         (_, up) => up?,
     };
     // The word that it may stay; without it, end of file tells it that nobody waits.
     writeln!(stdin, "stay").context("the daemon is gone")?;
-    Ok(ready)
+    Ok(Some(ready))
 }
 
 /// What has become of interrupts.

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -21,9 +21,15 @@ pub fn clear(data: &Path) -> Result<()> {
     if fs::symlink_metadata(data).is_err() || fs::remove_dir_all(data).is_ok() {
         return Ok(());
     }
-    let aside = (1..).map(|nth| data.with_extension(format!("old-{nth}"))).find(|path| !path.exists());
-    let aside = aside.context("no name to move it to")?;
+    let aside = aside(data)?;
     fs::rename(data, &aside).with_context(|| format!("cannot remove {} nor move it aside", data.display()))
+}
+
+/// A free name beside a path.
+fn aside(path: &Path) -> Result<PathBuf> {
+    let name = path.file_name().context("no name")?.to_string_lossy();
+    let free = (1..).map(|nth| path.with_file_name(format!("{name}.old-{nth}")));
+    free.into_iter().find(|path| fs::symlink_metadata(path).is_err()).context("no name to move it to")
 }
 
 /// Makes every node's directories, what goes into its `etc`, and its log file if it has none.
@@ -61,7 +67,11 @@ fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
         _ => fs::remove_file(path),
     };
     match removed {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(named),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            // What is in a directory of root's is not ours to delete, but its name is ours to change.
+            let aside = aside(path).with_context(named)?;
+            fs::rename(path, aside).or(Err(error)).with_context(named)?;
+        }
         _ => {}
     }
     let mut file = File::options().write(true).create_new(true).open(path).with_context(named)?;

@@ -104,7 +104,8 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     }
     let commands_run = tree.close();
     watch.stop();
-    let mut again = self::told_to_end()?;
+    // Only what a terminal sends: a teardown ends by itself, and `cthulhu umount` beside it means no other thing.
+    let mut again = self::told([SignalKind::interrupt(), SignalKind::quit()])?;
     let done = tokio::select! {
         done = take_down(plan, &made, Some(provisioner), commands_run) => done,
         () = &mut again => Err(anyhow!("told to end twice, before all was removed")),
@@ -186,7 +187,10 @@ fn what_is_left(error: &EngineError, place: &Place) -> String {
 
 /// Resolves at the next signal that ends a program: SIGTERM, SIGINT, SIGHUP or SIGQUIT.
 fn told_to_end() -> Result<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>> {
-    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::quit()];
+    told([SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::quit()])
+}
+
+fn told<const N: usize>(kinds: [SignalKind; N]) -> Result<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>> {
     let mut signals = kinds.map(signal).into_iter().collect::<std::io::Result<Vec<_>>>()?;
     Ok(Box::pin(async move {
         let any = signals.iter_mut().map(|signal| Box::pin(signal.recv()));

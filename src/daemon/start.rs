@@ -101,7 +101,7 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
 
     let limit = sys::raise_nofile_limit().unwrap_or_else(|error| {
         warn!(%error, "cannot raise the limit of open files");
-        None
+        sys::nofile_limit()
     });
     remove_leftovers(plan, engine.as_ref(), report).await?;
     refuse_taken_names(plan, engine.as_ref()).await?;

@@ -39,6 +39,7 @@ impl Passthrough {
     /// As [`lookup`](Self::lookup); `EEXIST` when there is something of that name.
     pub fn mkdir(&self, caller: Caller, parent: u64, name: &OsStr, mode: u32) -> Result<Entry> {
         check_name(name)?;
+        self.inodes.check_room()?;
         let parent = self.inodes.get(parent)?;
         {
             let _identity = self.act_as(caller)?;
@@ -69,6 +70,7 @@ impl Passthrough {
             return self.enter_open(&file, &parent, name);
         }
         check_name(name)?;
+        self.inodes.check_room()?;
         {
             let _identity = self.act_as(caller)?;
             rustix::fs::mknodat(&parent.fd, name, kind, permissions(mode), rdev.into())?;
@@ -93,6 +95,7 @@ impl Passthrough {
     /// As [`mkdir`](Self::mkdir).
     pub fn symlink(&self, caller: Caller, parent: u64, name: &OsStr, target: &OsStr) -> Result<Entry> {
         check_name(name)?;
+        self.inodes.check_room()?;
         let parent = self.inodes.get(parent)?;
         {
             let _identity = self.act_as(caller)?;
@@ -153,19 +156,19 @@ impl Passthrough {
             let flags = RenameFlags::from_bits_retain(flags);
             rustix::fs::renameat_with(&from.fd, name, &to.fd, new_name, flags)?;
         }
-        self.note_name(&to, new_name);
+        self.note_move((&from, name), (&to, new_name));
         if flags & RenameFlags::EXCHANGE.bits() != 0 {
-            self.note_name(&from, name);
+            self.note_move((&to, new_name), (&from, name));
         }
         Ok(())
     }
 
     /// Notes the name under which the kernel knows a file now. What a node has put there instead by now, if it did, is
     /// a name too many of a file that is known, and no harm.
-    fn note_name(&self, parent: &Inode, name: &OsStr) {
-        if let Ok(stat) = pin(&parent.fd, name).and_then(stat) {
-            let name = Name { parent: parent.number, name: name.to_owned() };
-            self.ask_to_forget(self.inodes.renamed(backing_id(&stat), name));
+    fn note_move(&self, old: (&Inode, &OsStr), new: (&Inode, &OsStr)) {
+        if let Ok(stat) = pin(&new.0.fd, new.1).and_then(stat) {
+            let name = |(parent, name): (&Inode, &OsStr)| Name { parent: parent.number, name: name.to_owned() };
+            self.ask_to_forget(self.inodes.renamed(backing_id(&stat), &name(old), name(new)));
         }
     }
 
@@ -179,6 +182,7 @@ impl Passthrough {
         flags: OFlags,
     ) -> Result<OwnedFd> {
         check_name(name)?;
+        self.inodes.check_room()?;
         let exclusive = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let _identity = self.act_as(caller)?;
         rustix::fs::openat(&parent.fd, name, flags | exclusive, permissions(mode))

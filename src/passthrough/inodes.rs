@@ -122,12 +122,20 @@ impl Inodes {
         Ok(inode)
     }
 
-    /// Notes that a file, if it is known, goes by this name too. Returns a name that the kernel should forget, if the
+    /// Notes that a file, if it is known, goes by another name. Returns a name that the kernel should forget, if the
     /// file has too many.
-    pub(super) fn renamed(&self, backing: BackingId, name: Name) -> Option<Name> {
+    pub(super) fn renamed(&self, backing: BackingId, old: &Name, new: Name) -> Option<Name> {
         let mut table = self.table.lock();
         let number = table.numbers.of(backing);
-        table.name(number, name)
+        let remembered = &mut table.known.get_mut(&number)?.remembered;
+        remembered.unnamed(old);
+        remembered.named(new)
+    }
+
+    /// Refuses what would make one file too many known.
+    pub(super) fn check_room(&self) -> Result<()> {
+        let table = self.table.lock();
+        if table.known.len() < table.most { Ok(()) } else { Err(Errno::NFILE) }
     }
 
     pub(super) fn forget(&self, number: u64, count: u64) {
@@ -184,7 +192,8 @@ impl Table {
         let Self { known, files, directories, .. } = self;
         let queue = if gone.inode.is_directory() { directories } else { files };
         queue.left(&gone.remembered);
-        queue.compact(|number| known.get(&number).map(|slot| slot.remembered.ticket));
+        let same_kind = |slot: &&Slot| slot.inode.is_directory() == gone.inode.is_directory();
+        queue.compact(|number| known.get(&number).filter(same_kind).map(|slot| slot.remembered.ticket));
         Some(gone)
     }
 
@@ -207,7 +216,10 @@ impl Table {
                 break;
             }
             let Some((number, ticket)) = queue.next() else { break };
-            let Some(slot) = self.known.get_mut(&number).filter(|slot| slot.remembered.ticket == ticket) else {
+            let is_it = |slot: &&mut Slot| {
+                slot.remembered.ticket == ticket && slot.inode.is_directory() == (kind == FileType::Directory)
+            };
+            let Some(slot) = self.known.get_mut(&number).filter(is_it) else {
                 // Forgotten since.
                 continue;
             };

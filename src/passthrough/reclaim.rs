@@ -61,6 +61,11 @@ pub(super) struct Remembered {
 }
 
 impl Remembered {
+    /// Notes that a name is this file's no more.
+    pub(super) fn unnamed(&mut self, name: &Name) {
+        self.names.retain(|known| known != name);
+    }
+
     /// Notes a name; returns one to be forgotten if there are too many.
     pub(super) fn named(&mut self, name: Name) -> Option<Name> {
         self.names.retain(|known| *known != name);

@@ -16,6 +16,12 @@ pub fn raise_nofile_limit() -> io::Result<Option<u64>> {
     Ok(limit.maximum)
 }
 
+/// The soft limit of open files; `None` means unlimited.
+#[must_use]
+pub fn nofile_limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

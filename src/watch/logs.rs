@@ -41,10 +41,11 @@ pub(super) async fn collect(watch: Watch, index: usize) {
         while let Some(container) = watch.0.cluster.node(index).container {
             let at = position.take().filter(|position| position.container == container);
             let mut at = at.unwrap_or(Position { container, time: 0, of_that_time: 0 });
-            let done = take(&watch, &mut at, &mut file).await;
+            let done = take(&watch, index, &mut at, &mut file).await;
             position = Some(at);
             match done {
-                Ok(()) | Err(EngineError::NotFound(_)) => {}
+                Ok(Taken::Again) => continue,
+                Ok(Taken::ToTheEnd) | Err(EngineError::NotFound(_)) => {}
                 Err(EngineError::Unreachable(_)) => watch.doubt().await,
                 Err(error) => {
                     warn!(node = %watch.0.cluster.node_spec(index).name, %error, "cannot read a node's output");
@@ -60,12 +61,25 @@ pub(super) async fn collect(watch: Watch, index: usize) {
     }
 }
 
-async fn take(watch: &Watch, at: &mut Position, file: &mut File) -> Result<(), EngineError> {
+/// How far output was taken.
+enum Taken {
+    /// The stream has ended.
+    ToTheEnd,
+    /// It is to be asked for anew: it may be one of a connection that is dead, or of a run that is over.
+    Again,
+}
+
+async fn take(watch: &Watch, index: usize, at: &mut Position, file: &mut File) -> Result<Taken, EngineError> {
     let mut chunks = watch.0.engine.logs(&at.container, at.time, true).await?;
     let since = at.time;
     let mut skip = at.of_that_time;
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk?;
+    loop {
+        let chunk = tokio::select! {
+            biased;
+            chunk = chunks.next() => chunk,
+            () = watch.0.output[index].notified() => return Ok(Taken::Again),
+        };
+        let Some(chunk) = chunk.transpose()? else { return Ok(Taken::ToTheEnd) };
         // Without a time there is nothing to tell a repetition by.
         let timed = chunk.time != 0;
         if timed && chunk.time < since {
@@ -83,7 +97,6 @@ async fn take(watch: &Watch, at: &mut Position, file: &mut File) -> Result<(), E
             (at.time, at.of_that_time) = (chunk.time, 1);
         }
     }
-    Ok(())
 }
 
 /// Appends a piece whole, however long there is no room for it. Meanwhile the engine keeps what comes after.

@@ -44,8 +44,8 @@ struct Inner {
     due: Vec<AtomicBool>,
     /// The node may have new output.
     output: Vec<Arc<Notify>>,
-    /// The process whose pidfd is held.
-    watched: Vec<Mutex<Option<i32>>>,
+    /// The run whose pidfd is held: pid, and when it began.
+    watched: Vec<Mutex<Option<(i32, i64)>>>,
     /// Held from a change of the model until everybody knows of it, so that no command answers in between.
     telling: Vec<Mutex<()>>,
     /// The same for whether the engine can be reached.
@@ -174,23 +174,25 @@ impl Watch {
 
     fn watch_process(&self, index: usize, pid: i32, started_at: i64) {
         let mut watched = self.0.watched[index].lock();
-        if *watched == Some(pid) {
+        let run = (pid, started_at);
+        if *watched == Some(run) {
             return;
         }
-        *watched = Some(pid);
+        *watched = Some(run);
         drop(watched);
         let watch = self.clone();
         self.spawn(async move {
-            if let Err(error) = process::ended(pid).await {
+            let ended = process::ended(pid).await;
+            let mut watched = watch.0.watched[index].lock();
+            if *watched == Some(run) {
+                *watched = None;
+            }
+            drop(watched);
+            if let Err(error) = ended {
                 // The engine's events tell it too, only later.
                 warn!(pid, %error, "cannot hold a pidfd");
                 return;
             }
-            let mut watched = watch.0.watched[index].lock();
-            if *watched == Some(pid) {
-                *watched = None;
-            }
-            drop(watched);
             watch.tell(index, &News::ProcessEnded { pid, started_at });
         });
     }
@@ -232,7 +234,8 @@ impl Watch {
                 // Something has happened, and what is shown is older. Either nobody can tell now and all is read anew
                 // later, or this node is asked for again.
                 watch.doubt().await;
-                if !watch.0.cluster.is_reachable() {
+                if !watch.0.cluster.is_reachable() || watch.0.due[index].swap(true, Ordering::AcqRel) {
+                    // Or another look is due already.
                     return;
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;

@@ -49,7 +49,6 @@ impl Watch {
             Err(error) => {
                 warn!(%error, "the engine gives no sign of life");
                 self.publish_reachable(false);
-                self.0.lost.notify_one();
             }
         }
     }
@@ -78,6 +77,8 @@ impl Watch {
             self.publish_reachable(false);
             events = self.reconnect().await;
             self.publish_reachable(true);
+            // Whoever collects output has given up, or holds on to a connection that may be dead without knowing it.
+            self.0.output.iter().for_each(|output| output.notify_one());
             info!("the engine is back");
         }
     }
@@ -98,9 +99,16 @@ impl Watch {
     fn publish_reachable(&self, reachable: bool) {
         let _telling = self.0.telling_reachable.lock();
         let change = self.0.cluster.set_reachable(reachable);
-        if change != Change::None {
-            self.spread(change);
+        if change == Change::None {
+            return;
         }
+        if reachable {
+            // Nobody need hear of this loss any more, and it must not be taken for the next one.
+            let _ = self.0.lost.notified().now_or_never();
+        } else {
+            self.0.lost.notify_one();
+        }
+        self.spread(change);
     }
 
     /// Subscribes first, then reads everything anew: what happened in between is in both.
@@ -136,7 +144,6 @@ impl Watch {
                     }
                 }
             }
-            self.0.output[index].notify_one();
         }
         Ok(())
     }

@@ -143,6 +143,45 @@ fn a_renamed_file_is_asked_back_by_its_new_name() {
 }
 
 #[test]
+fn a_name_that_a_file_had_is_never_asked_back_of_another() {
+    let machine = Machine::new();
+    let root = machine.bed.root;
+    // As rotating directories does: the old one moves on, a new one takes its name.
+    std::fs::create_dir(machine.bed.path("current")).unwrap();
+    let old = machine.look(root, "current").unwrap();
+    let rename = |from: &str, to: &str| machine.bed.fs.rename(root, OsStr::new(from), root, OsStr::new(to), 0).unwrap();
+    rename("current", "old.0");
+    std::fs::create_dir(machine.bed.path("current")).unwrap();
+    machine.look(root, "current").unwrap();
+    for nth in 0..10 {
+        rename(&format!("old.{nth}"), &format!("old.{}", nth + 1));
+        assert_eq!(machine.memory.lock().asked, []);
+    }
+    assert_eq!(machine.bed.ino("old.10"), old);
+}
+
+#[test]
+fn a_number_used_again_for_another_kind_confuses_nothing() {
+    let machine = Machine::new();
+    let root = machine.bed.root;
+    for nth in 0..2000 {
+        // ext4 gives the number of what was just deleted to what is made next.
+        let name = format!("n{}", nth % 40);
+        let path = machine.bed.path(&name);
+        let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path));
+        machine.memory.lock().asked.push(Name { parent: root, name: name.as_str().into() });
+        machine.comply();
+        if nth % 3 == 0 {
+            std::fs::create_dir(&path).unwrap()
+        } else {
+            std::fs::write(&path, "").unwrap()
+        }
+        machine.look(root, &name).unwrap();
+        assert!(machine.known() <= 1 + FEW.files + FEW.directories, "{}", machine.known());
+    }
+}
+
+#[test]
 fn a_file_with_many_names_keeps_few_of_them() {
     let machine = Machine::new();
     let root = machine.bed.root;
@@ -182,6 +221,11 @@ fn what_a_kernel_cannot_forget_ends_in_enfile_and_only_for_new_files() {
     let again = bed.fs.lookup(root, OsStr::new("f0")).unwrap();
     bed.fs.forget(again.attr.ino, 2);
     assert!(bed.fs.lookup(root, OsStr::new("f99")).is_err_and(|errno| errno == Errno::NOENT));
+    bed.fs.mkdir(us(), root, OsStr::new("made"), 0o755).unwrap();
+    assert_eq!(bed.fs.mkdir(us(), root, OsStr::new("dir"), 0o755), Err(Errno::NFILE));
+    assert!(!bed.path("dir").exists(), "nothing is made that cannot be known");
+    let made = bed.lookup("made").unwrap();
+    bed.fs.forget(made.attr.ino, 2);
     std::fs::write(bed.path("room"), "").unwrap();
     assert!(bed.fs.lookup(root, OsStr::new("room")).is_ok());
 }
