@@ -239,3 +239,21 @@ async fn start_makes_a_running_node_whole_that_has_lost_its_sandbox() {
     assert!(agrees(&f, 0));
     assert!(f.engine.containers().iter().any(|container| container.name == "i001-sandbox"));
 }
+
+#[tokio::test]
+async fn a_loss_that_many_notice_is_told_once() {
+    let f = Fixture::new(3, TIMEOUT).await;
+    f.write("control", &[b"start\n"]).await.unwrap();
+    for _ in 0..10 {
+        f.engine.disconnect();
+        // The stream of events breaks, and so does everybody's own connection.
+        futures_util::future::join_all((0..8).map(|_| f.watch.doubt())).await;
+        eventually("unknown", || f.read("i001/state") == Err(Errno::HOSTDOWN)).await;
+        f.engine.reconnect();
+        f.write("i001/control", &[b"start\n"]).await.unwrap();
+        for _ in 0..20 {
+            assert_eq!(f.read("i001/state").as_deref(), Ok("running\n"), "the loss is over");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
