@@ -173,6 +173,12 @@ if [ -n "$with_cargo" ]; then
     passed=$((passed + p)) failed=$((failed + f))
 fi
 
+# What a caller may set for the tests; sudo hands nothing on by itself.
+settings=()
+for name in DOCKER_HOST RANDOM_VERBS RANDOM_SEED HARD_USE_FILES HARD_USE_MB HOSTILE_FILES POSIX_HOST POSIX_SEED; do
+    if [ -n "${!name:-}" ]; then settings+=("$name=${!name}"); fi
+done
+
 for file in "${files[@]}"; do
     say "$(basename "$file")"
     out=$CTHULHU_TEST_TMP/out
@@ -183,8 +189,7 @@ for file in "${files[@]}"; do
     esac
     # As root also for an ordinary user: some of what is tested only root may do.
     as_root env PATH="$PATH" HOME="$HOME" CTHULHU="$CTHULHU" "${around[@]}" \
-        ${RANDOM_VERBS:+RANDOM_VERBS="$RANDOM_VERBS"} ${RANDOM_SEED:+RANDOM_SEED="$RANDOM_SEED"} \
-        ${DOCKER_HOST:+DOCKER_HOST="$DOCKER_HOST"} \
+        "${settings[@]}" \
         timeout -k 30 "$deadline" bats --tap "$file" </dev/null 2>&1 | tee "$out" || status=$?
     p=$(grep -c '^ok ' "$out") || true
     f=$(grep -c '^not ok ' "$out") || true
