@@ -300,6 +300,12 @@ SH
     unchanged
 }
 
+@test "an image without a name, data in the root directory" {
+    bad 'image is empty' -i '' "$E"
+    bad 'directory of its own' --data / "$E"
+    [ ! -e /lock ] && [ ! -e /i001 ]
+}
+
 @test "umount of what is no cluster" {
     run "$CTHULHU" umount "$E"
     is 1 "$status"

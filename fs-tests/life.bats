@@ -92,6 +92,18 @@ only_daemon() {
     as_before
 }
 
+@test "cthulhu umount with another XDG_STATE_HOME leaves a living cluster alone, and says so" {
+    cluster
+    mkdir "$TMP/other-state"
+    run env XDG_STATE_HOME="$TMP/other-state" "$CTHULHU" umount "$M"
+    is 1 "$status"
+    is 1 "${#lines[@]}"
+    has "$output" XDG_STATE_HOME
+    is running "$(cat "$M/i001/state")"
+    umount_cluster
+    as_before
+}
+
 @test "SIGTERM to the daemon" {
     cluster
     kill "$(only_daemon)"

@@ -102,7 +102,9 @@ pub fn parse(line: &[u8]) -> Result<Option<Command>, ControlError> {
     };
     let nodes: Vec<String> = words.map(str::to_owned).collect();
     if let Some(flag) = nodes.iter().find(|word| word.starts_with('-')) {
-        return invalid(format!("{}: no such option: '{}'", verb.name(), shown(flag)));
+        let hint =
+            if matches!(verb, Verb::Kill { .. }) { "; a signal is named with -s, as in kill -s TERM" } else { "" };
+        return invalid(format!("{}: no such option: '{}'{hint}", verb.name(), shown(flag)));
     }
     Ok(Some(Command { verb, nodes }))
 }

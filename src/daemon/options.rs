@@ -66,6 +66,9 @@ impl Plan {
             }
             _ => {}
         }
+        if args.image.as_deref().is_some_and(|image| image.trim().is_empty()) {
+            bail!("-i: the name of the image is empty; leave the option out for the built-in demo node");
+        }
         if args.port == 0 {
             bail!("--port 0: a port is a number from 1 to 65535");
         }
@@ -96,6 +99,9 @@ impl Plan {
             Some(data) => std::path::absolute(data).context("--data")?,
             None => place.state.join("data"),
         };
+        if data.parent().is_none() {
+            bail!("--data {}: choose a directory of its own", data.display());
+        }
         if data.starts_with(&place.mountpoint) {
             bail!("--data {}: it lies in the mountpoint, where the daemon cannot reach it", data.display());
         }

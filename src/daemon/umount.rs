@@ -34,6 +34,13 @@ pub fn umount(place: &Place, host: Option<&str>) -> Result<Option<PathBuf>> {
         return Ok(kept);
     }
     let was_mounted = place.is_dead_mount();
+    if !was_mounted && !had_daemon && place.is_mounted() {
+        let at = place.mountpoint.display();
+        bail!(
+            "the cluster at {at} lives, and was mounted by another user or with another HOME or XDG_STATE_HOME: \
+             unmount it as it was mounted, or with fusermount3 -u {at}"
+        );
+    }
     place.detach()?;
     let host = host.map(str::to_owned).or(record.map(|record| record.engine));
     let removed = remove_left(place, host.as_deref()).with_context(|| {
