@@ -102,7 +102,7 @@ caught_up() { [ "$(revision "$1")" = "$(revision i001)" ]; }
     ctl i001 put killed one
     within 30 caught_up i002
     echo kill > "$CLUSTER/i002/control"
-    [ "$(cat "$CLUSTER/i002/exit_code")" = 137 ]
+    within 10 grep -qx 137 "$CLUSTER/i002/exit_code"
     echo start > "$CLUSTER/i002/control"
     within 60 healthy i002
     [ "$(value i002 killed --consistency=s)" = one ]
