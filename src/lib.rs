@@ -16,6 +16,7 @@ pub mod daemon;
 pub mod demo;
 pub mod engine;
 pub mod fuse;
+pub mod history;
 pub mod passthrough;
 pub mod provision;
 pub mod sandbox;

@@ -7,6 +7,8 @@ pub mod cluster;
 pub mod control;
 #[path = "../../src/engine/mod.rs"]
 pub mod engine;
+#[path = "../../src/history/mod.rs"]
+pub mod history;
 #[path = "../../src/provision/mod.rs"]
 pub mod provision;
 pub mod sandbox;

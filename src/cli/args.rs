@@ -46,6 +46,13 @@ port, peers (the others' addresses), nodes (name, ip, index of each), master.
     /// List the clusters that you have here, mounted or left over
     #[command(after_help = "Example:\n  cthulhu ls --json")]
     Ls(LsArgs),
+    /// Print what has happened in a cluster: commands, changes of state, lines of its tests
+    #[command(after_help = "Example:
+  cthulhu history ./cluster | jq -c 'select(.state)'
+  cthulhu history ./cluster --format edn > history.edn
+
+While it is mounted, tail -f ./cluster/history follows it.")]
+    History(super::history::HistoryArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  cthulhu completions bash > /etc/bash_completion.d/cthulhu")]
     Completions {

@@ -1,6 +1,7 @@
 //! The cli room: arguments in, exit status and sentences out.
 
 mod args;
+mod history;
 mod list;
 
 use std::ffi::OsString;
@@ -36,6 +37,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
             }
         }
         Command::Ls(args) => list::list(&args),
+        Command::History(args) => history::history(&args),
         Command::Completions { shell } => {
             let mut script = vec![];
             clap_complete::generate(shell, &mut Cli::command(), "cthulhu", &mut script);

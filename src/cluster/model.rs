@@ -9,7 +9,8 @@ use super::{ClusterSpec, NodeName, NodeSpec};
 use crate::engine::{ContainerId, Health, Inspection, Status};
 
 /// State of a node, as its `state` file says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum State {
     /// Its container exists and has never run.
     Created,
@@ -52,6 +53,8 @@ pub struct Node {
     pub started_at: i64,
     /// The engine's own description, as JSON.
     pub raw: Option<Arc<str>>,
+    /// The kernel has ended a process of its present or last run for want of memory.
+    pub out_of_memory: bool,
     /// Its process has been seen to die and the engine does not know yet.
     pub engine_lags: bool,
     /// When the run began whose process we saw end; a clock that steps back cannot confuse runs.
@@ -68,6 +71,7 @@ impl Node {
             health: Health::None,
             started_at: 0,
             raw: None,
+            out_of_memory: false,
             engine_lags: false,
             witnessed: None,
         }
@@ -99,6 +103,8 @@ impl Node {
         }
         self.raw = Some(seen.raw.as_str().into());
         self.health = seen.health;
+        // The engine's event may have told it first.
+        self.out_of_memory = seen.out_of_memory || self.out_of_memory && self.started_at == seen.started_at;
         self.started_at = seen.started_at;
         self.engine_lags = false;
         match seen.status {
@@ -175,6 +181,8 @@ pub enum News {
         /// When its run began, ns on the engine's clock: the next run may have the same pid.
         started_at: i64,
     },
+    /// The kernel has ended a process of this container for want of memory.
+    OutOfMemory(ContainerId),
     /// This container no longer exists.
     Removed(ContainerId),
 }
@@ -226,6 +234,11 @@ impl Slot {
                 self.node.died(container, *exit_code, *time);
             }
             News::ProcessEnded { pid, started_at } => self.node.process_ended(*pid, *started_at),
+            News::OutOfMemory(container) => {
+                if self.node.container.as_ref() == Some(container) && self.node.started_at != 0 {
+                    self.node.out_of_memory = true;
+                }
+            }
             News::Removed(container) => {
                 self.ends += 1;
                 self.removed = Some(container.clone());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use crate::engine::EngineError;
+use crate::history::Outcome;
 
 /// Why a command failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +67,27 @@ impl ControlError {
             Self::Refused(_) => Errno::IO,
             Self::Several(all) => all.first().map_or(Errno::IO, Self::errno),
         }
+    }
+
+    /// The name of that errno.
+    pub fn errno_name(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "EINVAL",
+            Self::NoSuchNode(_) => "ENOENT",
+            Self::NotRunning { .. } => "ESRCH",
+            Self::Busy(_) => "EBUSY",
+            Self::Unsupported(_) => "EOPNOTSUPP",
+            Self::Interrupted => "EINTR",
+            Self::TimedOut { .. } => "ETIMEDOUT",
+            Self::Unreachable(_) => "EHOSTDOWN",
+            Self::Refused(_) => "EIO",
+            Self::Several(all) => all.first().map_or("EIO", Self::errno_name),
+        }
+    }
+
+    /// How it is told in the history.
+    pub fn outcome(&self) -> Outcome {
+        Outcome::fail(self.errno_name(), self.to_string())
     }
 
     /// What an engine's error means for a command on `node`.

@@ -11,6 +11,7 @@ use super::ControlError;
 use super::parse::{Command, Verb, shown};
 use crate::cluster::{Cluster, Node, State};
 use crate::engine::{ContainerId, Engine, EngineError};
+use crate::history::{Acting, CommandId, Outcome, Recorder};
 use crate::provision::{AT_ONCE, Provisioner};
 use crate::watch::Watch;
 
@@ -26,6 +27,54 @@ pub enum Target {
     Root,
     /// This node's.
     Node(usize),
+}
+
+/// A command that has begun.
+pub struct Invoked {
+    id: CommandId,
+    verb: Verb,
+    /// Whom it is about; or why it is none.
+    nodes: Result<Vec<usize>>,
+}
+
+impl Invoked {
+    /// Its id in the history.
+    pub fn id(&self) -> CommandId {
+        self.id
+    }
+}
+
+/// One node's part of a command.
+#[derive(Clone, Copy)]
+struct Work {
+    index: usize,
+    id: CommandId,
+}
+
+/// Tells the end of a command, whichever way it comes.
+struct End<'a> {
+    recorder: &'a Recorder,
+    id: CommandId,
+    outcome: Option<Outcome>,
+}
+
+impl End<'_> {
+    fn tell(mut self, answer: Result<()>, outcome: Outcome) -> Result<()> {
+        self.outcome = Some(outcome);
+        answer
+    }
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        if let Some(outcome) = self.outcome.take() {
+            self.recorder.end(self.id, outcome);
+        }
+    }
+}
+
+fn broken_off() -> Outcome {
+    Outcome::fail("EIO", "an error in cthulhu; what had begun may still happen")
 }
 
 /// Counts a command for as long as it lives, also if the command panics.
@@ -50,6 +99,7 @@ pub struct Executor {
     cluster: Cluster,
     watch: Watch,
     provisioner: Arc<Provisioner>,
+    recorder: Recorder,
     timeout: Duration,
     /// One command on a node at a time.
     turns: Vec<Mutex<()>>,
@@ -62,12 +112,13 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// An executor whose commands give the engine `timeout` each.
+    /// An executor whose commands give the engine `timeout` each, and are told to `recorder`.
     pub fn new(
         engine: Arc<dyn Engine>,
         cluster: Cluster,
         watch: Watch,
         provisioner: Arc<Provisioner>,
+        recorder: Recorder,
         timeout: Duration,
     ) -> Self {
         let turns = (0..cluster.len()).map(|_| Mutex::default()).collect();
@@ -76,6 +127,7 @@ impl Executor {
             cluster,
             watch,
             provisioner,
+            recorder,
             timeout,
             turns,
             starts: Semaphore::new(AT_ONCE),
@@ -97,36 +149,63 @@ impl Executor {
         Ok(())
     }
 
-    /// Executes one command.
+    /// Who tells the history.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// A command begins: says so to the history. `line` is what was written.
+    pub fn invoke(&self, target: Target, line: &str, command: Command) -> Invoked {
+        let nodes = self.resolve(target, &command);
+        let names = nodes.iter().flatten().map(|&index| self.name(index)).collect();
+        let id = self.recorder.invoke(line, Some(command.verb.name()), names);
+        Invoked { id, verb: command.verb, nodes }
+    }
+
+    /// Executes a command that has begun. Its end is in the history before this returns.
     ///
     /// # Errors
     /// What failed; at the root, all that failed, after every node had its turn.
-    pub async fn execute(&self, target: Target, command: &Command) -> Result<()> {
-        match target {
-            Target::Node(index) => match command.nodes.first() {
+    pub async fn execute(&self, invoked: Invoked) -> Result<()> {
+        let Invoked { id, verb, nodes } = invoked;
+        // A panic is an end too.
+        let end = End { recorder: &self.recorder, id, outcome: Some(broken_off()) };
+        let nodes = match nodes {
+            Ok(nodes) => nodes,
+            Err(error) => {
+                let outcome = error.outcome();
+                return end.tell(Err(error), outcome);
+            }
+        };
+        let engine_hangs = AtomicBool::new(false);
+        let results = join_all(nodes.iter().map(|&index| self.on_node(index, id, &verb, &engine_hangs))).await;
+        let failed = nodes.iter().zip(&results).filter_map(|(&index, result)| {
+            result.as_ref().err().map(|error| (self.name(index), error.errno_name().to_owned()))
+        });
+        let failed = if nodes.len() > 1 { failed.collect() } else { Default::default() };
+        let mut failures: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+        let error = match failures.len() {
+            0 => return end.tell(Ok(()), Outcome::Ok),
+            1 => failures.remove(0),
+            _ => ControlError::Several(failures),
+        };
+        let outcome = Outcome::Fail { errno: error.errno_name(), error: error.to_string(), failed };
+        end.tell(Err(error), outcome)
+    }
+
+    /// The nodes that a command is about.
+    fn resolve(&self, target: Target, command: &Command) -> Result<Vec<usize>> {
+        let names = &command.nodes;
+        if let Target::Node(index) = target {
+            return match names.first() {
                 Some(extra) => Err(ControlError::Invalid(format!(
                     "{}: '{}' is one word too many; nodes are named in the root's control",
                     command.verb.name(),
                     shown(extra)
                 ))),
-                None => self.on_node(index, &command.verb, &AtomicBool::new(false)).await,
-            },
-            Target::Root => {
-                let nodes = self.resolve(&command.nodes)?;
-                let engine_hangs = AtomicBool::new(false);
-                let results =
-                    join_all(nodes.iter().map(|&index| self.on_node(index, &command.verb, &engine_hangs))).await;
-                let mut failures: Vec<_> = results.into_iter().filter_map(Result::err).collect();
-                match failures.len() {
-                    0 => Ok(()),
-                    1 => Err(failures.remove(0)),
-                    _ => Err(ControlError::Several(failures)),
-                }
-            }
+                None => Ok(vec![index]),
+            };
         }
-    }
-
-    fn resolve(&self, names: &[String]) -> Result<Vec<usize>> {
         if names.is_empty() {
             return Ok((0..self.cluster.len()).collect());
         }
@@ -140,25 +219,26 @@ impl Executor {
         Ok(nodes)
     }
 
-    async fn on_node(&self, index: usize, verb: &Verb, engine_hangs: &AtomicBool) -> Result<()> {
+    async fn on_node(&self, index: usize, id: CommandId, verb: &Verb, engine_hangs: &AtomicBool) -> Result<()> {
         let _counted = UnderWay::count(&self.under_way);
-        self.in_turn(index, verb, engine_hangs).await
+        self.in_turn(Work { index, id }, verb, engine_hangs).await
     }
 
-    async fn in_turn(&self, index: usize, verb: &Verb, engine_hangs: &AtomicBool) -> Result<()> {
+    async fn in_turn(&self, work: Work, verb: &Verb, engine_hangs: &AtomicBool) -> Result<()> {
+        let index = work.index;
         let busy = || ControlError::Busy(format!("{}: another command is under way", self.name(index)));
         let _turn = tokio::time::timeout(self.timeout, self.turns[index].lock()).await.map_err(|_| busy())?;
         let no_grace = Duration::ZERO;
         match verb {
-            Verb::Start => self.start_in_turn(index, engine_hangs).await,
-            Verb::Stop { grace } => self.limited(index, *grace, engine_hangs, self.stop(index, *grace)).await,
+            Verb::Start => self.start_in_turn(work, engine_hangs).await,
+            Verb::Stop { grace } => self.limited(index, *grace, engine_hangs, self.stop(work, *grace)).await,
             Verb::Restart { grace } => {
-                self.limited(index, *grace, engine_hangs, self.stop(index, *grace)).await?;
-                self.start_in_turn(index, engine_hangs).await
+                self.limited(index, *grace, engine_hangs, self.stop(work, *grace)).await?;
+                self.start_in_turn(work, engine_hangs).await
             }
-            Verb::Kill { signal } => self.limited(index, no_grace, engine_hangs, self.kill(index, signal)).await,
-            Verb::Pause => self.limited(index, no_grace, engine_hangs, self.pause(index)).await,
-            Verb::Resume => self.limited(index, no_grace, engine_hangs, self.resume(index)).await,
+            Verb::Kill { signal } => self.limited(index, no_grace, engine_hangs, self.kill(work, signal)).await,
+            Verb::Pause => self.limited(index, no_grace, engine_hangs, self.pause(work)).await,
+            Verb::Resume => self.limited(index, no_grace, engine_hangs, self.resume(work)).await,
             Verb::Crash => Err(ControlError::Unsupported(
                 "crash is not built into this version yet: use kill, whose resets a peer can see".into(),
             )),
@@ -167,7 +247,8 @@ impl Executor {
 
     /// Starts are bound by CPU: a few at a time. Waiting for one's turn does not count against the deadline, unless those
     /// before wait in vain.
-    async fn start_in_turn(&self, index: usize, engine_hangs: &AtomicBool) -> Result<()> {
+    async fn start_in_turn(&self, work: Work, engine_hangs: &AtomicBool) -> Result<()> {
+        let index = work.index;
         let _permit = loop {
             match tokio::time::timeout(self.timeout, self.starts.acquire()).await {
                 Ok(permit) => break permit.ok(),
@@ -175,7 +256,7 @@ impl Executor {
                 Err(_) => return Err(ControlError::TimedOut { node: self.name(index), after: self.timeout }),
             }
         };
-        self.limited(index, Duration::ZERO, engine_hangs, self.start(index)).await
+        self.limited(index, Duration::ZERO, engine_hangs, self.start(work)).await
     }
 
     /// Gives work on a node its deadline.
@@ -245,8 +326,15 @@ impl Executor {
         }
     }
 
-    async fn start(&self, index: usize) -> Result<()> {
+    /// From here on what becomes of the node is the command's doing. Not before the first look: that finds what was so.
+    fn acts(&self, work: Work, verb: &'static str) -> Acting {
+        self.recorder.acts(work.id, work.index, verb)
+    }
+
+    async fn start(&self, work: Work) -> Result<()> {
+        let index = work.index;
         let mut node = self.look(index).await?;
+        let _acting = self.acts(work, "start");
         loop {
             match node.state {
                 State::Running if self.has_sandbox(index).await? => return Ok(()),
@@ -303,11 +391,13 @@ impl Executor {
         Ok(container)
     }
 
-    async fn stop(&self, index: usize, grace: Duration) -> Result<()> {
+    async fn stop(&self, work: Work, grace: Duration) -> Result<()> {
+        let index = work.index;
         let node = self.look(index).await?;
         let Some(container) = node.container.filter(|_| matches!(node.state, State::Running | State::Paused)) else {
             return Ok(());
         };
+        let _acting = self.acts(work, "stop");
         let done = self.engine.stop(&container, grace).await;
         self.after(index, done).await?;
         let node = self.cluster.node(index);
@@ -318,11 +408,13 @@ impl Executor {
         Ok(())
     }
 
-    async fn kill(&self, index: usize, signal: &str) -> Result<()> {
+    async fn kill(&self, work: Work, signal: &str) -> Result<()> {
+        let index = work.index;
         let node = self.look(index).await?;
         let Some(container) = node.container.clone().filter(|_| node.is_alive()) else {
             return Err(self.not_running(index, &node));
         };
+        let _acting = self.acts(work, "kill");
         let done = self.engine.kill(&container, signal).await;
         if matches!(done, Err(EngineError::Conflict(_))) {
             let node = self.look(index).await?;
@@ -350,11 +442,13 @@ impl Executor {
         Ok(())
     }
 
-    async fn pause(&self, index: usize) -> Result<()> {
+    async fn pause(&self, work: Work) -> Result<()> {
+        let index = work.index;
         let node = self.look(index).await?;
         match (node.state, node.container.clone()) {
             (State::Paused, _) => Ok(()),
             (State::Running, Some(container)) => {
+                let _acting = self.acts(work, "pause");
                 let done = self.engine.pause(&container).await;
                 self.frozen_or_thawed(index, done, State::Paused).await
             }
@@ -362,11 +456,13 @@ impl Executor {
         }
     }
 
-    async fn resume(&self, index: usize) -> Result<()> {
+    async fn resume(&self, work: Work) -> Result<()> {
+        let index = work.index;
         let node = self.look(index).await?;
         match (node.state, node.container.clone()) {
             (State::Running, _) => Ok(()),
             (State::Paused, Some(container)) => {
+                let _acting = self.acts(work, "resume");
                 let done = self.engine.unpause(&container).await;
                 self.frozen_or_thawed(index, done, State::Running).await
             }

@@ -7,7 +7,7 @@ mod execute;
 mod parse;
 
 pub use error::ControlError;
-pub use execute::{Executor, Target};
+pub use execute::{Executor, Invoked, Target};
 pub use parse::{Command, Verb, parse, shown};
 
 /// What `cat control` shows: a script that writes its arguments to itself.

@@ -75,7 +75,7 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     let _ = fs::remove_file(plan.place.failure());
     let _data = plan.args.data.is_some().then(|| lock_data(&plan.data)).transpose()?;
     let mountpoint = plan.place.check_mountpoint(plan.makes_mountpoint)?;
-    let made = Made { engine: Default::default(), id: new_id()?, mountpoint };
+    let made = Made { engine: Default::default(), id: new_id()?, recorder: Default::default(), mountpoint };
     let started = tokio::select! {
         started = start(plan, &lock, &made, report) => started,
         () = &mut told_to_end => Err(anyhow!("interrupted before the cluster was up; what had been made is removed")),
@@ -84,6 +84,7 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     let running = match started {
         Ok(running) => running,
         Err(failure) => {
+            made.end_history();
             return match take_down(plan, &made, None, true).await {
                 Ok(()) => {
                     plan.place.remove_record();
@@ -104,6 +105,7 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     }
     let commands_run = tree.close();
     watch.stop();
+    made.end_history();
     // Only what a terminal sends: a teardown ends by itself, and `cthulhu umount` beside it means no other thing.
     let mut again = self::told([SignalKind::interrupt(), SignalKind::quit()])?;
     let done = tokio::select! {

@@ -197,6 +197,14 @@ impl Place {
         Ok(made)
     }
 
+    /// Where the data of the cluster lie that is mounted there, or was last, as far as this user's state says.
+    pub fn kept(&self) -> Option<PathBuf> {
+        let record = fs::read_to_string(self.state.join("cluster.json")).ok();
+        let record = record.and_then(|text| serde_json::from_str::<Record>(&text).ok());
+        let data = record.map_or_else(|| self.state.join("data"), |record| record.data);
+        data.is_dir().then_some(data)
+    }
+
     /// Writes what `ls` shows.
     ///
     /// # Errors

@@ -18,11 +18,12 @@ use super::place::{Lock, Record};
 use super::program::programs;
 use super::report::{Report, Reporter};
 use crate::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec, State, label};
-use crate::control::{Executor, Target, parse};
+use crate::control::Executor;
 use crate::engine::docker;
 use crate::engine::simulated::SimulatedEngine;
 use crate::engine::{Engine, EngineError, falls_silent};
 use crate::fuse;
+use crate::history::{History, Recorder};
 use crate::passthrough::{Descriptors, Passthrough};
 use crate::provision::{NetworkPlan, Provisioner, cluster_labels, leftovers, plan as plan_network, remove_cluster};
 use crate::selfimage;
@@ -72,8 +73,19 @@ pub struct Made {
     pub engine: Mutex<Option<Arc<dyn Engine>>>,
     /// The cluster's id.
     pub id: ClusterId,
+    /// Who tells the history, once there is one.
+    pub recorder: Mutex<Option<Recorder>>,
     /// Whether the mountpoint was made.
     pub mountpoint: bool,
+}
+
+impl Made {
+    /// Writes the history's last line. What the teardown does to the nodes is not told: all of them go.
+    pub fn end_history(&self) {
+        if let Some(recorder) = self.recorder.lock().take() {
+            recorder.finish();
+        }
+    }
 }
 
 /// Brings it up.
@@ -151,11 +163,18 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
     }
     data::prepare(&spec, &plan.data, config.as_ref(), &nodes)?;
     let cluster = Cluster::new(spec);
+    let history = plan.data.join("history");
+    let history = History::open(&history)
+        .map_err(|error| anyhow!("cannot keep the history in {}: {error}", history.display()))?;
+    let recorder = Recorder::new(history, cluster.clone());
+    *made.recorder.lock() = Some(recorder.clone());
 
     // What the tree is comes after the watch that it must hear from.
     let tree_slot: Arc<std::sync::OnceLock<Tree>> = Arc::default();
-    let told = tree_slot.clone();
+    let (told, record) = (tree_slot.clone(), recorder.clone());
     let on_change = Box::new(move |change| {
+        // First, so that whoever has read a change and appends a line comes after it.
+        record.changed(change);
         if let Some(tree) = told.get() {
             tree.changed(change);
         }
@@ -181,7 +200,8 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         roots.push([("etc", root("etc")?), ("var", root("var")?)]);
     }
     let layout = Layout::new(&cluster, |index| roots[index]);
-    let executor = Executor::new(engine.clone(), cluster.clone(), watch.clone(), provisioner.clone(), timeout);
+    let executor =
+        Executor::new(engine.clone(), cluster.clone(), watch.clone(), provisioner.clone(), recorder.clone(), timeout);
     let tree = Tree::new(cluster.clone(), executor, layout);
     let _ = tree_slot.set(tree.clone());
     // News between the two would be lost.
@@ -191,6 +211,8 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
     let mountpoint = &plan.place.mountpoint;
     let mounted = fuse::mount(&tree, bindmounts, mountpoint, args.allow_other, Handle::current())
         .map_err(|error| anyhow!("cannot mount {}: {}", mountpoint.display(), fuse_advice(&error)))?;
+    // Before the first request is served.
+    recorder.begin(env!("CARGO_PKG_VERSION"), &sys::boot_id().unwrap_or_default());
     let (gone, unmounted) = oneshot::channel();
     std::thread::Builder::new().name("fuse".into()).spawn(move || {
         if let Err(error) = mounted.serve() {
@@ -202,9 +224,7 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
     let mut note = String::new();
     if args.start {
         step(format!("starting {}", count(cluster.len())));
-        if let Ok(Some(command)) = parse(b"start") {
-            tree.execute(Target::Root, &command).await.map_err(|error| anyhow!("cannot start: {error}"))?;
-        }
+        tree.execute("start").await.map_err(|error| anyhow!("cannot start: {error}"))?;
         note = exited_at_once(&cluster);
     }
     Ok(Running { tree, watch, unmounted, provisioner, note })

@@ -157,7 +157,8 @@ pub enum Status {
 }
 
 /// What the engine says of a container's HEALTHCHECK.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Health {
     /// The image has none.
     None,
@@ -180,6 +181,8 @@ pub struct Inspection {
     pub pid: Option<i32>,
     /// Exit code of its last run; `None` if it has never run or its first run still lasts.
     pub exit_code: Option<i64>,
+    /// The kernel has ended a process of its present or last run for want of memory.
+    pub out_of_memory: bool,
     /// State of its HEALTHCHECK.
     pub health: Health,
     /// When its present or last run began, in ns since the Unix epoch on the engine's clock; 0 if never.
@@ -233,9 +236,11 @@ pub enum EventKind {
     Unpaused,
     /// It was removed.
     Removed,
+    /// The kernel ended a process of it for want of memory.
+    OutOfMemory,
     /// Its health changed.
     Health,
-    /// Anything else that may have changed it (rename, update, oom, …).
+    /// Anything else that may have changed it (rename, update, …).
     Other,
 }
 

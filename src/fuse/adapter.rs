@@ -27,11 +27,6 @@ use crate::tree::{Fh, Ino, Tree};
 
 /// Largest write in one request, in bytes.
 const MAX_WRITE: u32 = 1 << 20;
-/// What poll(2) says of any file here, as for a regular file.
-const ALWAYS: PollEvents =
-    PollEvents::POLLIN.union(PollEvents::POLLOUT).union(PollEvents::POLLRDNORM).union(PollEvents::POLLWRNORM);
-/// And of a value that has changed, as sysfs does.
-const CHANGED: PollEvents = ALWAYS.union(PollEvents::POLLPRI).union(PollEvents::POLLERR);
 
 pub struct Adapter {
     tree: Tree,
@@ -513,13 +508,13 @@ impl fuser::Filesystem for Adapter {
     ) {
         caught("poll", || {
             if owns(ino.0) {
-                return reply.poll(ALWAYS);
+                return reply.poll(convert::ALWAYS);
             }
             let wake = flags
                 .contains(PollFlags::FUSE_POLL_SCHEDULE_NOTIFY)
                 .then(|| -> crate::tree::Wake { Box::new(move || drop(ph.notify())) });
             match self.tree.poll(Fh(fh.0), wake) {
-                Ok(changed) => reply.poll(if changed { CHANGED } else { ALWAYS }),
+                Ok(news) => reply.poll(convert::poll_events(self.tree.is_stream(Ino(ino.0)), news)),
                 Err(e) => reply.error(errno(e)),
             }
         });

@@ -2,13 +2,27 @@
 
 use std::time::{Duration, SystemTime};
 
-use fuser::{FileAttr, FileType, INodeNo, OpenFlags, Request, TimeOrNow, WriteFlags};
+use fuser::{FileAttr, FileType, INodeNo, OpenFlags, PollEvents, Request, TimeOrNow, WriteFlags};
 
 use crate::passthrough::{self, Caller, SetId, SetTime, WriteMode};
 use crate::tree::{Attr, EntryKind};
 
 /// For how long the kernel may remember what it is told about when it changes: for ever.
 pub const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// What poll(2) says of any file here, as for a regular file.
+pub const ALWAYS: PollEvents = WRITABLE.union(PollEvents::POLLIN).union(PollEvents::POLLRDNORM);
+const WRITABLE: PollEvents = PollEvents::POLLOUT.union(PollEvents::POLLWRNORM);
+
+/// What poll(2) says of a synthesized file with news or without.
+pub fn poll_events(is_stream: bool, news: bool) -> PollEvents {
+    match (is_stream, news) {
+        (true, false) => WRITABLE,
+        (true, true) | (false, false) => ALWAYS,
+        // As sysfs does.
+        (false, true) => ALWAYS.union(PollEvents::POLLPRI).union(PollEvents::POLLERR),
+    }
+}
 
 pub fn errno(errno: rustix::io::Errno) -> fuser::Errno {
     fuser::Errno::from_i32(errno.raw_os_error())

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use rustix::io::Errno;
 
 use super::{Fh, Ino, Wake};
+use crate::history::History;
 
 /// What a file says, or why it says nothing.
 pub type Content = Result<Vec<u8>, Errno>;
@@ -20,12 +21,35 @@ struct Value {
     version: u64,
 }
 
+/// What is read from the disk, not from a snapshot.
+#[derive(Clone)]
+pub(super) enum OnDisk {
+    Log(Arc<std::fs::File>),
+    History(History),
+}
+
+impl OnDisk {
+    fn read(&self, offset: u64, size: usize) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::Log(log) => {
+                let mut bytes = vec![0; size];
+                let got = log.read_at(&mut bytes, offset)?;
+                bytes.truncate(got);
+                Ok(bytes)
+            }
+            Self::History(history) => history.read(offset, size),
+        }
+    }
+}
+
 struct Handle {
     ino: Ino,
     snapshot: Arc<[u8]>,
     /// Version of the value that was last read through it.
     version: u64,
-    log: Option<Arc<std::fs::File>>,
+    on_disk: Option<OnDisk>,
+    /// Where the last read through it ended.
+    read_to: u64,
     /// Written and not yet a whole line.
     pub(super) line: Vec<u8>,
     wake: Option<Wake>,
@@ -68,23 +92,24 @@ impl Files {
         let mtime = if old.is_none() { self.mounted_at } else { SystemTime::now() };
         let version = old.map_or(0, |old| old.version) + 1;
         self.values.insert(ino, Value { content, size, mtime, version });
-        Some(
-            self.handles
-                .values_mut()
-                .filter(|handle| handle.ino == ino)
-                .filter_map(|handle| handle.wake.take())
-                .collect(),
-        )
+        Some(self.take_wakes(ino))
     }
 
-    pub fn open(&mut self, ino: Ino, log: Option<std::fs::File>) -> Fh {
+    /// Who waits for a change of a file.
+    pub fn take_wakes(&mut self, ino: Ino) -> Vec<Wake> {
+        let handles = self.handles.values_mut().filter(|handle| handle.ino == ino);
+        handles.filter_map(|handle| handle.wake.take()).collect()
+    }
+
+    pub fn open(&mut self, ino: Ino, on_disk: Option<OnDisk>) -> Fh {
         let fh = Fh(self.next);
         self.next += 1;
         let handle = Handle {
             ino,
             snapshot: self.content(ino).unwrap_or_else(|_| Arc::from([])),
             version: self.version(ino),
-            log: log.map(Arc::new),
+            on_disk,
+            read_to: 0,
             line: vec![],
             wake: None,
         };
@@ -111,10 +136,9 @@ impl Files {
 
     pub fn read(&mut self, fh: Fh, offset: u64, size: usize) -> Result<Vec<u8>, Errno> {
         let handle = self.handle(fh)?;
-        if let Some(log) = handle.log.clone() {
-            let mut bytes = vec![0; size];
-            let got = log.read_at(&mut bytes, offset).map_err(|_| Errno::IO)?;
-            bytes.truncate(got);
+        if let Some(file) = &handle.on_disk {
+            let bytes = file.read(offset, size).map_err(|_| Errno::IO)?;
+            handle.read_to = offset + bytes.len() as u64;
             return Ok(bytes);
         }
         // As sysfs: a reader that starts over reads what is true now.
@@ -135,7 +159,11 @@ impl Files {
         let ino = self.ino(fh)?;
         let current = self.version(ino);
         let handle = self.handle(fh)?;
-        if handle.version != current {
+        let news = match &handle.on_disk {
+            Some(OnDisk::History(history)) => history.size() > handle.read_to,
+            Some(OnDisk::Log(_)) | None => handle.version != current,
+        };
+        if news {
             return Ok(true);
         }
         if wake.is_some() {

@@ -17,6 +17,8 @@ pub enum File {
     Status,
     /// The nodes' specs as JSON.
     SpecJson,
+    /// What has happened; tests append to it.
+    History,
     /// Pid of the node's first process.
     Pid,
     /// Its state.
@@ -42,14 +44,33 @@ pub enum File {
 }
 
 impl File {
+    /// Whether it is read from the disk, and grows by itself.
+    pub fn is_on_disk(self) -> bool {
+        matches!(self, Self::Log | Self::History)
+    }
+
+    /// Its permission bits.
+    pub fn perm(self) -> u16 {
+        match self {
+            Self::Control => 0o755,
+            Self::History => 0o644,
+            _ => 0o444,
+        }
+    }
+
     /// Whether poll(2) tells of its changes.
     pub fn is_pollable(self) -> bool {
-        matches!(self, Self::Pid | Self::State | Self::Health | Self::Ready)
+        matches!(self, Self::Pid | Self::State | Self::Health | Self::Ready | Self::History)
     }
 }
 
-const ROOT_FILES: [(&str, File); 4] =
-    [("control", File::Control), ("status", File::Status), ("spec.json", File::SpecJson), ("error", File::Error)];
+const ROOT_FILES: [(&str, File); 5] = [
+    ("control", File::Control),
+    ("status", File::Status),
+    ("spec.json", File::SpecJson),
+    ("history", File::History),
+    ("error", File::Error),
+];
 
 const NODE_FILES: [(&str, File); 13] = [
     ("control", File::Control),

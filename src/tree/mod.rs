@@ -3,6 +3,7 @@
 //! Answers lookups, attributes, reads, writes and polls of synthesized files, testable without a mount. It never waits
 //! for the engine: a write that commands something becomes a [`Pending`] that somebody else awaits.
 
+mod append;
 mod files;
 mod layout;
 mod listing;
@@ -17,13 +18,14 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
-use files::{Content, Files};
+use files::{Content, Files, OnDisk};
 pub use layout::{File, Kind, Layout};
 pub use listing::DirEntry;
 pub use write::{Pending, Written};
 
 use crate::cluster::{Change, Cluster};
-use crate::control::{Command, ControlError, Executor, Target};
+use crate::control::{ControlError, Executor, Target, parse};
+use crate::history::History;
 
 /// An inode number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -105,6 +107,12 @@ impl Tree {
             layout,
         }));
         tree.changed(Change::Reachable);
+        let inner = Arc::downgrade(&tree.0);
+        tree.history().on_growth(Box::new(move || {
+            if let Some(inner) = inner.upgrade() {
+                Self(inner).grown();
+            }
+        }));
         tree
     }
 
@@ -118,17 +126,25 @@ impl Tree {
         &self.0.cluster
     }
 
+    /// What has happened.
+    pub fn history(&self) -> &History {
+        self.0.executor.recorder().history()
+    }
+
     /// Begins no command any more. Returns whether some are under way still.
     pub fn close(&self) -> bool {
         self.0.executor.close()
     }
 
-    /// Executes a command as a write to control would.
+    /// Executes a line as if it were written to the root's control.
     ///
     /// # Errors
     /// As the write.
-    pub async fn execute(&self, target: Target, command: &Command) -> Result<(), ControlError> {
-        self.0.executor.execute(target, command).await
+    pub async fn execute(&self, line: &str) -> Result<(), ControlError> {
+        match parse(line.as_bytes())? {
+            Some(command) => self.0.executor.execute(self.0.executor.invoke(Target::Root, line, command)).await,
+            None => Ok(()),
+        }
     }
 
     /// The entry of that name in a directory.
@@ -169,10 +185,13 @@ impl Tree {
                 let meta = std::fs::metadata(self.log_path(*node)).map_err(|_| Errno::IO)?;
                 of(EntryKind::File, meta.len(), 0o444, 1, meta.modified().unwrap_or(mounted_at))
             }
+            Kind::File(File::History, _) => {
+                let (size, mtime) = (self.history().size(), self.history().modified());
+                of(EntryKind::File, size, File::History.perm(), 1, mtime.unwrap_or(mounted_at))
+            }
             Kind::File(file, _) => {
-                let perm = if *file == File::Control { 0o755 } else { 0o444 };
                 let (size, mtime) = self.0.files.lock().size_and_mtime(ino);
-                of(EntryKind::File, size, perm, 1, mtime)
+                of(EntryKind::File, size, file.perm(), 1, mtime)
             }
         })
     }
@@ -190,7 +209,12 @@ impl Tree {
 
     /// Whether the kernel may remember an entry's attributes until told otherwise.
     pub fn is_cacheable(&self, ino: Ino) -> bool {
-        !matches!(self.0.layout.get(ino).map(|entry| &entry.kind), Some(Kind::File(File::Log, _)))
+        !matches!(self.0.layout.get(ino).map(|entry| &entry.kind), Some(Kind::File(file, _)) if file.is_on_disk())
+    }
+
+    /// Whether it is a stream for poll(2), which can be read when there is more, and no value that changes.
+    pub fn is_stream(&self, ino: Ino) -> bool {
+        matches!(self.0.layout.get(ino).map(|entry| &entry.kind), Some(Kind::File(File::History, _)))
     }
 
     /// Opens a file. What is read through the handle is what the file said then, or when offset 0 was last read.
@@ -201,12 +225,15 @@ impl Tree {
         let Kind::File(file, node) = &self.entry(ino)?.kind else {
             return Err(Errno::ISDIR);
         };
-        if writes && *file != File::Control {
+        if writes && file.perm() & 0o200 == 0 {
             return Err(Errno::ACCESS);
         }
         if *file == File::Log {
             let log = std::fs::File::open(self.log_path(*node)).map_err(|_| Errno::IO)?;
-            return Ok(self.0.files.lock().open(ino, Some(log)));
+            return Ok(self.0.files.lock().open(ino, Some(OnDisk::Log(Arc::new(log)))));
+        }
+        if *file == File::History {
+            return Ok(self.0.files.lock().open(ino, Some(OnDisk::History(self.history().clone()))));
         }
         let mut files = self.0.files.lock();
         files.content(ino)?;
@@ -226,7 +253,7 @@ impl Tree {
         self.0.files.lock().release(fh);
     }
 
-    /// Whether a handle's value has changed since it was read; if not and `wake` is given, calls it when it does.
+    /// Whether a handle's value has changed since it was read, or a stream has more than was read; if not and `wake` is given, calls it when it does.
     ///
     /// # Errors
     /// EBADF.
@@ -251,7 +278,7 @@ impl Tree {
         for (ino, entry) in self.0.layout.iter() {
             if let Kind::File(file, node) = &entry.kind
                 && concerns(node)
-                && !matches!(file, File::Error | File::Log)
+                && !(file.is_on_disk() || *file == File::Error)
             {
                 self.set(ino, |cluster| render::render(cluster, *file, *node));
             }

@@ -54,6 +54,7 @@ fn value(file: File, node: &Node) -> String {
         | File::Error
         | File::Status
         | File::SpecJson
+        | File::History
         | File::Name
         | File::Ip
         | File::Image

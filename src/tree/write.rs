@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use rustix::io::Errno;
 use tracing::info;
 
 use super::layout::{File, Kind};
 use super::{Fh, Tree};
 use crate::control::{Command, ControlError, Target, parse};
+use crate::history::{CommandId, LONGEST_LINE};
 
-/// Longest line that can be a command, in bytes: room for a thousand node names.
-const LONGEST_LINE: usize = 64 * 1024;
+/// How much of a line that is no command is kept in the history, in bytes.
+const LONGEST_REFUSED: usize = 1024;
 
 /// What became of a write or a flush.
 pub enum Written {
@@ -26,31 +28,61 @@ pub enum Written {
 pub struct Pending {
     /// Skips what has not begun.
     pub cancelled: Arc<AtomicBool>,
-    /// Notes in `error` that the caller did not wait for the end.
+    /// Notes in `error`, and in the history, that the caller did not wait for the end.
     pub interrupted: Box<dyn FnOnce() -> Errno + Send>,
     /// Resolves to the write's answer, when what it changed can be read.
     pub done: BoxFuture<'static, Result<u32, Errno>>,
 }
 
+/// A command, and the line that it was.
+type Line = (String, Command);
+
+/// What a file does with what is written to it.
+enum Sink {
+    Commands(Target),
+    History,
+}
+
+/// Takes bytes into a buffer, and the whole lines out of it; the rest stays.
+///
+/// # Errors
+/// A sentence about a line that is too long; nothing stays then.
+pub(super) fn whole_lines(buffer: &mut Vec<u8>, data: &[u8]) -> Result<Vec<u8>, String> {
+    buffer.extend_from_slice(data);
+    let end = buffer.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    let rest = buffer.split_off(end);
+    let lines = std::mem::replace(buffer, rest);
+    let too_long = |line: &[u8]| line.len() > LONGEST_LINE;
+    if too_long(buffer) || lines.split(|&byte| byte == b'\n').any(too_long) {
+        buffer.clear();
+        return Err(format!("a line is longer than {LONGEST_LINE} bytes"));
+    }
+    Ok(lines)
+}
+
 impl Tree {
-    /// Writes to a control file. Whole lines are commands; the rest waits for its newline or for [`Tree::flush`].
+    /// Writes to a file: commands to a control file, lines to the history. What is no whole line yet waits for its newline
+    /// or for [`Tree::flush`].
     pub fn write(&self, fh: Fh, data: &[u8]) -> Written {
-        let target = match self.target(fh) {
-            Ok(target) => target,
+        let target = match self.sink(fh) {
+            Ok(Sink::Commands(target)) => target,
+            Ok(Sink::History) => return self.append(fh, data),
             Err(errno) => return Written::Now(Err(errno)),
         };
         let taken = u32::try_from(data.len()).unwrap_or(u32::MAX);
         match self.take_lines(fh, data) {
             Ok(commands) if commands.is_empty() => Written::Now(Ok(taken)),
             Ok(commands) => Written::Later(self.run(target, commands, taken)),
-            Err(error) => Written::Later(self.refuse(target, &error)),
+            Err((line, error)) => Written::Later(self.refuse_line(target, &line, &error)),
         }
     }
 
-    /// Takes a last line without a newline as a command. Called when a descriptor is closed.
+    /// Takes a last line without a newline as a line. Called when a descriptor is closed.
     pub fn flush(&self, fh: Fh) -> Written {
-        let Ok(target) = self.target(fh) else {
-            return Written::Now(Ok(0));
+        let target = match self.sink(fh) {
+            Ok(Sink::Commands(target)) => target,
+            Ok(Sink::History) => return self.append_rest(fh),
+            Err(_) => return Written::Now(Ok(0)),
         };
         let mut files = self.0.files.lock();
         let Ok(line) = files.line(fh) else {
@@ -58,63 +90,67 @@ impl Tree {
         };
         match parse(line) {
             Ok(command) => {
-                line.clear();
+                let line = std::mem::take(line);
                 drop(files);
                 match command {
-                    Some(command) => Written::Later(self.run(target, vec![command], 0)),
+                    Some(command) => Written::Later(self.run(target, vec![(text(&line), command)], 0)),
                     None => Written::Now(Ok(0)),
                 }
             }
             Err(error) => {
                 // The line stays: one of several processes that write it in turn may have closed its copy.
+                let line = line.clone();
                 drop(files);
-                Written::Later(self.refuse(target, &error))
+                Written::Later(self.refuse_line(target, &line, &error))
             }
         }
     }
 
-    fn target(&self, fh: Fh) -> Result<Target, Errno> {
+    fn sink(&self, fh: Fh) -> Result<Sink, Errno> {
         let ino = self.0.files.lock().ino(fh)?;
         match &self.entry(ino)?.kind {
-            Kind::File(File::Control, None) => Ok(Target::Root),
-            Kind::File(File::Control, Some(index)) => Ok(Target::Node(*index)),
+            Kind::File(File::Control, None) => Ok(Sink::Commands(Target::Root)),
+            Kind::File(File::Control, Some(index)) => Ok(Sink::Commands(Target::Node(*index))),
+            Kind::File(File::History, _) => Ok(Sink::History),
             Kind::File(..) | Kind::Directory(_) | Kind::Link(_) => Err(Errno::BADF),
         }
     }
 
     /// The commands of the lines that `data` ends. A line that is none spoils the whole write: nothing of it is run.
-    fn take_lines(&self, fh: Fh, data: &[u8]) -> Result<Vec<Command>, ControlError> {
+    fn take_lines(&self, fh: Fh, data: &[u8]) -> Result<Vec<Line>, (Vec<u8>, ControlError)> {
         let mut files = self.0.files.lock();
-        let gone = |_| ControlError::Invalid("the file is not open".into());
-        let buffer = files.line(fh).map_err(gone)?;
-        buffer.extend_from_slice(data);
-        let end = buffer.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-        let rest = buffer.split_off(end);
-        let lines = std::mem::replace(buffer, rest);
-        let too_long = |line: &[u8]| line.len() > LONGEST_LINE;
-        if too_long(buffer) || lines.split(|&byte| byte == b'\n').any(too_long) {
-            buffer.clear();
-            return Err(ControlError::Invalid(format!("a line is longer than {LONGEST_LINE} bytes")));
+        let invalid = |why: String| (data.to_vec(), ControlError::Invalid(why));
+        let buffer = files.line(fh).map_err(|_| invalid("the file is not open".into()))?;
+        let lines = whole_lines(buffer, data).map_err(invalid)?;
+        let mut commands = vec![];
+        for line in lines.split(|&byte| byte == b'\n') {
+            match parse(line) {
+                Ok(command) => commands.extend(command.map(|command| (text(line), command))),
+                Err(error) => {
+                    buffer.clear();
+                    return Err((line.to_vec(), error));
+                }
+            }
         }
-        let parsed: Result<Vec<_>, _> = lines.split(|&byte| byte == b'\n').map(parse).collect();
-        if parsed.is_err() {
-            buffer.clear();
-        }
-        Ok(parsed?.into_iter().flatten().collect())
+        Ok(commands)
     }
 
-    fn run(&self, target: Target, commands: Vec<Command>, taken: u32) -> Pending {
+    fn run(&self, target: Target, commands: Vec<Line>, taken: u32) -> Pending {
         let cancelled = Arc::new(AtomicBool::new(false));
-        let (tree, stop) = (self.clone(), cancelled.clone());
+        let current: Arc<Mutex<Option<CommandId>>> = Arc::default();
+        let (tree, stop, under_way) = (self.clone(), cancelled.clone(), current.clone());
         let done = Box::pin(async move {
             let mut answer = Ok(taken);
-            for command in &commands {
+            for (line, command) in commands {
                 if stop.load(Ordering::Acquire) {
                     answer = Err(tree.fail(target, &ControlError::Interrupted));
                     break;
                 }
-                let result = tree.0.executor.execute(target, command).await;
-                info!(?target, verb = command.verb.name(), nodes = ?command.nodes, ok = result.is_ok(), "command");
+                let (verb, nodes) = (command.verb.name(), command.nodes.clone());
+                let invoked = tree.0.executor.invoke(target, &line, command);
+                *under_way.lock() = Some(invoked.id());
+                let result = tree.0.executor.execute(invoked).await;
+                info!(?target, verb, ?nodes, ok = result.is_ok(), "command");
                 if let Err(error) = result {
                     answer = Err(tree.fail(target, &error));
                     break;
@@ -125,17 +161,36 @@ impl Tree {
             }
             answer
         });
-        Pending { cancelled, interrupted: self.interruption(target), done }
+        Pending { cancelled, interrupted: self.interruption(target, current), done }
     }
 
-    fn interruption(&self, target: Target) -> Box<dyn FnOnce() -> Errno + Send> {
+    fn interruption(
+        &self,
+        target: Target,
+        current: Arc<Mutex<Option<CommandId>>>,
+    ) -> Box<dyn FnOnce() -> Errno + Send> {
         let tree = self.clone();
-        Box::new(move || tree.fail(target, &ControlError::Interrupted))
+        Box::new(move || {
+            let current = *current.lock();
+            if let Some(id) = current {
+                // It is what its writer was told; one that has ended meanwhile has told its end already.
+                tree.0.executor.recorder().end(id, ControlError::Interrupted.outcome());
+            }
+            tree.fail(target, &ControlError::Interrupted)
+        })
+    }
+
+    /// Answers a line that is no command, and tells the history of it.
+    fn refuse_line(&self, target: Target, line: &[u8], error: &ControlError) -> Pending {
+        let recorder = self.0.executor.recorder();
+        let id = recorder.invoke(&text(&line[..line.len().min(LONGEST_REFUSED)]), None, vec![]);
+        recorder.end(id, error.outcome());
+        self.refuse(node(target), error.errno(), &error.to_string())
     }
 
     /// Answers with an error once the kernel knows that `error` has changed.
-    fn refuse(&self, target: Target, error: &ControlError) -> Pending {
-        let errno = self.fail(target, error);
+    pub(super) fn refuse(&self, node: Option<usize>, errno: Errno, why: &str) -> Pending {
+        self.note(node, why);
         let flushed = self.0.kernel.get().map(|kernel| kernel.flushed());
         let done = Box::pin(async move {
             if let Some(flushed) = flushed {
@@ -143,20 +198,32 @@ impl Tree {
             }
             Err(errno)
         });
-        Pending { cancelled: Arc::default(), interrupted: self.interruption(target), done }
+        // What it answers, it answers at once.
+        Pending { cancelled: Arc::default(), interrupted: Box::new(move || errno), done }
     }
 
     /// Notes in the directory's `error` file why a write failed.
-    pub(super) fn fail(&self, target: Target, error: &ControlError) -> Errno {
-        let node = match target {
-            Target::Root => None,
-            Target::Node(index) => Some(index),
-        };
-        for (ino, entry) in self.0.layout.iter() {
-            if entry.kind == Kind::File(File::Error, node) {
-                self.set(ino, |_| Ok(format!("{error}\n").into_bytes()));
-            }
-        }
+    fn fail(&self, target: Target, error: &ControlError) -> Errno {
+        self.note(node(target), &error.to_string());
         error.errno()
     }
+
+    fn note(&self, node: Option<usize>, why: &str) {
+        for (ino, entry) in self.0.layout.iter() {
+            if entry.kind == Kind::File(File::Error, node) {
+                self.set(ino, |_| Ok(format!("{why}\n").into_bytes()));
+            }
+        }
+    }
+}
+
+fn node(target: Target) -> Option<usize> {
+    match target {
+        Target::Root => None,
+        Target::Node(index) => Some(index),
+    }
+}
+
+fn text(line: &[u8]) -> String {
+    String::from_utf8_lossy(line).into_owned()
 }

@@ -211,6 +211,7 @@ impl Watch {
             EventKind::Died(exit_code) => {
                 self.tell(index, &News::Died { container, exit_code, time: event.time });
             }
+            EventKind::OutOfMemory => self.tell(index, &News::OutOfMemory(container)),
             EventKind::Removed => self.tell(index, &News::Removed(container)),
             EventKind::Created
             | EventKind::Started

@@ -5,13 +5,14 @@
 
 use std::ffi::OsStr;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cthulhu::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec};
 use cthulhu::control::Executor;
 use cthulhu::engine::simulated::SimulatedEngine;
 use cthulhu::engine::{Engine, Labels};
+use cthulhu::history::{Entry, History, Recorder};
 use cthulhu::provision::{NodeOptions, Provisioner};
 use cthulhu::selfimage::SelfImage;
 use cthulhu::tree::{Ino, Layout, Pending, Tree, Written};
@@ -23,12 +24,16 @@ pub struct Fixture {
     pub cluster: Cluster,
     pub tree: Tree,
     pub watch: Watch,
+    pub recorder: Recorder,
+    /// What hears of changes. It holds on to the watch that holds on to it.
+    slot: Arc<Mutex<Option<Tree>>>,
     _dir: tempfile::TempDir,
 }
 
 impl Drop for Fixture {
     fn drop(&mut self) {
         self.watch.stop();
+        self.slot.lock().unwrap().take();
     }
 }
 
@@ -54,10 +59,14 @@ impl Fixture {
             nodes: (0..nodes).map(spec).collect(),
         });
         let shared: Arc<dyn Engine> = Arc::new(engine.clone());
-        let slot: Arc<OnceLock<Tree>> = Arc::default();
-        let told = slot.clone();
+        let history = History::open(&dir.path().join("history")).unwrap();
+        let recorder = Recorder::new(history.clone(), cluster.clone());
+        let slot: Arc<Mutex<Option<Tree>>> = Arc::default();
+        let (told, record) = (slot.clone(), recorder.clone());
         let on_change = Box::new(move |change| {
-            if let Some(tree) = told.get() {
+            record.changed(change);
+            let tree = told.lock().unwrap().clone();
+            if let Some(tree) = tree {
                 tree.changed(change);
             }
         });
@@ -78,10 +87,11 @@ impl Fixture {
             watch.adopt(index, &container).await.unwrap();
         }
         let layout = Layout::new(&cluster, |_| [("etc", Ino(1 << 62)), ("var", Ino((1 << 62) + 1))]);
-        let executor = Executor::new(shared, cluster.clone(), watch.clone(), provisioner, timeout);
+        let executor = Executor::new(shared, cluster.clone(), watch.clone(), provisioner, recorder.clone(), timeout);
         let tree = Tree::new(cluster.clone(), executor, layout);
-        let _ = slot.set(tree.clone());
-        Self { engine, cluster, tree, watch, _dir: dir }
+        *slot.lock().unwrap() = Some(tree.clone());
+        recorder.begin("0.0.0", "boot");
+        Self { engine, cluster, tree, watch, recorder, slot, _dir: dir }
     }
 
     /// The number at a path such as `i001/state`; links are followed.
@@ -93,6 +103,12 @@ impl Fixture {
                 Err(_) => ino,
             }
         })
+    }
+
+    /// All that the history says.
+    pub fn history(&self) -> Vec<Entry> {
+        let text = self.read("history").unwrap();
+        text.lines().map(|line| Entry::parse(line).unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
     }
 
     /// The whole content of a file.

@@ -33,6 +33,7 @@ fn id(text: &str) -> ContainerId {
 fn seen(container: &str, status: Status, pid: i32, started_at: i64, exit_code: i64) -> Inspection {
     let alive = matches!(status, Status::Running | Status::Paused);
     Inspection {
+        out_of_memory: false,
         id: id(container),
         status,
         pid: alive.then_some(pid),

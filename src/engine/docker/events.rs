@@ -124,6 +124,7 @@ fn kind(action: &str, attributes: &Value) -> Option<EventKind> {
         "die" | "died" => EventKind::Died(exit_code(attributes)),
         "pause" => EventKind::Paused,
         "unpause" => EventKind::Unpaused,
+        "oom" => EventKind::OutOfMemory,
         "destroy" | "remove" => EventKind::Removed,
         "attach" | "detach" | "top" | "resize" | "init" | "cleanup" => return None,
         _ if action.starts_with("exec_") || action == "exec" => return None,
@@ -156,6 +157,7 @@ mod tests {
         assert_eq!(one("die", "{}"), Some(EventKind::Died(None)));
         assert_eq!(one("remove", "{}"), Some(EventKind::Removed));
         assert_eq!(one("health_status: healthy", "{}"), Some(EventKind::Health));
+        assert_eq!(one("oom", "{}"), Some(EventKind::OutOfMemory));
         assert_eq!(one("rename", "{}"), Some(EventKind::Other));
         for noise in ["exec_create: sh", "exec_die", "attach", "top", "resize", "init", "cleanup"] {
             assert_eq!(one(noise, "{}"), None, "{noise}");

@@ -28,6 +28,7 @@ pub(super) fn read(text: &str) -> Result<Inspection> {
         pid,
         // While it runs the engine says 0, which is the code of no run.
         exit_code: state["ExitCode"].as_i64().filter(|_| status == Status::Exited),
+        out_of_memory: state["OOMKilled"] == true,
         health: health(state),
         started_at: state["StartedAt"].as_str().and_then(time::parse).unwrap_or(0),
         raw: indent(text.trim()),

@@ -23,6 +23,8 @@ pub(super) struct Container {
     pub pid: Option<i32>,
     /// Exit code of its last run that ended.
     pub exit_code: Option<i64>,
+    /// Its last run ended for want of memory, or its present one has had too little.
+    pub out_of_memory: bool,
     /// State of its HEALTHCHECK.
     pub health: Health,
     /// When it was created.
@@ -59,6 +61,7 @@ impl Container {
             status: Status::Created,
             pid: None,
             exit_code: None,
+            out_of_memory: false,
             health: Health::None,
             created_at,
             started_at: 0,
@@ -139,6 +142,7 @@ impl Container {
             status: self.status,
             pid: self.pid,
             exit_code: self.exit_code,
+            out_of_memory: self.out_of_memory,
             health: self.health,
             started_at: self.started_at,
             raw: format!("{raw:#}"),
@@ -166,7 +170,7 @@ impl Container {
             "Running": self.alive(),
             "Paused": self.status == Status::Paused,
             "Restarting": false,
-            "OOMKilled": false,
+            "OOMKilled": self.out_of_memory,
             "Dead": false,
             "Pid": self.pid.unwrap_or(0),
             "ExitCode": if self.alive() { 0 } else { self.exit_code.unwrap_or(0) },

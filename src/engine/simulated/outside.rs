@@ -53,6 +53,14 @@ impl SimulatedEngine {
         self.die(name, KILLED)
     }
 
+    /// The kernel kills it for want of memory.
+    pub fn exhaust_memory(&self, name: &str) -> Result<()> {
+        let mut world = self.shared.world.lock();
+        let id = living(&world, name)?;
+        world.exhaust_memory(&id);
+        Ok(())
+    }
+
     /// Someone else starts it.
     pub fn start_outside(&self, name: &str) -> Result<()> {
         self.shared.world.lock().start(name)

@@ -177,6 +177,7 @@ impl World {
         let time = self.emit(&id, EventKind::Started);
         let container = self.get_mut(&id)?;
         container.started_at = time;
+        container.out_of_memory = false;
         container.journal.open(time);
         self.run(&id);
         Ok(())
@@ -232,6 +233,15 @@ impl World {
         if container.spec.auto_remove {
             self.forget(id);
         }
+    }
+
+    /// Ends a container's process for want of memory.
+    pub fn exhaust_memory(&mut self, id: &str) {
+        self.emit(id, EventKind::OutOfMemory);
+        if let Ok(container) = self.get_mut(id) {
+            container.out_of_memory = true;
+        }
+        self.end(id, KILLED);
     }
 
     /// Removes a container that does not run.

@@ -1,0 +1,212 @@
+//! Lines of a history as EDN, as Jepsen and what reads its histories want them: one map a line.
+
+use std::fmt::Write;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::json::Members;
+
+type Result<T> = serde_json::Result<T>;
+
+/// Turns lines of a history into EDN, one after the other.
+#[derive(Debug, Default)]
+pub struct Writer {
+    index: u64,
+    /// `mono_ns` of the first line.
+    began: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    mono_ns: u64,
+}
+
+impl Writer {
+    /// The EDN map of one line, without a newline. `:index` counts from 0, `:time` is in ns since the first line.
+    ///
+    /// # Errors
+    /// What is wrong with the line, as serde says it.
+    pub fn line(&mut self, line: &str) -> Result<String> {
+        let Head { mono_ns } = serde_json::from_str(line)?;
+        let members: Members<'_> = serde_json::from_str(line)?;
+        let is_kind = |name: &str| !matches!(name, "seq" | "time" | "mono_ns");
+        let kind = members.0.iter().find(|(name, _)| is_kind(name));
+        let (kind, content) = kind.ok_or_else(|| serde::de::Error::custom("a line that says nothing"))?;
+        let began = *self.began.get_or_insert(mono_ns);
+        // An earlier boot's clock may have been ahead.
+        let time = i128::from(mono_ns) - i128::from(began);
+        let mut out = format!("{{:index {}, :time {time}, ", self.index);
+        if kind == "test" {
+            test(&mut out, content)?;
+        } else {
+            nemesis(&mut out, kind, content)?;
+        }
+        out.push('}');
+        self.index += 1;
+        Ok(out)
+    }
+}
+
+/// What cthulhu itself tells: Jepsen's nemesis is who makes failures.
+fn nemesis(out: &mut String, kind: &str, content: &RawValue) -> Result<()> {
+    let members: Members<'_> = serde_json::from_str(content.get())?;
+    let verb = members.0.iter().find(|(name, _)| kind == "command" && name == "verb");
+    let verb = verb.map(|(_, verb)| serde_json::from_str::<String>(verb.get())).transpose()?;
+    out.push_str(":type :info, :process :nemesis, :f ");
+    keyword(out, verb.as_deref().unwrap_or(kind));
+    out.push_str(", :value ");
+    value(out, content)
+}
+
+/// A test's own object. What Jepsen has a meaning for has it, where its type allows; the rest stays.
+fn test(out: &mut String, content: &RawValue) -> Result<()> {
+    let members: Members<'_> = serde_json::from_str(content.get())?;
+    for (name, otherwise) in [("type", ":info"), ("process", ":test"), ("f", ":test"), ("value", "nil")] {
+        let given = members.0.iter().find(|(key, _)| key == name).map(|(_, given)| *given);
+        let _ = write!(out, ":{name} ");
+        match given {
+            None => out.push_str(otherwise),
+            Some(given) if name != "value" && given.get().starts_with('"') => {
+                keyword(out, &serde_json::from_str::<String>(given.get())?);
+            }
+            Some(given) => value(out, given)?,
+        }
+        out.push_str(", ");
+    }
+    for (key, given) in &members.0 {
+        match key.as_str() {
+            "type" | "process" | "f" | "value" => continue,
+            // These are ours.
+            "index" | "time" => {
+                let _ = write!(out, ":test/{key}");
+            }
+            _ => keyword(out, key),
+        }
+        out.push(' ');
+        value(out, given)?;
+        out.push_str(", ");
+    }
+    out.truncate(out.len() - 2);
+    Ok(())
+}
+
+fn value(out: &mut String, json: &RawValue) -> Result<()> {
+    let text = json.get();
+    match text.as_bytes().first() {
+        Some(b'{') => {
+            let members: Members<'_> = serde_json::from_str(text)?;
+            out.push('{');
+            for (nth, (key, json)) in members.0.iter().enumerate() {
+                out.push_str(if nth == 0 { "" } else { ", " });
+                keyword(out, key);
+                out.push(' ');
+                value(out, json)?;
+            }
+            out.push('}');
+        }
+        Some(b'[') => {
+            out.push('[');
+            for (nth, json) in serde_json::from_str::<Vec<&RawValue>>(text)?.into_iter().enumerate() {
+                out.push_str(if nth == 0 { "" } else { " " });
+                value(out, json)?;
+            }
+            out.push(']');
+        }
+        Some(b'"') => string(out, &serde_json::from_str::<String>(text)?),
+        Some(b'n') => out.push_str("nil"),
+        Some(b't' | b'f') => out.push_str(text),
+        _ => number(out, text),
+    }
+    Ok(())
+}
+
+/// A number keeps its digits: an integer beyond 64 bits is one of any precision.
+fn number(out: &mut String, text: &str) {
+    out.push_str(text);
+    if !text.contains(['.', 'e', 'E']) && text.parse::<i64>().is_err() {
+        out.push('N');
+    }
+}
+
+/// A keyword, where the text can be one, else a string.
+fn keyword(out: &mut String, text: &str) {
+    let begins = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '*' | '!' | '?');
+    let goes_on = |c: char| begins(c) || c.is_ascii_digit() || matches!(c, '-' | '.' | '+' | '<' | '>' | '=');
+    if text.starts_with(begins) && text.chars().all(goes_on) {
+        out.push(':');
+        out.push_str(text);
+    } else {
+        string(out, text);
+    }
+}
+
+fn string(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edn(kind: &str) -> String {
+        let line = |mono: u64| format!(r#"{{"seq":9,"time":"t","mono_ns":{mono},{kind}}}"#);
+        let mut writer = Writer::default();
+        writer.line(&line(100)).unwrap();
+        writer.line(&line(117)).unwrap().strip_prefix("{:index 1, :time 17, ").unwrap().to_owned()
+    }
+
+    #[test]
+    fn operations_of_a_test() {
+        let whole =
+            r#""test":{"type":"invoke","process":0,"f":"write","value":[1,null,"a"],"key":"x y","extra":{"a":1}}"#;
+        assert_eq!(
+            edn(whole),
+            r#":type :invoke, :process 0, :f :write, :value [1 nil "a"], :key "x y", :extra {:a 1}}"#
+        );
+        assert_eq!(
+            edn(r#""test":{"op":"write","time":5,"a b":1,"1st":true,"process":"p 1"}"#),
+            r#":type :info, :process "p 1", :f :test, :value nil, :op "write", :test/time 5, "a b" 1, "1st" true}"#
+        );
+        assert_eq!(edn(r#""test":{}"#), ":type :info, :process :test, :f :test, :value nil}");
+    }
+
+    #[test]
+    fn what_cthulhu_tells_is_the_nemesis() {
+        assert_eq!(
+            edn(r#""command":{"id":1,"phase":"invoke","line":"stop \"","verb":"stop","nodes":["i001"]}"#),
+            r#":type :info, :process :nemesis, :f :stop, :value {:id 1, :phase "invoke", :line "stop \"", :verb "stop", :nodes ["i001"]}}"#
+        );
+        assert_eq!(edn(r#""fault":{"links":[]}"#), ":type :info, :process :nemesis, :f :fault, :value {:links []}}");
+    }
+
+    #[test]
+    fn numbers_and_strings_keep_what_they_are() {
+        let value = |json: &str| {
+            let mut out = String::new();
+            super::value(&mut out, serde_json::from_str(json).unwrap()).unwrap();
+            out
+        };
+        assert_eq!(value("123456789012345678901234567890"), "123456789012345678901234567890N");
+        assert_eq!(value("18446744073709551615"), "18446744073709551615N");
+        assert_eq!(value("-9223372036854775808"), "-9223372036854775808");
+        assert_eq!(value("0.10"), "0.10");
+        assert_eq!(value("1E+2"), "1E+2");
+        assert_eq!(value(r#""a\"\\\n\u0001é\u2028""#), "\"a\\\"\\\\\\n\\u0001é\u{2028}\"");
+        assert_eq!(value(r#"{"a":1,"a":2}"#), "{:a 2}");
+    }
+}
