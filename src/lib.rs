@@ -21,6 +21,7 @@ pub mod passthrough;
 pub mod provision;
 pub mod sandbox;
 pub mod selfimage;
+pub mod sweep;
 pub mod sys;
 pub mod template;
 pub mod tree;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use serde::{Deserialize, Serialize};
 
+use super::{LsArgs, PruneArgs};
+
 /// Mounts a live cluster of containers as a directory, for testing distributed systems.
 #[derive(Debug, Parser)]
 #[command(
@@ -53,6 +55,11 @@ port, peers (the others' addresses), nodes (name, ip, index of each), master.
 
 While it is mounted, tail -f ./cluster/history follows it.")]
     History(super::history::HistoryArgs),
+    /// Remove what is left of clusters whose daemon is gone, and what nodes of unmounted ones wrote
+    #[command(
+        after_help = "Shows what it is and asks first.\n\nExample:\n  cthulhu prune --yes\n  cthulhu prune ./cluster"
+    )]
+    Prune(PruneArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  cthulhu completions bash > /etc/bash_completion.d/cthulhu")]
     Completions {
@@ -68,6 +75,9 @@ While it is mounted, tail -f ./cluster/history follows it.")]
     /// The process in a sandbox container
     #[command(hide = true)]
     Sandbox,
+    /// The process that deletes what nodes wrote, as root in a container
+    #[command(hide = true)]
+    Sweep(crate::sweep::Args),
     /// The built-in demo node
     #[command(hide = true)]
     Demo(crate::demo::Args),
@@ -81,14 +91,6 @@ pub struct UmountArgs {
     /// The engine, when its daemon is gone: unix://PATH, tcp://HOST:PORT [default: as for mount]
     #[arg(long, value_name = "URL")]
     pub host: Option<String>,
-}
-
-/// Arguments of ls.
-#[derive(Debug, Args)]
-pub struct LsArgs {
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Arguments of mount.

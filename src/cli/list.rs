@@ -1,38 +1,86 @@
 //! `cthulhu ls`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
 
-use super::{LsArgs, print};
-use crate::daemon::records;
+use super::print;
+use crate::daemon::{left_in_engine, records};
+
+/// Arguments of ls.
+#[derive(Debug, Args)]
+pub struct LsArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The engine in which to look for what is left over [default: as for mount]
+    #[arg(long, value_name = "URL")]
+    pub host: Option<String>,
+}
+
+/// One cluster. Its fields are documented in docs/interface.md.
+#[derive(Debug, Serialize)]
+struct Line {
+    id: String,
+    mountpoint: PathBuf,
+    state: &'static str,
+    nodes: usize,
+    image: Option<String>,
+    pid: Option<u32>,
+    data: Option<PathBuf>,
+    engine: String,
+}
 
 /// Prints the clusters of this user.
 ///
 /// # Errors
 /// One sentence for the user.
 pub fn list(args: &LsArgs) -> Result<ExitCode> {
-    let records = records()?;
+    let mut lines: Vec<_> = records()?
+        .into_iter()
+        .map(|(record, daemon)| Line {
+            id: record.id,
+            mountpoint: record.mountpoint,
+            // A record whose daemon is gone stands for what that one could not remove.
+            state: if daemon.is_some() { "mounted" } else { "left over" },
+            nodes: record.nodes,
+            image: Some(record.image),
+            pid: daemon,
+            data: Some(record.data),
+            engine: record.engine,
+        })
+        .collect();
+    match left_in_engine(args.host.as_deref()) {
+        Ok((found, engine)) => {
+            for found in found {
+                if lines.iter().any(|line| line.id == found.cluster) {
+                    continue;
+                }
+                lines.push(Line {
+                    id: found.cluster,
+                    mountpoint: found.mountpoint.into(),
+                    state: "left over",
+                    nodes: found.nodes,
+                    image: found.image,
+                    pid: None,
+                    data: None,
+                    engine: engine.clone(),
+                });
+            }
+        }
+        Err(why) => eprintln!("cthulhu: what only the engine knows of is not listed: {why}"),
+    }
+    lines.sort_by(|a, b| a.mountpoint.cmp(&b.mountpoint));
     if args.json {
-        let all: Vec<_> = records
-            .iter()
-            .map(|(record, daemon)| {
-                let mut value = serde_json::to_value(record).unwrap_or_default();
-                value["state"] = state(*daemon).into();
-                value
-            })
-            .collect();
-        return print(format!("{:#}\n", serde_json::Value::Array(all)).as_bytes());
+        return print(format!("{:#}\n", serde_json::to_value(&lines)?).as_bytes());
     }
     let mut text = format!("{:<10} {:>5}  {:<29} {}\n", "STATE", "NODES", "IMAGE", "MOUNTPOINT");
-    for (record, daemon) in &records {
-        let (state, at) = (state(*daemon), record.mountpoint.display());
-        text.push_str(&format!("{state:<10} {:>5}  {:<29} {at}\n", record.nodes, record.image));
+    for line in &lines {
+        let (state, at, image) = (line.state, line.mountpoint.display(), line.image.as_deref().unwrap_or("-"));
+        text.push_str(&format!("{state:<10} {:>5}  {image:<29} {at}\n", line.nodes));
     }
     print(text.as_bytes())
-}
-
-/// A record whose daemon is gone stands for what that one could not remove.
-fn state(daemon: Option<u32>) -> &'static str {
-    if daemon.is_some() { "mounted" } else { "left over" }
 }

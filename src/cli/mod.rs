@@ -3,6 +3,7 @@
 mod args;
 mod history;
 mod list;
+mod prune;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -11,7 +12,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, Parser};
 
-pub use args::{Cli, Command, LsArgs, MountArgs, Original, Seconds, UmountArgs};
+pub use args::{Cli, Command, MountArgs, Original, Seconds, UmountArgs};
+pub use list::LsArgs;
+pub use prune::PruneArgs;
 
 use crate::daemon;
 
@@ -38,6 +41,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         }
         Command::Ls(args) => list::list(&args),
         Command::History(args) => history::history(&args),
+        Command::Prune(args) => prune::prune(&args),
         Command::Completions { shell } => {
             let mut script = vec![];
             clap_complete::generate(shell, &mut Cli::command(), "cthulhu", &mut script);
@@ -54,6 +58,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
             Ok(if daemon::run_child().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Sandbox => Ok(crate::sandbox::run()),
+        Command::Sweep(args) => Ok(crate::sweep::run(&args)),
         Command::Demo(args) => Ok(crate::demo::run(&args)),
     }
 }

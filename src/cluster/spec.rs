@@ -18,6 +18,8 @@ pub mod label {
     pub const MOUNTPOINT: &str = "io.cthulhu.mountpoint";
     /// The daemon's pid, its start time and the boot id, as `PID.START@BOOT.PIDNS`.
     pub const OWNER: &str = "io.cthulhu.owner";
+    /// Id of the user whose daemon it is, on the daemon's machine.
+    pub const USER: &str = "io.cthulhu.uid";
     /// Value of [`ROLE`] for the container that holds a node's network.
     pub const SANDBOX: &str = "sandbox";
     /// Value of [`ROLE`] for the user's container.

@@ -8,11 +8,13 @@ mod config;
 mod data;
 #[cfg(fuzzing)]
 pub mod fuzzed;
+mod left;
 mod options;
 mod owner;
 mod panics;
 mod place;
 mod program;
+pub mod prune;
 mod report;
 mod start;
 mod umount;
@@ -28,10 +30,11 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 pub use background::{mount_in_background, run_child};
+pub use left::left_in_engine;
 pub use options::Plan;
 pub use panics::log_panics;
 use place::lock_data;
-pub use place::{Place, Record, records};
+pub use place::{Place, Record, records, state_home};
 pub use report::to_stderr;
 pub use start::connect;
 pub use umount::umount;
@@ -69,8 +72,10 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     let mut told_to_end = told_to_end()?;
     let lock = plan.place.lock()?;
     if !plan.args.foreground {
-        // Ours now: what an earlier daemon logged goes.
-        let _ = fs::File::options().write(true).open(plan.place.daemon_log()).and_then(|log| log.set_len(0));
+        // Ours now: what an earlier daemon logged goes. By its name, as `cthulhu prune` may have removed the file that our
+        // parent has opened.
+        let log = fs::File::options().append(true).create(true).open(plan.place.daemon_log());
+        let _ = log.and_then(|log| log.set_len(0).and_then(|()| Ok(rustix::stdio::dup2_stderr(&log)?)));
     }
     let _ = fs::remove_file(plan.place.failure());
     let _data = plan.args.data.is_some().then(|| lock_data(&plan.data)).transpose()?;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +19,19 @@ use crate::sys;
 /// Who asks whether a lock is held holds it for a moment himself: so many tries, so far apart, decide.
 const PROBES: u32 = 20;
 const PROBE_STEP: Duration = Duration::from_millis(10);
+
+/// What the lock says while `cthulhu prune` has it.
+const PRUNING: &str = "prune";
+
+fn lock_file(path: &Path) -> std::io::Result<File> {
+    File::options().create(true).truncate(false).read(true).write(true).open(path)
+}
+
+/// Whether the lock that was taken is the one that others will find.
+fn is_still_there(file: &File, path: &Path) -> bool {
+    let same = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+    matches!((file.metadata(), fs::metadata(path)), (Ok(held), Ok(found)) if same(&held, &found))
+}
 
 fn locked(file: &File, operation: FlockOperation) -> bool {
     (0..PROBES).any(|_| {
@@ -82,6 +95,14 @@ impl Place {
             }
             _ => mountpoint.canonicalize().with_context(|| format!("cannot use {shown} as a mountpoint"))?,
         };
+        Self::exactly(mountpoint)
+    }
+
+    /// The place of a mountpoint whose path is absolute and free of symlinks, which is not looked up.
+    ///
+    /// # Errors
+    /// A sentence: no home for state.
+    pub fn exactly(mountpoint: PathBuf) -> Result<Self> {
         let digest = Sha256::digest(mountpoint.as_os_str().as_encoded_bytes());
         let hash: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         let name = mountpoint.file_name().map_or("root".into(), |name| name.to_string_lossy().into_owned());
@@ -93,27 +114,56 @@ impl Place {
     /// # Errors
     /// A sentence that names the daemon that has it.
     pub fn lock(&self) -> Result<Lock> {
-        private_dir(&self.state)?;
         let path = self.state.join("lock");
-        let mut file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        if !locked(&file, FlockOperation::NonBlockingLockExclusive) {
+        let mut file = loop {
+            private_dir(&self.state)?;
+            match lock_file(&path) {
+                // `cthulhu prune` removes what is left of a place, the directory and the lock in it last.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error).with_context(|| format!("cannot write {}", path.display())),
+                Ok(file) if !locked(&file, FlockOperation::NonBlockingLockExclusive) => break Err(file),
+                Ok(file) if is_still_there(&file, &path) => break Ok(file),
+                Ok(_) => {}
+            }
+        }
+        .or_else(|_| {
+            if fs::read_to_string(&path).is_ok_and(|text| text.trim() == PRUNING) {
+                bail!("cthulhu prune is removing what is left of an earlier cluster here: try again when it is done");
+            }
             let daemon = self.holder().map(|pid| format!(" (daemon {pid})")).unwrap_or_default();
             bail!(
                 "{} is a mounted cluster already{daemon}: unmount it first with cthulhu umount {0}",
                 self.mountpoint.display()
             );
-        }
+        })?;
         let written = file.set_len(0).and_then(|()| file.rewind());
         written
             .and_then(|()| writeln!(file, "{}", Owner::this_process()))
             .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Lock { _file: file })
+    }
+
+    /// Takes a place that nobody has, to remove what is left of it; `None` if somebody has it. The directory must exist.
+    pub fn lock_to_prune(&self) -> Option<Lock> {
+        let path = self.state.join("lock");
+        let mut file = lock_file(&path).ok()?;
+        if !locked(&file, FlockOperation::NonBlockingLockExclusive) || !is_still_there(&file, &path) {
+            return None;
+        }
+        // Not our pid: whoever unmounts would end us.
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{PRUNING}"));
+        Some(Lock { _file: file })
+    }
+
+    /// Whether somebody has the place: a daemon, or who removes what is left of it.
+    pub fn is_held(&self) -> bool {
+        let file = File::open(self.state.join("lock"));
+        file.is_ok_and(|file| !locked(&file, FlockOperation::NonBlockingLockShared))
+    }
+
+    /// What `ls` shows of it, if it is a cluster that is not all gone.
+    pub fn record(&self) -> Option<Record> {
+        serde_json::from_str(&fs::read_to_string(self.state.join("cluster.json")).ok()?).ok()
     }
 
     /// Pid of the daemon that holds the place, if one does.
@@ -242,15 +292,36 @@ impl Place {
 /// # Errors
 /// A sentence: no home for state.
 pub fn records() -> Result<Vec<(Record, Option<u32>)>> {
+    let with_holder = |place: Place| place.record().map(|record| (record, place.holder()));
+    let mut found: Vec<_> = places()?.into_iter().filter_map(with_holder).collect();
+    found.sort_by(|a, b| a.0.mountpoint.cmp(&b.0.mountpoint));
+    Ok(found)
+}
+
+/// All places that this user's state tells of: of clusters that are mounted, are left over, or have left what their nodes
+/// wrote. Of the latter the mountpoint is not known, and empty.
+///
+/// # Errors
+/// A sentence: no home for state.
+pub fn places() -> Result<Vec<Place>> {
     let home = state_home()?;
     let mut found = vec![];
     for entry in fs::read_dir(&home).into_iter().flatten().flatten() {
-        let Ok(text) = fs::read_to_string(entry.path().join("cluster.json")) else { continue };
-        let Ok(record) = serde_json::from_str::<Record>(&text) else { continue };
-        let place = Place { mountpoint: record.mountpoint.clone(), state: entry.path() };
-        found.push((record, place.holder()));
+        // A link, or a directory of another name, is not of our making.
+        let name = entry.file_name();
+        let ours = name.to_str().and_then(|name| name.rsplit_once('-')).is_some_and(|(_, hash)| {
+            hash.len() == 12 && hash.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
+        });
+        if !ours || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let mut place = Place { mountpoint: PathBuf::new(), state: entry.path() };
+        if let Some(record) = place.record() {
+            place.mountpoint = record.mountpoint;
+        }
+        found.push(place);
     }
-    found.sort_by(|a, b| a.0.mountpoint.cmp(&b.0.mountpoint));
+    found.sort_by(|a, b| a.state.cmp(&b.state));
     Ok(found)
 }
 
@@ -279,6 +350,14 @@ fn is_ours(fstype: &str) -> bool {
     fstype.strip_prefix("fuse.") == Some(fuse::SUBTYPE)
 }
 
+/// Every mount of ours, whoever's it is: where, and whose.
+///
+/// # Errors
+/// From the operating system.
+pub fn our_mounts() -> std::io::Result<Vec<(PathBuf, Option<u32>)>> {
+    sys::mounts_of(&format!("fuse.{}", fuse::SUBTYPE))
+}
+
 /// A directory for state, 0700, made with its parents.
 ///
 /// # Errors
@@ -303,7 +382,10 @@ pub fn open_dir(path: &Path) -> Result<()> {
 }
 
 /// `$XDG_STATE_HOME/cthulhu`, by the XDG Base Directory Specification.
-fn state_home() -> Result<PathBuf> {
+///
+/// # Errors
+/// A sentence: neither HOME nor XDG_STATE_HOME.
+pub fn state_home() -> Result<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))

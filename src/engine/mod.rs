@@ -91,6 +91,8 @@ pub enum Network {
     },
     /// The network namespace of another container.
     Of(ContainerId),
+    /// None: a loopback interface at most.
+    None,
 }
 
 /// A host directory mounted into a container.
@@ -198,6 +200,8 @@ pub struct Listed {
     pub id: ContainerId,
     /// Its name, without a leading slash.
     pub name: String,
+    /// The image that it was made from, as the engine tells it.
+    pub image: String,
     /// Its labels.
     pub labels: Labels,
     /// As the listing says; may lag behind a running operation.
@@ -219,6 +223,15 @@ pub struct ListedNetwork {
     pub subnets: Vec<String>,
     /// Addresses that nobody else can have: the gateway's, reserved ones, and those that containers hold now.
     pub used: Vec<Ipv4Addr>,
+}
+
+/// An image in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedImage {
+    /// Name and tag.
+    pub reference: String,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// What happened to a container.
@@ -325,6 +338,10 @@ pub trait Engine: Send + Sync + 'static {
     async fn pull(&self, reference: &str) -> Result<BoxStream<Result<PullProgress>>>;
     /// Makes an image from an uncompressed tar archive of its root file system.
     async fn import(&self, reference: &str, archive: Vec<u8>) -> Result<()>;
+    /// Images of that name, one for each tag.
+    async fn list_images(&self, name: &str) -> Result<Vec<ListedImage>>;
+    /// Removes an image; `Ok` too when it is gone, [`EngineError::Conflict`] while a container uses it.
+    async fn remove_image(&self, reference: &str) -> Result<()>;
 
     /// Creates a bridge network with that subnet and returns its id. `Conflict` when the name or the subnet is taken.
     async fn create_network(&self, name: &str, subnet: &str, labels: &Labels) -> Result<String>;

@@ -13,12 +13,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Mutex;
 
 pub use network::{NetworkPlan, NetworkWish, plan};
-pub use teardown::{Removed, leftovers, remove_cluster};
+pub use teardown::{Found, Removed, clusters, leftovers, remove_cluster};
 
 use crate::cluster::{Cluster, ClusterId, label};
 use crate::engine::{Bind, ContainerId, ContainerSpec, Engine, EngineError, Labels, Network, Result};
 use crate::sandbox;
-use crate::selfimage::SelfImage;
+use crate::selfimage::{self, SelfImage};
 
 /// Containers made at once. The work is bound by CPU: more than this gains nothing (docs/performance.md).
 pub const AT_ONCE: usize = 8;
@@ -179,6 +179,11 @@ impl Provisioner {
                 self.remove_by_name(&spec.name).await?;
                 self.engine.create(spec).await
             }
+            // `cthulhu prune` by another version of the program, while no container of ours used the image.
+            Err(EngineError::NotFound(_)) if spec.image == self.image.reference => {
+                selfimage::ensure(self.engine.as_ref()).await?;
+                self.engine.create(spec).await
+            }
             done => done,
         }
     }
@@ -267,6 +272,7 @@ pub fn cluster_labels(id: &ClusterId, mountpoint: &Path, owner: &str) -> Labels 
         (label::CLUSTER.into(), id.to_string()),
         (label::MOUNTPOINT.into(), mountpoint.to_string_lossy().into_owned()),
         (label::OWNER.into(), owner.into()),
+        (label::USER.into(), rustix::process::geteuid().as_raw().to_string()),
     ]
 }
 

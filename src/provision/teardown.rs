@@ -1,5 +1,6 @@
 //! Takes away what a cluster left in an engine, found by its labels.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -100,6 +101,60 @@ pub async fn leftovers(engine: &dyn Engine) -> Result<Vec<(String, String, Strin
     found.sort();
     found.dedup();
     Ok(found)
+}
+
+/// What a cluster has in an engine, as its labels tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The cluster's id.
+    pub cluster: String,
+    /// Where it was mounted.
+    pub mountpoint: String,
+    /// Its owner's label.
+    pub owner: String,
+    /// Whose daemon it was, on the daemon's machine; `None` if no label says so.
+    pub uid: Option<u32>,
+    /// The image of its nodes, if it has one yet.
+    pub image: Option<String>,
+    /// How many nodes have a container.
+    pub nodes: usize,
+    /// Containers, sandboxes among them.
+    pub containers: usize,
+    /// Names of its networks.
+    pub networks: Vec<String>,
+}
+
+/// All clusters that have something in the engine, by mountpoint.
+///
+/// # Errors
+/// The engine's.
+pub async fn clusters(engine: &dyn Engine) -> Result<Vec<Found>> {
+    let mut found: BTreeMap<String, Found> = BTreeMap::new();
+    for listed in patiently(engine, engine.list(Some(label::CLUSTER))).await? {
+        let cluster = entry(&mut found, &listed.labels);
+        cluster.containers += 1;
+        if value(&listed.labels, label::ROLE) == Some(label::NODE_ROLE) {
+            cluster.nodes += 1;
+            cluster.image.get_or_insert(listed.image);
+        }
+    }
+    for network in patiently(engine, engine.list_networks(Some(label::CLUSTER))).await? {
+        entry(&mut found, &network.labels).networks.push(network.name);
+    }
+    let mut found: Vec<_> = found.into_values().collect();
+    found.sort_by(|a, b| (&a.mountpoint, &a.cluster).cmp(&(&b.mountpoint, &b.cluster)));
+    Ok(found)
+}
+
+fn entry<'a>(found: &'a mut BTreeMap<String, Found>, labels: &Labels) -> &'a mut Found {
+    let get = |key| value(labels, key).unwrap_or_default().to_owned();
+    found.entry(get(label::CLUSTER)).or_insert_with(|| Found {
+        cluster: get(label::CLUSTER),
+        mountpoint: get(label::MOUNTPOINT),
+        owner: get(label::OWNER),
+        uid: value(labels, label::USER).and_then(|uid| uid.parse().ok()),
+        ..Found::default()
+    })
 }
 
 fn value<'a>(labels: &'a Labels, key: &str) -> Option<&'a str> {

@@ -40,6 +40,15 @@ pub struct SelfImage {
     pub argv: Vec<String>,
 }
 
+/// The reference that the running program's image has, or would have.
+///
+/// # Errors
+/// From reading our own files.
+pub fn reference() -> io::Result<String> {
+    let (_, mut parts) = gather()?;
+    Ok(format!("{REPOSITORY}:{}", digest(&mut parts)?))
+}
+
 /// Sees to it that the engine has an image of the running program.
 ///
 /// # Errors

@@ -22,6 +22,12 @@ pub fn nofile_limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
+/// The hard limit of open files; `None` means unlimited.
+#[must_use]
+pub fn most_nofile() -> Option<u64> {
+    getrlimit(Resource::Nofile).maximum
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

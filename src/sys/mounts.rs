@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -27,6 +27,29 @@ pub struct MountEntry {
 /// Those of reading `/proc/self/mountinfo`.
 pub fn mounts_at(path: &Path) -> io::Result<Vec<MountEntry>> {
     Ok(parse_mountinfo(&std::fs::read("/proc/self/mountinfo")?, path))
+}
+
+/// Every mount of that kind: where, and the `user_id` among its options, which FUSE has.
+///
+/// # Errors
+/// Those of reading `/proc/self/mountinfo`.
+pub fn mounts_of(fstype: &str) -> io::Result<Vec<(PathBuf, Option<u32>)>> {
+    Ok(parse_mounts_of(&std::fs::read("/proc/self/mountinfo")?, fstype))
+}
+
+fn parse_mounts_of(text: &[u8], fstype: &str) -> Vec<(PathBuf, Option<u32>)> {
+    let of_kind = |line: &[u8]| {
+        let mut fields = line.split(|&byte| byte == b' ');
+        let mountpoint = PathBuf::from(unescape(fields.nth(4)?));
+        fields.find(|&field| field == b"-")?;
+        if unescape(fields.next()?).as_bytes() != fstype.as_bytes() {
+            return None;
+        }
+        let options = String::from_utf8_lossy(fields.nth(1)?).into_owned();
+        let user = options.split(',').find_map(|option| option.strip_prefix("user_id=")?.parse().ok());
+        Some((mountpoint, user))
+    };
+    text.split(|&byte| byte == b'\n').filter_map(of_kind).collect()
 }
 
 /// Detaches whatever is mounted at `path` at once, even while it is in use (MNT_DETACH). Without the privilege for
@@ -124,6 +147,14 @@ mod tests {
         assert_eq!(fstypes, ["fuse.cthulhu", "tmpfs"]);
         assert_eq!(found[0].source, std::ffi::OsStr::new("my\\name"));
         assert!(parse_mountinfo(SAMPLE, Path::new("/mnt")).is_empty());
+    }
+
+    #[test]
+    fn finds_mounts_of_a_kind_and_whose_they_are() {
+        let text = b"40 22 0:50 / /a\\040b rw shared:1 - fuse.x none rw,user_id=1000,group_id=5\n\
+            41 22 0:51 / /c rw - fuse.x none rw\n42 22 0:52 / /d rw - tmpfs fuse.x rw,user_id=7\n";
+        let found = parse_mounts_of(text, "fuse.x");
+        assert_eq!(found, [("/a b".into(), Some(1000)), ("/c".into(), None)]);
     }
 
     #[test]

@@ -84,9 +84,15 @@ fn listed(container: &serde_json::Value) -> Listed {
     Listed {
         id: ContainerId(raw::string(container, "Id")),
         name: name.to_owned(),
+        image: short_image(&raw::string(container, "Image")),
         labels: raw::labels(container),
         running: matches!(state, "running" | "paused" | "stopping"),
     }
+}
+
+/// Podman names its own registry, `localhost`, and Docker does not.
+fn short_image(image: &str) -> String {
+    image.strip_prefix("localhost/").unwrap_or(image).to_owned()
 }
 
 #[cfg(test)]
@@ -96,11 +102,12 @@ mod tests {
     #[test]
     fn a_listing_gives_the_own_name_and_copes_with_unknown_states() {
         let value = serde_json::json!({
-            "Id": "ab", "Names": ["/other/alias", "/mine"], "State": "stopped", "Labels": { "k": "v" }
+            "Id": "ab", "Names": ["/other/alias", "/mine"], "Image": "localhost/x:1", "State": "stopped", "Labels": { "k": "v" }
         });
         let expected = Listed {
             id: ContainerId("ab".into()),
             name: "mine".into(),
+            image: "x:1".into(),
             labels: vec![("k".into(), "v".into())],
             running: false,
         };

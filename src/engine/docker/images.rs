@@ -1,4 +1,4 @@
-//! Images: whether one is there, pulling one, making one from an archive.
+//! Images: whether one is there, which there are, pulling one, making one from an archive, removing one.
 //!
 //! Errors of a pull come inside its stream; each is turned into a sentence that names the image.
 
@@ -6,11 +6,11 @@ use std::collections::HashMap;
 
 use bollard::Docker;
 use bollard::models::CreateImageInfo;
-use bollard::query_parameters::CreateImageOptions;
+use bollard::query_parameters::{CreateImageOptions, RemoveImageOptions};
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::{error, raw};
-use crate::engine::{BoxStream, EngineError, PullProgress, Result};
+use crate::engine::{BoxStream, EngineError, ListedImage, PullProgress, Result};
 
 /// Whether the image is there.
 pub(super) async fn present(docker: &Docker, reference: &str) -> Result<bool> {
@@ -51,6 +51,37 @@ pub(super) async fn import(docker: &Docker, reference: &str, archive: Vec<u8>) -
     let body = bollard::body_full(archive.into());
     let steps = docker.create_image(Some(options), Some(body), None);
     steps.try_for_each(|_| std::future::ready(Ok(()))).await.map_err(error::from_bollard)
+}
+
+/// The images of a name. Podman puts the registry `localhost` before the names of what was made here, and Docker does not.
+pub(super) async fn list(docker: &Docker, name: &str) -> Result<Vec<ListedImage>> {
+    let answer = raw::json(docker, "/images/json").await?;
+    let images = answer.as_array().ok_or_else(|| raw::nonsense("the list of images is no list"))?;
+    Ok(tagged(images, name))
+}
+
+fn tagged(images: &[serde_json::Value], name: &str) -> Vec<ListedImage> {
+    let mut found = Vec::new();
+    for image in images {
+        let size = image["Size"].as_u64().unwrap_or(0);
+        for tag in image["RepoTags"].as_array().into_iter().flatten().filter_map(|tag| tag.as_str()) {
+            let short = tag.strip_prefix("localhost/").unwrap_or(tag);
+            if split(short).0 == name {
+                found.push(ListedImage { reference: short.to_owned(), size });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.reference.cmp(&b.reference));
+    found
+}
+
+/// Removes a name, and the image with its last one; not one that a container uses.
+pub(super) async fn remove(docker: &Docker, reference: &str) -> Result<()> {
+    let removed = docker.remove_image(reference, None::<RemoveImageOptions>, None).await;
+    match removed.map_err(error::from_bollard) {
+        Ok(_) | Err(EngineError::NotFound(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Name and tag (or digest, which the engine takes in the tag's place); `latest` if there is neither.
@@ -125,6 +156,18 @@ mod tests {
         assert_eq!(split("host:5000/redis"), ("host:5000/redis", "latest"));
         assert_eq!(split("host:5000/a/redis:7"), ("host:5000/a/redis", "7"));
         assert_eq!(split("redis@sha256:12"), ("redis", "sha256:12"));
+    }
+
+    #[test]
+    fn images_are_found_by_their_name_alone() {
+        let images = serde_json::json!([
+            { "RepoTags": ["x:2", "x:1", "y:1"], "Size": 7 },
+            { "RepoTags": ["localhost/x:3"], "Size": 8 },
+            { "RepoTags": ["xx:1", "registry/x:1"] }, { "RepoTags": null },
+        ]);
+        let found = tagged(images.as_array().unwrap(), "x");
+        let found: Vec<_> = found.iter().map(|image| (image.reference.as_str(), image.size)).collect();
+        assert_eq!(found, [("x:1", 7), ("x:2", 7), ("x:3", 8)]);
     }
 
     #[test]

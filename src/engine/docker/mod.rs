@@ -26,7 +26,7 @@ use bollard::Docker;
 
 use super::{
     Attachment, BoxStream, ContainerId, ContainerSpec, Engine, EngineInfo, Event, Inspection, Labels, Listed,
-    ListedNetwork, LogChunk, PullProgress, Result,
+    ListedImage, ListedNetwork, LogChunk, PullProgress, Result,
 };
 
 pub use connect::connect;
@@ -105,6 +105,14 @@ impl Engine for DockerEngine {
 
     async fn import(&self, reference: &str, archive: Vec<u8>) -> Result<()> {
         images::import(&self.docker, reference, archive).await
+    }
+
+    async fn list_images(&self, name: &str) -> Result<Vec<ListedImage>> {
+        images::list(&self.docker, name).await
+    }
+
+    async fn remove_image(&self, reference: &str) -> Result<()> {
+        images::remove(&self.docker, reference).await
     }
 
     async fn create_network(&self, name: &str, subnet: &str, labels: &Labels) -> Result<String> {

@@ -46,6 +46,7 @@ pub(super) fn body(spec: &ContainerSpec) -> ContainerCreateBody {
 /// Fills in all that concerns the network. A container in another's network may not say anything about it.
 fn connect(network: &Network, body: &mut ContainerCreateBody, host: &mut HostConfig) {
     match network {
+        Network::None => host.network_mode = Some("none".to_owned()),
         Network::Of(other) => host.network_mode = Some(format!("container:{other}")),
         Network::Attached { network, address, aliases, hostname, published } => {
             host.network_mode = Some(network.clone());

@@ -112,7 +112,7 @@ impl Container {
         let mut answer = if request.get("op").is_some_and(|op| op == "hello") {
             let address = match &self.spec.network {
                 Network::Attached { address, .. } => vec![address.to_string()],
-                Network::Of(_) => Vec::new(),
+                Network::Of(_) | Network::None => Vec::new(),
             };
             json!({"ok": true, "version": env!("CARGO_PKG_VERSION"), "addresses": address})
         } else {
@@ -129,6 +129,7 @@ impl Container {
         Listed {
             id: ContainerId(self.id.clone()),
             name: self.spec.name.clone(),
+            image: self.spec.image.clone(),
             labels: self.spec.labels.clone(),
             running: self.alive(),
         }
@@ -221,6 +222,7 @@ impl Container {
     fn raw_network(&self, networks: &Networks) -> (String, Value, Value) {
         let (name, pinned, aliases, published) = match &self.spec.network {
             Network::Of(id) => return (format!("container:{id}"), json!({}), json!({})),
+            Network::None => return ("none".to_owned(), json!({}), json!({})),
             Network::Attached { network, address, aliases, published, .. } => (network, address, aliases, published),
         };
         let ports: serde_json::Map<String, Value> = published

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use crate::engine::ListedImage;
+
 /// The images that are there, and those that no registry has.
 #[derive(Default)]
 pub(super) struct Images {
@@ -16,6 +18,23 @@ impl Images {
 
     pub fn add(&mut self, reference: &str) {
         self.present.insert(full_reference(reference));
+    }
+
+    /// Those of a name, which have no bytes.
+    pub fn list(&self, name: &str) -> Vec<ListedImage> {
+        let is_it = |reference: &&String| reference.rsplit_once(':').is_some_and(|(start, _)| start == name);
+        let mut found: Vec<_> = self.present.iter().filter(is_it).cloned().collect();
+        found.sort();
+        found.into_iter().map(|reference| ListedImage { reference, size: 0 }).collect()
+    }
+
+    pub fn remove(&mut self, reference: &str) {
+        self.present.remove(&full_reference(reference));
+    }
+
+    /// Whether two references name one image.
+    pub fn same(one: &str, other: &str) -> bool {
+        full_reference(one) == full_reference(other)
     }
 
     /// Makes it impossible to pull.

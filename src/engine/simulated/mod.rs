@@ -22,7 +22,7 @@ use tokio::sync::{OwnedMutexGuard, mpsc, watch};
 
 use super::{
     Attachment, BoxStream, ContainerId, ContainerSpec, Engine, EngineError, EngineInfo, Event, Inspection, Labels,
-    Listed, ListedNetwork, LogChunk, PullProgress, Result,
+    Listed, ListedImage, ListedNetwork, LogChunk, PullProgress, Result,
 };
 
 mod container;
@@ -256,6 +256,16 @@ impl Engine for SimulatedEngine {
         self.admit(Op::Import).await?;
         self.shared.world.lock().images.add(reference);
         Ok(())
+    }
+
+    async fn list_images(&self, name: &str) -> Result<Vec<ListedImage>> {
+        self.admit(Op::ListImages).await?;
+        Ok(self.shared.world.lock().images.list(name))
+    }
+
+    async fn remove_image(&self, reference: &str) -> Result<()> {
+        self.admit(Op::RemoveImage).await?;
+        self.shared.world.lock().remove_image(reference)
     }
 
     async fn create_network(&self, name: &str, subnet: &str, labels: &Labels) -> Result<String> {

@@ -26,6 +26,8 @@ pub enum Op {
     HasImage,
     Pull,
     Import,
+    ListImages,
+    RemoveImage,
     CreateNetwork,
     ListNetworks,
     Network,
@@ -34,7 +36,7 @@ pub enum Op {
 
 impl Op {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Ping,
         Self::Create,
         Self::Start,
@@ -51,6 +53,8 @@ impl Op {
         Self::HasImage,
         Self::Pull,
         Self::Import,
+        Self::ListImages,
+        Self::RemoveImage,
         Self::CreateNetwork,
         Self::ListNetworks,
         Self::Network,
@@ -76,6 +80,8 @@ impl Op {
             Self::HasImage => "has_image",
             Self::Pull => "pull",
             Self::Import => "import",
+            Self::ListImages => "list_images",
+            Self::RemoveImage => "remove_image",
             Self::CreateNetwork => "create_network",
             Self::ListNetworks => "list_networks",
             Self::Network => "network",

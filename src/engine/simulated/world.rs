@@ -123,6 +123,17 @@ impl World {
         time
     }
 
+    pub fn remove_image(&mut self, reference: &str) -> Result<()> {
+        if let Some(user) = self.containers.values().find(|user| Images::same(&user.spec.image, reference)) {
+            let name = &user.spec.name;
+            return Err(EngineError::Conflict(format!(
+                "conflict: unable to remove repository reference \"{reference}\" - container {name} is using it"
+            )));
+        }
+        self.images.remove(reference);
+        Ok(())
+    }
+
     pub fn create(&mut self, spec: &ContainerSpec) -> Result<ContainerId> {
         let name = &spec.name;
         if !valid_name(name) {
@@ -198,6 +209,7 @@ impl World {
                 }
                 None
             }
+            Network::None => None,
             Network::Attached { network, address, published, .. } => {
                 let (network, published) = (network.clone(), published.clone());
                 Some(self.networks.claim(&network, *address, &published)?)
@@ -338,11 +350,11 @@ impl World {
         let container = self.get(key)?;
         let owner = match &container.spec.network {
             Network::Of(other) => self.get(&other.0).ok(),
-            Network::Attached { .. } => Some(container),
+            Network::Attached { .. } | Network::None => Some(container),
         };
         let hostname = match owner.map(|owner| &owner.spec.network) {
             Some(Network::Attached { hostname, .. }) => hostname.as_str(),
-            Some(Network::Of(_)) | None => "",
+            Some(Network::Of(_) | Network::None) | None => "",
         };
         Ok(container.inspect(&self.networks, hostname))
     }

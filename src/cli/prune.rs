@@ -1,0 +1,110 @@
+//! `cthulhu prune`.
+
+use std::io::{IsTerminal, Write, stderr, stdin};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use indicatif::HumanBytes;
+
+use super::print;
+use crate::daemon::prune::{Left, Wish, look, remove};
+use crate::daemon::runtime;
+use crate::sweep::Size;
+
+/// How long an engine may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Arguments of prune.
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// Only what is left of clusters that were mounted there [default: all that you have left]
+    #[arg(value_name = "MOUNTPOINT")]
+    pub mountpoints: Vec<PathBuf>,
+    /// Remove it without asking
+    #[arg(short, long)]
+    pub yes: bool,
+    /// The engine to look in, beside those where clusters are known to be left [default: as for mount]
+    #[arg(long, value_name = "URL")]
+    pub host: Option<String>,
+}
+
+/// Shows what is left, asks, and removes it.
+///
+/// # Errors
+/// One sentence for the user.
+pub fn prune(args: &PruneArgs) -> Result<ExitCode> {
+    let runtime = runtime()?;
+    let wish = Wish { mountpoints: args.mountpoints.clone(), host: args.host.clone(), patience: PATIENCE };
+    let left = runtime.block_on(look(&wish))?;
+    for obstacle in &left.obstacles {
+        eprintln!("cthulhu: {obstacle}");
+    }
+    let mut failed = !left.obstacles.is_empty();
+    if left.is_empty() {
+        print(if failed { b"nothing that can be removed now\n".as_slice() } else { b"nothing is left over\n" })?;
+        return Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+    }
+    print(describe(&left).as_bytes())?;
+    if !args.yes {
+        if !stdin().is_terminal() || !stderr().is_terminal() {
+            bail!("nothing is removed: without a terminal to ask on, cthulhu prune needs --yes");
+        }
+        if !agreed()? {
+            bail!("nothing is removed");
+        }
+    }
+    for failure in runtime.block_on(remove(left)) {
+        eprintln!("cthulhu: {failure}");
+        failed = true;
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn agreed() -> Result<bool> {
+    write!(stderr(), "Remove all this? [y/N] ")?;
+    let mut answer = String::new();
+    stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+/// A line for each thing.
+fn describe(left: &Left) -> String {
+    let mut lines = vec![];
+    for cluster in &left.clusters {
+        let found = &cluster.found;
+        let of_whom = match found.uid {
+            Some(uid) if uid != rustix::process::geteuid().as_raw() => format!(", of user {uid}"),
+            _ => String::new(),
+        };
+        let containers = count(found.containers as u64, "container");
+        let networks = count(found.networks.len() as u64, "network");
+        lines.push(format!(
+            "cluster {} at {}: {containers} and {networks} in {}{of_whom}",
+            found.cluster, found.mountpoint, cluster.engine
+        ));
+    }
+    lines.extend(left.mounts.iter().map(|at| format!("dead mount {}", at.display())));
+    for place in &left.places {
+        let what = match &place.record {
+            Some(record) => format!("state of the cluster at {}", record.mountpoint.display()),
+            None => "what nodes of an earlier cluster wrote".to_owned(),
+        };
+        lines.push(format!("{}: {what}, {}", place.path().display(), size(place.size)));
+    }
+    lines.extend(left.images.iter().map(|(image, bytes)| {
+        format!("image {image}, {}: made by another version of cthulhu, and unused", HumanBytes(*bytes))
+    }));
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+fn size(size: Size) -> String {
+    let at_least = if size.more { "at least " } else { "" };
+    format!("{at_least}{} in {}", HumanBytes(size.bytes), count(size.files, "file"))
+}
+
+fn count(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
