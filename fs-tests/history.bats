@@ -193,6 +193,8 @@ created running command 2 - -' "$(states i003 | tail -n 2)"
         echo start >"$M/control"
     done
     for pid in "${pids[@]}"; do wait "$pid"; done
+    # What a write takes is given back: no more than the threads that serve requests hold on to.
+    [ "$(($(daemon_rss) - rss))" -lt 40000 ]
     rss="$rss kB, then $(daemon_rss) kB"
     n=$(history_py check "$H" "w1=$each,w2=$each,w3=$each,w4=$each,w5=$each,w6=$each,w7=$((each * 2 - 300)),sh=300" $((each * 8)))
     echo "# $((each * 8)) lines appended, $n in all; daemon $rss" >&3

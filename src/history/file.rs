@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::entry::{ClusterEntry, Kind, Moment, body, write_line};
 use super::mend::mend;
-use super::{CommandId, Object};
+use super::{Batch, CommandId};
 
 /// How much of our own lines is kept in memory while there is no room for them, in bytes.
 const MOST_KEPT: usize = 4 << 20;
@@ -147,13 +147,12 @@ impl History {
         }
     }
 
-    /// Appends a test's objects, next to each other: all of them or none.
+    /// Appends a test's lines, next to each other: all of them or none.
     ///
     /// # Errors
     /// From the file system; `Other` once the history is closed.
-    pub fn append_test(&self, objects: Vec<Object>) -> io::Result<()> {
-        let bodies: Vec<String> = objects.into_iter().map(|object| body(&Kind::Test(object))).collect();
-        if bodies.is_empty() {
+    pub fn append_test(&self, lines: &Batch) -> io::Result<()> {
+        if lines.is_empty() {
             return Ok(());
         }
         {
@@ -163,7 +162,7 @@ impl History {
             }
             self.write_kept(&mut writing)?;
             let now = writing.now();
-            self.write(&mut writing, bodies.iter().map(|body| (now, body.as_str())))?;
+            self.write(&mut writing, lines.bodies().map(|body| (now, body)))?;
         }
         self.tell();
         Ok(())

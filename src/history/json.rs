@@ -14,35 +14,6 @@ pub const LONGEST_LINE: usize = 64 * 1024;
 pub struct Object(Box<RawValue>);
 
 impl Object {
-    /// Reads a line without its newline; `None` if it is blank.
-    ///
-    /// # Errors
-    /// Why it is no JSON object, as the end of a sentence.
-    pub fn parse(line: &[u8]) -> Result<Option<Self>, String> {
-        if line.len() > LONGEST_LINE {
-            return Err(format!("longer than {LONGEST_LINE} bytes"));
-        }
-        let line = line.trim_ascii();
-        if line.is_empty() {
-            return Ok(None);
-        }
-        let Ok(text) = std::str::from_utf8(line) else {
-            return Err("not UTF-8 text".into());
-        };
-        if !text.starts_with('{') {
-            return Err("no JSON object".into());
-        }
-        // Read as values, which bounds how deep it is nested: who reads the history will do the same.
-        serde_json::from_str::<Checked>(text).map_err(|error| {
-            let why = error.to_string();
-            // There is but one line: its number would only puzzle.
-            format!("no JSON object: {}", why.replace(" at line 1 column ", " at column "))
-        })?;
-        // Between tokens it is white space; a reader of lines may take it for the end of one.
-        let text = text.replace('\r', " ");
-        RawValue::from_string(text).map(|raw| Some(Self(raw))).map_err(|error| error.to_string())
-    }
-
     /// Its text.
     pub fn as_str(&self) -> &str {
         self.0.get()
@@ -64,6 +35,63 @@ impl Serialize for Object {
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         Box::<RawValue>::deserialize(from).map(Self)
+    }
+}
+
+/// The text of an object, without the white space around it; `None` if the line is blank. Else why it is none, as the end
+/// of a sentence.
+fn checked(line: &[u8]) -> Result<Option<&str>, String> {
+    if line.len() > LONGEST_LINE {
+        return Err(format!("longer than {LONGEST_LINE} bytes"));
+    }
+    let line = line.trim_ascii();
+    if line.is_empty() {
+        return Ok(None);
+    }
+    let Ok(text) = std::str::from_utf8(line) else {
+        return Err("not UTF-8 text".into());
+    };
+    if !text.starts_with('{') {
+        return Err("no JSON object".into());
+    }
+    // Read as values, which bounds how deep it is nested: who reads the history will do the same.
+    serde_json::from_str::<Checked>(text).map_err(|error| {
+        let why = error.to_string();
+        // There is but one line: its number would only puzzle.
+        format!("no JSON object: {}", why.replace(" at line 1 column ", " at column "))
+    })?;
+    Ok(Some(text))
+}
+
+/// Lines of a test's, to be appended next to each other. One piece of memory, however many lines a write has.
+#[derive(Debug, Default)]
+pub struct Batch(String);
+
+impl Batch {
+    /// Adds a line without its newline, if it is not blank.
+    ///
+    /// # Errors
+    /// Why it is no JSON object, as the end of a sentence.
+    pub fn push(&mut self, line: &[u8]) -> Result<(), String> {
+        if let Some(text) = checked(line)? {
+            self.0.push_str("\"test\":");
+            for (nth, part) in text.split('\r').enumerate() {
+                self.0.push_str(if nth == 0 { "" } else { " " });
+                self.0.push_str(part);
+            }
+            self.0.push_str("}\n");
+        }
+        Ok(())
+    }
+
+    /// What the lines say, each with its newline, as [`super::entry::body`] gives it.
+    pub(super) fn bodies(&self) -> impl Iterator<Item = &str> {
+        self.0.split_inclusive('\n')
+    }
+
+    /// Whether there is nothing to append.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -158,7 +186,9 @@ mod tests {
     use super::*;
 
     fn kept(line: &str) -> String {
-        Object::parse(line.as_bytes()).unwrap().unwrap().as_str().to_owned()
+        let mut batch = Batch::default();
+        batch.push(line.as_bytes()).unwrap();
+        batch.bodies().map(|body| body.strip_prefix("\"test\":").unwrap().strip_suffix("}\n").unwrap()).collect()
     }
 
     #[test]
@@ -175,7 +205,7 @@ mod tests {
         }
         assert_eq!(kept(" {\"a\":\r1}\r"), "{\"a\": 1}");
         for blank in ["", " ", "\r", "\t "] {
-            assert_eq!(Object::parse(blank.as_bytes()), Ok(None));
+            assert_eq!(kept(blank), "");
         }
     }
 
@@ -198,7 +228,7 @@ mod tests {
             (long.as_bytes(), "longer"),
         ];
         for (line, word) in cases {
-            let why = Object::parse(line).unwrap_err();
+            let why = Batch::default().push(line).unwrap_err();
             assert!(why.contains(word), "{why}");
         }
     }

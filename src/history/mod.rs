@@ -16,5 +16,5 @@ pub use entry::{
     Cause, ClusterEntry, CommandEntry, Entry, FaultEntry, HealthEntry, Kind, NodeAddress, Phase, ReadyEntry, StateEntry,
 };
 pub use file::{History, read_lines};
-pub use json::{LONGEST_LINE, Object};
+pub use json::{Batch, LONGEST_LINE, Object};
 pub use recorder::{Acting, CommandId, Outcome, Recorder};

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use super::layout::{File, Kind};
 use super::write::{Written, whole_lines};
 use super::{Fh, Tree};
-use crate::history::Object;
+use crate::history::Batch;
 
 /// What the answer to a write is that was not taken.
 type Refusal = (Errno, String);
@@ -51,15 +51,14 @@ impl Tree {
     }
 
     fn append_lines(&self, lines: &[u8]) -> Result<(), Refusal> {
-        let mut objects = vec![];
+        let mut batch = Batch::default();
         for line in lines.split(|&byte| byte == b'\n') {
-            let object = Object::parse(line);
-            objects.extend(object.map_err(|why| {
+            batch.push(line).map_err(|why| {
                 let shown = crate::control::shown(&String::from_utf8_lossy(&line[..line.len().min(256)]));
                 (Errno::INVAL, format!("history: '{shown}' is {why}; a line must be one JSON object"))
-            })?);
+            })?;
         }
-        self.history().append_test(objects).map_err(|error| (errno(&error), sentence(&error)))
+        self.history().append_test(&batch).map_err(|error| (errno(&error), sentence(&error)))
     }
 
     fn refuse_append(&self, (errno, why): Refusal) -> Written {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::{Fixture, done, eventually};
 use cthulhu::engine::Health;
 use cthulhu::engine::simulated::Op;
-use cthulhu::history::{CommandEntry, Entry, History, Kind, Object, Phase, edn as to_edn};
+use cthulhu::history::{Batch, CommandEntry, Entry, History, Kind, Phase, edn as to_edn};
 use cthulhu::tree::{Kernel, Wake, Written};
 use futures_util::future::BoxFuture;
 use proptest::prelude::*;
@@ -332,8 +332,10 @@ async fn it_goes_on_where_it_was() {
     let path = dir.path().join("history");
     let append = |text: &str| {
         let history = History::open(&path).unwrap();
-        let object = Object::parse(text.as_bytes()).unwrap().unwrap();
-        history.append_test(vec![object.clone(), object]).unwrap();
+        let mut batch = Batch::default();
+        batch.push(text.as_bytes()).unwrap();
+        batch.push(text.as_bytes()).unwrap();
+        history.append_test(&batch).unwrap();
     };
     append("{\"n\":1}");
     let whole = std::fs::read(&path).unwrap();
