@@ -155,7 +155,7 @@ pub struct MountArgs {
     /// Replace the image's entrypoint
     #[arg(long, value_name = "PROGRAM")]
     pub entrypoint: Option<String>,
-    /// Keep bindmounts and logs in DIR, and continue with what is there
+    /// Keep bindmounts, logs and history in DIR, and continue with what is there
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Start all nodes too
