@@ -27,7 +27,7 @@ mounted() {
 
 @test "--help, of every subcommand, with an example" {
     local sub
-    for sub in '' mount umount ls completions man; do
+    for sub in '' mount umount wait ls completions man; do
         run "$CTHULHU" $sub --help
         is 0 "$status" "$sub --help"
         has "$output" Example

@@ -19,6 +19,7 @@ pub mod fuse;
 pub mod history;
 pub mod passthrough;
 pub mod provision;
+pub mod runner;
 pub mod sandbox;
 pub mod selfimage;
 pub mod sweep;

@@ -45,6 +45,16 @@ port, peers (the others' addresses), nodes (name, ip, index of each), master.
     /// Unmount a cluster; returns when everything is gone
     #[command(after_help = "Example:\n  cthulhu umount ./cluster")]
     Umount(UmountArgs),
+    /// Wait until nodes are ready, running, healthy, or have exited
+    #[command(after_help = "Example:
+  echo start > cluster/control
+  cthulhu wait cluster                          # all nodes
+  cthulhu wait cluster/i001 cluster/i002 --for exited --timeout 2m
+
+Exit status: 0 when all are there; 1 as soon as a node has died instead (its exit
+code and the end of its log are shown), and for any other error; 124 when the
+time is over.")]
+    Wait(super::wait::WaitArgs),
     /// List the clusters that you have here, mounted or left over
     #[command(after_help = "Example:\n  cthulhu ls --json")]
     Ls(LsArgs),
@@ -190,11 +200,14 @@ impl Default for Seconds {
     }
 }
 
-fn seconds(text: &str) -> Result<Seconds, String> {
-    let number = text.strip_suffix('s').unwrap_or(text);
-    match number.parse::<f64>() {
+/// A time, as the command line takes it: seconds, or with a unit.
+pub(super) fn seconds(text: &str) -> Result<Seconds, String> {
+    const UNITS: [(&str, f64); 4] = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let with_unit = UNITS.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)));
+    let (number, factor) = with_unit.unwrap_or((text, 1.0));
+    match number.parse::<f64>().map(|number| number * factor) {
         Ok(value) if value > 0.0 && value <= 86_400.0 => Ok(Seconds(Duration::from_secs_f64(value))),
-        _ => Err("a time is a number of seconds above 0 and up to a day, such as 30 or 30s".into()),
+        _ => Err("a time is a number of seconds above 0 and up to a day, such as 30, 30s, 500ms or 2m".into()),
     }
 }
 
@@ -244,6 +257,16 @@ mod tests {
     fn the_definitions_hold() {
         Cli::command().debug_assert();
         Original::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units() {
+        for (text, millis) in [("30", 30_000), ("30s", 30_000), ("500ms", 500), ("2m", 120_000), ("0.5h", 1_800_000)] {
+            assert_eq!(seconds(text).unwrap().0.as_millis(), millis, "{text}");
+        }
+        for wrong in ["", "s", "0", "0ms", "-1s", "25h", "1 s", "NaN", "inf", "1d"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

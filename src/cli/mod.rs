@@ -4,6 +4,7 @@ mod args;
 mod history;
 mod list;
 mod prune;
+mod wait;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -42,6 +43,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         Command::Ls(args) => list::list(&args),
         Command::History(args) => history::history(&args),
         Command::Prune(args) => prune::prune(&args),
+        Command::Wait(args) => wait::run(&args),
         Command::Completions { shell } => {
             let mut script = vec![];
             clap_complete::generate(shell, &mut Cli::command(), "cthulhu", &mut script);

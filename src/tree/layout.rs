@@ -60,7 +60,7 @@ impl File {
 
     /// Whether poll(2) tells of its changes.
     pub fn is_pollable(self) -> bool {
-        matches!(self, Self::Pid | Self::State | Self::Health | Self::Ready | Self::History)
+        matches!(self, Self::Pid | Self::State | Self::ExitCode | Self::Health | Self::Ready | Self::History)
     }
 }
 

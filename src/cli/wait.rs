@@ -1,0 +1,62 @@
+//! `cthulhu wait`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::Seconds;
+use super::args::seconds;
+use crate::runner::{Goal, Outcome, wait};
+
+/// Exit status when the time is over: that of timeout(1).
+const TIMED_OUT: u8 = 124;
+
+/// Arguments of wait.
+#[derive(Debug, Args)]
+pub struct WaitArgs {
+    /// A node's directory in a mount, or the mountpoint for all nodes; all must get there
+    #[arg(required = true, value_name = "NODE_PATH")]
+    pub paths: Vec<PathBuf>,
+    /// What to wait for
+    #[arg(long = "for", value_enum, default_value = "ready", value_name = "WHAT")]
+    pub goal: Goal,
+    /// How long at most, such as 30s, 500ms or 2m
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = seconds)]
+    pub timeout: Seconds,
+}
+
+/// Waits, and says why if in vain.
+///
+/// # Errors
+/// One sentence for the user.
+pub fn run(args: &WaitArgs) -> Result<ExitCode> {
+    let outcome = wait(&args.paths, args.goal, args.timeout.0)?;
+    Ok(match outcome {
+        Outcome::Reached => ExitCode::SUCCESS,
+        Outcome::Dead(..) => {
+            tell(&outcome);
+            ExitCode::FAILURE
+        }
+        Outcome::TimedOut(_) => {
+            tell(&outcome);
+            TIMED_OUT.into()
+        }
+    })
+}
+
+/// Tells on stderr what has come of a wait that was in vain.
+pub fn tell(outcome: &Outcome) {
+    let mut text = String::new();
+    match outcome {
+        Outcome::Reached => return,
+        Outcome::TimedOut(why) => text.push_str(&format!("cthulhu: {why}\n")),
+        Outcome::Dead(why, log) => {
+            text.push_str(&format!("cthulhu: {why}{}\n", if log.is_empty() { "" } else { ":" }));
+            log.iter().for_each(|line| text.push_str(&format!("  | {line}\n")));
+        }
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}

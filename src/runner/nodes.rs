@@ -1,0 +1,315 @@
+//! Waits for nodes, by the files of their mount and poll(2).
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::log_end::log_end;
+
+/// statfs(2)'s number of a FUSE file system (linux/magic.h).
+const FUSE_SUPER_MAGIC: i64 = 0x6573_5546;
+/// While the engine is away no live value can be opened, so there is nothing yet to poll: it is tried so often.
+const TRY_AGAIN: Duration = Duration::from_millis(250);
+/// The exit code can follow the death, with the engine's word on it.
+const CODE_FOLLOWS: Duration = Duration::from_secs(3);
+/// So many nodes are told of in a sentence.
+const TOLD: usize = 5;
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Goal {
+    /// Its process runs
+    Running,
+    /// Its process has ended, or its container was removed
+    Exited,
+    /// It can be used: its file ready says yes
+    Ready,
+    /// The image's HEALTHCHECK passes
+    Healthy,
+}
+
+impl Goal {
+    /// Beside `state`, the file of the node that tells.
+    fn file(self) -> Option<&'static str> {
+        match self {
+            Self::Running | Self::Exited => None,
+            Self::Ready => Some("ready"),
+            Self::Healthy => Some("health"),
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Exited => "exited",
+            Self::Ready => "ready",
+            Self::Healthy => "healthy",
+        }
+    }
+}
+
+/// How a wait ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All nodes are there.
+    Reached,
+    /// One has died instead: a sentence, and the end of its log.
+    Dead(String, Vec<String>),
+    /// The time is over: a sentence on what each node is at.
+    TimedOut(String),
+}
+
+/// Waits until every node that `paths` name, by its directory or by the mountpoint of all, is at `goal`.
+///
+/// # Errors
+/// A sentence: a path is no node, the mount goes away, a node has no HEALTHCHECK that could ever pass.
+pub fn wait(paths: &[PathBuf], goal: Goal, timeout: Duration) -> Result<Outcome> {
+    let deadline = Instant::now().checked_add(timeout).context("--timeout: too long")?;
+    let mut nodes = vec![];
+    for path in paths {
+        nodes.extend(nodes_at(path, goal)?);
+    }
+    for node in &nodes {
+        node.check_possible(goal)?;
+    }
+    loop {
+        let mut missing = false;
+        for node in &mut nodes {
+            node.read()?;
+            missing |= !node.holds(goal);
+        }
+        if !missing {
+            return Ok(Outcome::Reached);
+        }
+        if let Some(dead) = nodes.iter().find(|node| node.is_dead(goal)) {
+            return dead.obituary(goal);
+        }
+        let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
+            return Ok(Outcome::TimedOut(overdue(&nodes, goal, timeout)));
+        };
+        let values = nodes.iter().flat_map(Node::values);
+        let files: Vec<_> = values.clone().filter_map(|value| value.file.as_ref()).collect();
+        let all_open = values.count() == files.len();
+        wait_for_change(&files, if all_open { left } else { left.min(TRY_AGAIN) })?;
+    }
+}
+
+/// Returns when one of the files says something new, or the time is over.
+fn wait_for_change(files: &[&File], time: Duration) -> Result<()> {
+    let mut fds: Vec<_> = files.iter().map(|file| PollFd::new(*file, PollFlags::PRI)).collect();
+    let time =
+        Timespec { tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(time.subsec_nanos()) };
+    match poll(&mut fds, Some(&time)) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error).context("cannot wait with poll(2)"),
+    }
+}
+
+/// A node's file.
+struct Value {
+    path: PathBuf,
+    file: Option<File>,
+    /// What it said; `None` while the engine is away.
+    said: Option<String>,
+}
+
+impl Value {
+    fn new(path: PathBuf) -> Self {
+        Self { path, file: None, said: None }
+    }
+
+    /// Reads what is true now, and so arms poll(2) for what comes after.
+    fn read(&mut self) -> Result<()> {
+        match self.read_file() {
+            Ok(said) => self.said = Some(said),
+            // What is open stays so: it can be polled.
+            Err(error) if error.raw_os_error() == Some(libc::EHOSTDOWN) => self.said = None,
+            Err(error) => return Err(unusable(&self.path, &error)),
+        }
+        Ok(())
+    }
+
+    fn read_file(&mut self) -> io::Result<String> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => File::open(&self.path)?,
+        };
+        let file = self.file.insert(file);
+        let mut bytes = [0; 64];
+        let got = file.read_at(&mut bytes, 0)?;
+        Ok(String::from_utf8_lossy(&bytes[..got]).trim().to_owned())
+    }
+
+    fn says(&self, word: &str) -> bool {
+        self.said.as_deref() == Some(word)
+    }
+}
+
+/// Why a file of a node cannot be read; most often because the mount has gone.
+fn unusable(path: &Path, error: &io::Error) -> anyhow::Error {
+    let node = path.parent().unwrap_or(path).display();
+    match error.raw_os_error() {
+        Some(libc::ENOTCONN | libc::ECONNABORTED | libc::ENODEV | libc::ENOENT | libc::EIO) => {
+            anyhow!("the mount that {node} is in has gone away")
+        }
+        _ => anyhow!("cannot read {}: {error}", path.display()),
+    }
+}
+
+struct Node {
+    dir: PathBuf,
+    name: String,
+    state: Value,
+    /// The goal's file.
+    sign: Option<Value>,
+}
+
+impl Node {
+    fn at(dir: &Path, goal: Goal) -> Result<Self> {
+        let name = dir.join("name");
+        let name = fs::read_to_string(&name).map_err(|error| unusable(&name, &error))?;
+        Ok(Self {
+            name: name.trim().to_owned(),
+            state: Value::new(dir.join("state")),
+            sign: goal.file().map(|file| Value::new(dir.join(file))),
+            dir: dir.to_owned(),
+        })
+    }
+
+    fn values(&self) -> impl Iterator<Item = &Value> + Clone {
+        std::iter::once(&self.state).chain(&self.sign)
+    }
+
+    /// State first: a node that gets there between the two reads is seen there.
+    fn read(&mut self) -> Result<()> {
+        self.state.read()?;
+        self.sign.as_mut().map_or(Ok(()), Value::read)
+    }
+
+    fn is_over(&self) -> bool {
+        self.state.says("exited") || self.state.says("missing")
+    }
+
+    fn holds(&self, goal: Goal) -> bool {
+        let sign = |word| self.sign.as_ref().is_some_and(|sign| sign.says(word));
+        match goal {
+            Goal::Running => self.state.says("running"),
+            Goal::Exited => self.is_over(),
+            Goal::Ready => sign("yes"),
+            Goal::Healthy => sign("healthy"),
+        }
+    }
+
+    fn is_dead(&self, goal: Goal) -> bool {
+        goal != Goal::Exited && self.is_over() && !self.holds(goal)
+    }
+
+    /// Refuses to wait for a health that nothing examines.
+    fn check_possible(&self, goal: Goal) -> Result<()> {
+        let Some(description) = (goal == Goal::Healthy).then(|| fs::read(self.dir.join("inspect.json")).ok()).flatten()
+        else {
+            return Ok(());
+        };
+        let description: serde_json::Value = serde_json::from_slice(&description).unwrap_or_default();
+        let Some(config) = description.get("Config") else { return Ok(()) };
+        let test = config.pointer("/Healthcheck/Test").and_then(|test| test.get(0)).and_then(|kind| kind.as_str());
+        if matches!(test, None | Some("" | "NONE")) {
+            bail!("{} never gets healthy: its image has no HEALTHCHECK; wait with --for ready", self.dir.display());
+        }
+        Ok(())
+    }
+
+    fn obituary(&self, goal: Goal) -> Result<Outcome> {
+        let name = &self.name;
+        let why = if self.state.says("missing") {
+            "its container was removed".to_owned()
+        } else {
+            match self.exit_code()?.as_str() {
+                "" => "it has ended".to_owned(),
+                code => format!("it has ended with exit code {code}"),
+            }
+        };
+        let log = self.dir.join("log");
+        let lines = log_end(&log).unwrap_or_default();
+        let told = match lines.len() {
+            0 => "its log is empty".to_owned(),
+            _ => format!("the end of its log ({})", log.display()),
+        };
+        Ok(Outcome::Dead(format!("{name} is not {}: {why}; {told}", goal.word()), lines))
+    }
+
+    fn exit_code(&self) -> Result<String> {
+        let deadline = Instant::now() + CODE_FOLLOWS;
+        let mut code = Value::new(self.dir.join("exit_code"));
+        loop {
+            code.read()?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            match (&code.said, &code.file) {
+                (Some(said), Some(file)) if said.is_empty() && !left.is_zero() => wait_for_change(&[file], left)?,
+                (said, _) => return Ok(said.clone().unwrap_or_default()),
+            }
+        }
+    }
+
+    /// What it is at, for who has waited in vain.
+    fn standing(&self) -> String {
+        let Some(state) = &self.state.said else {
+            return format!("{} (unknown: the engine cannot be reached)", self.name);
+        };
+        let more = match (state.as_str(), &self.sign) {
+            ("created", _) => format!(", never started: echo start > {}/control", self.dir.display()),
+            ("running", Some(sign)) => match sign.said.as_deref() {
+                Some("no") => ", not ready".to_owned(),
+                Some("none") => ", no HEALTHCHECK".to_owned(),
+                Some(health) => format!(", {health}"),
+                None => String::new(),
+            },
+            _ => String::new(),
+        };
+        format!("{} ({state}{more})", self.name)
+    }
+}
+
+fn overdue(nodes: &[Node], goal: Goal, timeout: Duration) -> String {
+    let late: Vec<_> = nodes.iter().filter(|node| !node.holds(goal)).collect();
+    let mut told = late.iter().take(TOLD).map(|node| node.standing()).collect::<Vec<_>>().join(", ");
+    if late.len() > TOLD {
+        told.push_str(&format!(" and {} more", late.len() - TOLD));
+    }
+    format!("not {} after {} s: {told}", goal.word(), timeout.as_secs_f64())
+}
+
+/// The nodes that a path names.
+fn nodes_at(path: &Path, goal: Goal) -> Result<Vec<Node>> {
+    let shown = path.display();
+    let neither = || anyhow!("{shown} is no node: name the directory of one, such as cluster/i001, or the mountpoint");
+    match rustix::fs::statfs(path) {
+        Ok(found) if found.f_type as i64 == FUSE_SUPER_MAGIC => {}
+        Ok(_) => bail!("{shown} is no node: no cluster is mounted there"),
+        Err(Errno::NOTCONN | Errno::CONNABORTED) => {
+            bail!("{shown} is in a mount whose daemon is gone: cthulhu umount MOUNTPOINT removes what it left")
+        }
+        Err(error) => return Err(io::Error::from(error)).with_context(|| format!("cannot use {shown}")),
+    }
+    let has = |files: [&str; 3]| files.iter().all(|file| fs::symlink_metadata(path.join(file)).is_ok());
+    if has(["name", "state", "ready"]) {
+        return Ok(vec![Node::at(path, goal)?]);
+    }
+    if !has(["control", "status", "spec.json"]) {
+        return Err(neither());
+    }
+    let mut names = vec![];
+    for entry in fs::read_dir(path).with_context(|| format!("cannot read {shown}"))? {
+        let name = entry.with_context(|| format!("cannot read {shown}"))?.file_name().to_string_lossy().into_owned();
+        let number = name.strip_prefix('i').and_then(|digits| digits.parse::<usize>().ok());
+        names.extend(number.map(|number| (number, name)));
+    }
+    names.sort();
+    names.iter().map(|(_, name)| Node::at(&path.join(name), goal)).collect()
+}
