@@ -113,7 +113,7 @@ bad_usage() {
 }
 
 @test "a mountpoint that is a mount already" {
-    [ "$(id -u)" = 0 ] || skip 'only root may mount a tmpfs'
+    needs_root 'to mount a tmpfs'
     mkdir "$TMP/tmpfs"
     mount -t tmpfs none "$TMP/tmpfs"
     with_deadline 60 "$CTHULHU" mount --prefix "$P" "$TMP/tmpfs" 2>"$TMP/stderr" || status=$?
@@ -279,7 +279,7 @@ SH
 }
 
 @test "no /dev/fuse" {
-    [ "$(id -u)" = 0 ] || skip 'only root may'
+    needs_root 'for another /dev in a mount namespace'
     local status=0
     with_dev none "$CTHULHU" mount --prefix "$P" -i "$IMAGE" "$E" 2>"$TMP/stderr" || status=$?
     is 1 "$status" 'exit status'
@@ -288,7 +288,7 @@ SH
 }
 
 @test "no permission for /dev/fuse" {
-    [ "$(id -u)" = 0 ] || skip 'only root may'
+    needs_root 'for another /dev in a mount namespace'
     local status=0
     chmod 755 "$TMP"
     chmod 777 "$E"

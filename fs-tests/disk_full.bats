@@ -5,7 +5,6 @@ load lib.bash
 
 setup_file() {
     begin
-    [ "$(id -u)" = 0 ] || skip 'only root can mount a tmpfs'
     need_image
 }
 
@@ -17,6 +16,7 @@ teardown_file() {
 }
 
 setup() {
+    needs_root 'to mount a tmpfs'
     M=$TMP/m$BATS_TEST_NUMBER
     D=$TMP/d$BATS_TEST_NUMBER
     mkdir "$M" "$D"

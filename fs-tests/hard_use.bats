@@ -92,6 +92,8 @@ def odd(fd):
         return e.errno
 done = odd(fd)
 assert done in (3, odd(disk)), errno.errorcode.get(done, done)
+# An ordinary user's daemon reads and writes by itself, whatever the size.
+assert done == 3 or os.geteuid() == 0, errno.errorcode.get(done, done)
 if done == 3:
     assert os.pread(fd, 5, 2) == b"\0odd\0"
     assert os.pread(fd, 99, 4096 + 65536 - 7) == data[-7:]

@@ -63,7 +63,9 @@ backing() { echo "$XDG_STATE_HOME"/cthulhu/*/data/i001/var/"${V##*/}"; }
 # Runs a command that finds nothing where the node's links lead.
 covered() {
     # shellcheck disable=SC2016
-    with_deadline 300 unshare -m sh -c 'mount -t tmpfs none "$OUT" && exec "$@"' - "$@"
+    local mine=()
+    [ "$(id -u)" = 0 ] || mine=(--map-root-user)
+    with_deadline 300 unshare -m "${mine[@]}" sh -c 'mount -t tmpfs none "$OUT" && exec "$@"' - "$@"
 }
 
 # The daemon's pid, and a line of its /proc/PID/status in KB.
@@ -82,11 +84,15 @@ say() { echo "# $*" >&3; }
     refused covered cat x 2>/dev/null
     covered sh -c 'echo mine >x && grep mine x'
     # What names the link itself changes the link itself.
-    chown -h 1:1 x
+    [ "$(id -u)" != 0 ] || chown -h 1:1 x
     touch -h x
     mv x y
-    ln y z
-    rm y z
+    # An ordinary user's hard link to what is root's is refused by the kernel (fs.protected_hardlinks).
+    if [ "$(id -u)" = 0 ]; then
+        ln y z
+        rm z
+    fi
+    rm y
 }
 
 @test "a file that was open, swapped for a link: its descriptor still means the file" {
@@ -102,7 +108,8 @@ def inside(command):
 file, path, directory = os.open("f", os.O_RDWR), os.open("f", os.O_PATH), os.open("d", os.O_DIRECTORY)
 inside(f"mv f f.old; ln -s {out}/secret f; mv d d.old; ln -s {out}/dir d")
 for fd in (file, path):
-    os.chown(f"/proc/self/fd/{fd}", 7, 7)
+    if os.geteuid() == 0:
+        os.chown(f"/proc/self/fd/{fd}", 7, 7)
     os.chmod(f"/proc/self/fd/{fd}", 0o666)
     os.utime(f"/proc/self/fd/{fd}", (7, 7))
     os.truncate(f"/proc/self/fd/{fd}", 3)
@@ -158,7 +165,8 @@ PY
     # Programs that walk over them.
     with_deadline 20 find . -ls >/dev/null
     with_deadline 20 tar -cf - . | tar -tf - >/dev/null
-    with_deadline 20 chmod 600 fifo null
+    # They are root's.
+    [ "$(id -u)" != 0 ] || with_deadline 20 chmod 600 fifo null
     with_deadline 20 rm fifo null tty disk socket
 }
 

@@ -104,6 +104,11 @@ nothing_left() {
     is '' "$left" 'what is left'
 }
 
+# What `cthulhu ls --json` says of clusters below a directory (default: this file's), on a line.
+listed_below() {
+    "$CTHULHU" ls --json | jq -c --arg dir "${1:-$TMP}/" '[.[] | select(.mountpoint | startswith($dir))]'
+}
+
 # ---- the scratch image ----------------------------------------------------------------------------------------------
 
 # An image without any registry: Debian's static busybox, in an otherwise empty file system. Made once.

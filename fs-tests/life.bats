@@ -15,10 +15,6 @@ cluster() {
     mount_busybox "m$BATS_TEST_NUMBER" -n 2 --start "$@"
 }
 
-setup() {
-    networks_before=$(docker network ls -q | sort)
-}
-
 teardown() {
     local d
     # So that one failure does not make the next tests fail.
@@ -36,7 +32,7 @@ as_before() {
     wait_for 30 nothing_left_now || nothing_left
     is '' "$(ls -A "$M")" 'content of the mountpoint'
     is '' "$(find "$XDG_STATE_HOME" -name cluster.json)" records
-    is '[]' "$("$CTHULHU" ls --json | jq -c .)" 'cthulhu ls'
+    is '[]' "$(listed_below)" 'cthulhu ls'
 }
 
 only_daemon() {
@@ -45,11 +41,14 @@ only_daemon() {
 }
 
 @test "cthulhu umount returns when everything is gone" {
+    local network
     cluster
+    network=cthulhu-$(listed_below | jq -r '.[0].id')
+    is 1 "$(docker network ls -q --filter "name=^$network$" | wc -l)"
     umount_cluster
     nothing_left
     as_before
-    is "$networks_before" "$(docker network ls -q | sort)"
+    is '' "$(docker network ls -q --filter "name=^$network$")"
 }
 
 @test "umount by the name of a link, and by a relative path" {
@@ -67,14 +66,14 @@ only_daemon() {
 }
 
 @test "umount" {
-    [ "$(id -u)" = 0 ] || skip 'only root may'
+    needs_root 'for umount, which ordinary users may not call: they have fusermount3 -u'
     cluster
     umount "$M"
     as_before
 }
 
 @test "umount -l" {
-    [ "$(id -u)" = 0 ] || skip 'only root may'
+    needs_root 'for umount, which ordinary users may not call: they have fusermount3 -u'
     cluster
     umount -l "$M"
     as_before
@@ -200,7 +199,7 @@ PY
     kill -9 "$(only_daemon)"
     wait_for 10 no_daemons "$TMP"
     has "$("$CTHULHU" ls)" 'left over'
-    is "$M" "$("$CTHULHU" ls --json | jq -r '.[0].mountpoint')"
+    is "$M" "$(listed_below | jq -r '.[0].mountpoint')"
     cluster
     is running "$(cat "$M/i001/state")"
     refused test "$before" = "$(cat "$M/i001/id")"
@@ -247,7 +246,7 @@ PY
     is running "$(cat "$TMP/second/i001/state")"
     is "$(docker inspect -f '{{.State.Pid}}' "$P-b-i001")" "$(cat "$TMP/second/i001/pid.txt")"
     wait_for 20 pings "$P-b-i001" i002
-    is 2 "$("$CTHULHU" ls --json | jq length)"
+    is 2 "$(listed_below | jq length)"
     echo stop >"$TMP/second/control"
     is running "$(cat "$M/i001/state")"
     umount_cluster "$TMP/second"

@@ -102,7 +102,7 @@ agrees() {
 }
 
 @test "kill -9 of the process itself" {
-    [ "$(id -u)" = 0 ] || skip 'only root may'
+    needs_root 'to signal a process of root'
     kill -9 "$(cat i002/pid.txt)"
     wait_for 5 agrees i002 exited
     wait_for 5 reads i002/exit_code 137

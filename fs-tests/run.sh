@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Runs all tests, setting up what they need on a bare Debian or Ubuntu.
 #
-#   fs-tests/run.sh [--no-cargo] [FILE...]
+#   fs-tests/run.sh [--no-cargo] [--lane root|user] [FILE...]
 #
-# The suites in examples/ are among them: what a user is to copy must work. --no-cargo leaves out `cargo test`; FILE...
-# runs only those .bats files. CTHULHU=/path/to/cthulhu tests that binary instead of building one. As an ordinary user, it
-# takes what needs root through sudo.
+# The suites in examples/ are among them: what a user is to copy must work. All .bats files are run as root, then those for
+# which it matters who runs them again as an ordinary user in group docker, who is made for it. --lane runs one lane alone,
+# the user's with all files; FILE... runs only those .bats files. --no-cargo leaves out `cargo test`.
+# CTHULHU=/path/to/cthulhu tests that binary instead of building one. As an ordinary user, it takes what needs root through
+# sudo.
 set -euo pipefail
 
 # In braces, so that bash reads it whole: the file may be edited while it runs.
@@ -22,15 +24,23 @@ fail() {
 }
 
 with_cargo=yes
+lanes=(root user)
 files=()
+# What an ordinary user runs where both lanes do: rights, ways to mount and unmount, bindmounts without the kernel's passthrough.
+users_files=(bad bindmounts cli control demo life live posix prune templates tree wait)
 while [ $# -gt 0 ]; do
     case $1 in
     --no-cargo) with_cargo= ;;
+    --lane)
+        case ${2:-} in root | user) ;; *) fail '--lane takes root or user' ;; esac
+        lanes=("$2")
+        shift
+        ;;
     -h | --help)
-        sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+        sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
         exit 0
         ;;
-    -*) fail "no such option: $1 (there is --no-cargo)" ;;
+    -*) fail "no such option: $1 (there are --no-cargo and --lane)" ;;
     *)
         if [ -f "$1" ]; then
             files+=("$(realpath "$1")")
@@ -43,7 +53,16 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ ${#files[@]} -gt 0 ] || files=("$here"/*.bats "$project"/examples/*/*.bats)
+declare -A files_of=()
+if [ ${#files[@]} -gt 0 ] || [ ${#lanes[@]} -eq 1 ]; then
+    [ ${#files[@]} -gt 0 ] || files=("$here"/*.bats "$project"/examples/*/*.bats)
+    users=("${files[@]}")
+else
+    files=("$here"/*.bats "$project"/examples/*/*.bats)
+    users=("${users_files[@]/#/$here/}")
+    users=("${users[@]/%/.bats}")
+fi
+files_of=([root]=$(printf '%s\n' "${files[@]}") [user]=$(printf '%s\n' "${users[@]}"))
 
 if [ "$(id -u)" = 0 ]; then
     as_root() { "$@"; }
@@ -58,6 +77,7 @@ fi
 needed=(
     dockerd:docker.io fusermount3:fuse3 bats:bats tree:tree rsync:rsync python3:python3 getfattr:attr jq:jq
     curl:curl script:bsdutils ip:iproute2 flock:util-linux
+    setpriv:util-linux useradd:passwd
 )
 missing=()
 for one in "${needed[@]}"; do
@@ -87,19 +107,23 @@ fi
 CTHULHU_TEST_TMP=$(cd "$(mktemp -d "${TMPDIR:-/tmp}/cthulhu-tests.XXXXXX")" && pwd -P)
 chmod 755 "$CTHULHU_TEST_TMP"
 export CTHULHU_TEST_TMP
-engine_pid=
+engine_pid='' made_user='' fuse_mode='' lane_pids=()
 
 # shellcheck disable=SC2317 # the trap calls it
 clean_up() {
-    local dir
+    local dir pid
     trap '' INT TERM
+    for pid in "${lane_pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+    wait
     # Whatever a test left, below our own directory and nowhere else.
-    for dir in "$CTHULHU_TEST_TMP"/*/; do
+    for dir in "$CTHULHU_TEST_TMP"/root/*/ "$CTHULHU_TEST_TMP"/user/*/; do
         [ -d "$dir" ] || continue
         # shellcheck disable=SC2016
         as_root env CTHULHU="${CTHULHU:-cthulhu}" bash -c '. "$1"; sweep "$2"' - "$here/lib.bash" "${dir%/}" || true
     done
     as_root rm -rf --one-file-system "$CTHULHU_TEST_TMP" || true
+    [ -z "$made_user" ] || as_root userdel "$USER_NAME" || true
+    [ -z "$fuse_mode" ] || as_root chmod "$fuse_mode" /dev/fuse || true
     if [ -n "$engine_pid" ]; then
         say "stopping the engine that was started here (pid $engine_pid)"
         as_root kill "$engine_pid" 2>/dev/null || true
@@ -147,13 +171,51 @@ CTHULHU=$(realpath "$CTHULHU")
 [ -x "$CTHULHU" ] || fail "$CTHULHU is no program"
 export CTHULHU
 
-# The examples take cthulhu from PATH as a user's own suites do, and know nothing of our temp dir.
-mkdir -p "$CTHULHU_TEST_TMP/examples/bin" "$CTHULHU_TEST_TMP/examples/state"
-ln -s "$CTHULHU" "$CTHULHU_TEST_TMP/examples/bin/cthulhu"
-as_example=(
-    PATH="$CTHULHU_TEST_TMP/examples/bin:$PATH" TMPDIR="$CTHULHU_TEST_TMP/examples"
-    XDG_STATE_HOME="$CTHULHU_TEST_TMP/examples/state"
-)
+# ---- who runs the tests ---------------------------------------------------------------------------------------------
+
+readonly USER_NAME=cthulhu-test
+
+# Makes the ordinary user, who is in the group that may use the engine's socket, and what that one needs.
+make_user() {
+    local socket=${DOCKER_HOST:-unix:///var/run/docker.sock} group=
+    case $socket in unix://*) group=$(stat -c %G "${socket#unix://}") ;; esac
+    case $group in
+    root | UNKNOWN) fail "the engine's socket ${socket#unix://} belongs to group $group: no ordinary user may use it; give it to group docker" ;;
+    esac
+    if ! id "$USER_NAME" >/dev/null 2>&1; then
+        say "making the user $USER_NAME"
+        as_root useradd --no-create-home --shell /bin/bash "$USER_NAME"
+        made_user=yes
+    fi
+    [ -z "$group" ] || as_root usermod -aG "$group" "$USER_NAME"
+    # As udev makes it.
+    if [ "$(stat -c %a /dev/fuse)" != 666 ]; then
+        fuse_mode=$(stat -c %a /dev/fuse)
+        say "/dev/fuse has mode $fuse_mode: 0666 until the end"
+        as_root chmod 666 /dev/fuse
+    fi
+}
+
+# Where an ordinary user comes to them: the project may lie in somebody's home.
+suite=$CTHULHU_TEST_TMP/suite
+mkdir -p "$suite" "$CTHULHU_TEST_TMP/root"
+cp "$CTHULHU" "$suite/${CTHULHU##*/}"
+CTHULHU=$suite/${CTHULHU##*/}
+cp -r "$here" "$suite/fs-tests"
+cp -r "$project/examples" "$project/docs" "$suite"
+chmod -R go+rX "$suite"
+for lane in "${lanes[@]}"; do
+    mkdir -p "$CTHULHU_TEST_TMP/$lane/examples/bin" "$CTHULHU_TEST_TMP/$lane/examples/state" \
+        "$CTHULHU_TEST_TMP/$lane/scratch"
+    # The examples take cthulhu from PATH as a user's own suites do, and know nothing of our temp dir.
+    ln -s "$CTHULHU" "$CTHULHU_TEST_TMP/$lane/examples/bin/cthulhu"
+done
+user_home=$CTHULHU_TEST_TMP/user/home
+if [[ " ${lanes[*]} " = *' user '* ]]; then
+    make_user
+    mkdir -p "$user_home"
+    as_root chown -R "$USER_NAME" "$CTHULHU_TEST_TMP/user"
+fi
 
 # ---- the tests ------------------------------------------------------------------------------------------------------
 
@@ -175,33 +237,79 @@ fi
 
 # What a caller may set for the tests; sudo hands nothing on by itself.
 settings=()
-for name in DOCKER_HOST RANDOM_VERBS RANDOM_SEED HARD_USE_FILES HARD_USE_MB HOSTILE_FILES POSIX_HOST POSIX_SEED; do
+for name in DOCKER_HOST RANDOM_VERBS RANDOM_SEED HARD_USE_FILES HARD_USE_MB HOSTILE_FILES POSIX_HOST POSIX_SEED SCALE_NODES IDLE_SECONDS; do
     if [ -n "${!name:-}" ]; then settings+=("$name=${!name}"); fi
 done
+# What does not depend on who runs it, the ordinary user does less often.
+fewer=(RANDOM_VERBS=300 HARD_USE_FILES=20000 HOSTILE_FILES=20000 SCALE_NODES=20 IDLE_SECONDS=20)
 
-for file in "${files[@]}"; do
-    say "$(basename "$file")"
-    out=$CTHULHU_TEST_TMP/out
-    begin=$SECONDS status=0
+as_user() {
+    as_root setpriv --reuid "$USER_NAME" --regid "$(id -g "$USER_NAME")" --init-groups env -i "$@"
+}
+
+# run_file LANE FILE OUT: runs a file of tests, and returns its exit status.
+run_file() {
+    local lane=$1 file=$2 out=$3 tmp=$CTHULHU_TEST_TMP/$1 around bats
     case $file in
-    */examples/*/*.bats) around=("${as_example[@]}") ;;
-    *) around=(CTHULHU_TEST_TMP="$CTHULHU_TEST_TMP") ;;
+    */examples/*/*.bats)
+        around=(PATH="$tmp/examples/bin:$PATH" TMPDIR="$tmp/examples" XDG_STATE_HOME="$tmp/examples/state")
+        ;;
+    *) around=(PATH="$PATH" CTHULHU_TEST_TMP="$tmp" TMPDIR="$tmp/scratch") ;;
     esac
-    # As root also for an ordinary user: some of what is tested only root may do.
-    as_root env PATH="$PATH" HOME="$HOME" CTHULHU="$CTHULHU" "${around[@]}" \
-        "${settings[@]}" \
-        timeout -k 30 "$deadline" bats --tap "$file" </dev/null 2>&1 | tee "$out" || status=$?
-    p=$(grep -c '^ok ' "$out") || true
-    f=$(grep -c '^not ok ' "$out") || true
-    if [ "$status" -ge 124 ]; then
-        printf 'run.sh: %s did not end within %s s\n' "$(basename "$file")" "$deadline"
-        f=$((f + 1))
-    elif [ "$status" -ne 0 ] && [ "$f" -eq 0 ]; then
-        printf 'run.sh: %s could not be run\n' "$(basename "$file")"
-        f=1
+    bats=(CTHULHU="$CTHULHU" timeout -k 30 "$deadline" bats --tap "$file")
+    # In the background, so that a signal to us is heeded at once.
+    if [ "$lane" = root ]; then
+        as_root env HOME="$HOME" "${around[@]}" "${settings[@]}" "${bats[@]}" </dev/null >"$out" 2>&1 &
+    else
+        (cd / && as_user HOME="$user_home" USER="$USER_NAME" "${around[@]}" "${fewer[@]}" "${settings[@]}" "${bats[@]}" </dev/null) >"$out" 2>&1 &
     fi
-    passed=$((passed + p)) failed=$((failed + f))
-    say "$(basename "$file"): $p passed, $f failed, $((SECONDS - begin)) s"
+    running=$!
+    wait "$running"
+}
+
+# run_lane LANE: runs all files, prints the output of each when it has ended, and leaves the figures in a file.
+run_lane() {
+    local lane=$1 file files name out begin status p f s passed=0 failed=0 skipped=0 running='' started=$SECONDS
+    trap '[ -z "$running" ] || kill "$running" 2>/dev/null; exit 143' TERM
+    mapfile -t files <<<"${files_of[$lane]}"
+    for file in "${files[@]}"; do
+        name="$lane: $(basename "$file")" out=$CTHULHU_TEST_TMP/$lane.out
+        begin=$SECONDS status=0
+        case $file in "$project"/*) file=$suite${file#"$project"} ;; esac
+        run_file "$lane" "$file" "$out" || status=$?
+        s=$(grep -c '^ok .* # skip' "$out") || true
+        p=$(($(grep -c '^ok ' "$out") - s)) || true
+        f=$(grep -c '^not ok ' "$out") || true
+        say "$name"
+        cat "$out"
+        if [ "$status" -ge 124 ]; then
+            printf 'run.sh: %s did not end within %s s\n' "$name" "$deadline"
+            f=$((f + 1))
+        elif [ "$status" -ne 0 ] && [ "$f" -eq 0 ]; then
+            printf 'run.sh: %s could not be run\n' "$name"
+            f=1
+        fi
+        say "$name: $p passed, $f failed, $s skipped, $((SECONDS - begin)) s"
+        passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    done
+    echo "$passed $failed $skipped $((SECONDS - started))" >"$CTHULHU_TEST_TMP/$lane.figures"
+}
+
+# One after the other: some files measure what an idle machine does.
+for lane in "${lanes[@]}"; do
+    run_lane "$lane" &
+    lane_pids=($!)
+    wait "${lane_pids[0]}" || true
+    lane_pids=()
+done
+for lane in "${lanes[@]}"; do
+    if read -r p f s seconds <"$CTHULHU_TEST_TMP/$lane.figures"; then
+        say "as $lane: $p passed, $f failed, $s skipped, $seconds s"
+        passed=$((passed + p)) failed=$((failed + f))
+    else
+        say "as $lane: it did not come to its end"
+        failed=$((failed + 1))
+    fi
 done
 
 echo "$passed passed, $failed failed"

@@ -7,29 +7,31 @@ setup_file() { begin; }
 
 teardown_file() { end; }
 
-@test "100 demo nodes mount, start, stop and vanish" {
+@test "many demo nodes mount, start, stop and vanish" {
+    local nodes=${SCALE_NODES:-100} last
     M=$TMP/hundred
     mkdir "$M"
-    with_deadline 300 "$CTHULHU" mount --prefix "$P" -n 100 "$M"
-    is 200 "$(containers "$TMP" | wc -l)" containers
-    is 100 "$(find "$M" -maxdepth 1 -type l | wc -l)"
+    with_deadline 300 "$CTHULHU" mount --prefix "$P" -n "$nodes" "$M"
+    is $((2 * nodes)) "$(containers "$TMP" | wc -l)" containers
+    is "$nodes" "$(find "$M" -maxdepth 1 -type l | wc -l)"
     with_deadline 300 sh -c 'echo start >"$0/control"' "$M"
-    is 100 "$(grep -c ' running ' "$M/status")"
-    is 100 "$(cat "$M"/i*/pid.txt | sort -u | wc -l)" pids
-    is 100 "$(docker ps --filter "label=io.cthulhu.role=node" --filter "name=^/$P-" -q | wc -l)"
-    is 99 "$(jq '.peers | length' "$M/i100/bindmounts/etc/config.json")"
+    is "$nodes" "$(grep -c ' running ' "$M/status")"
+    is "$nodes" "$(cat "$M"/i*/pid.txt | sort -u | wc -l)" pids
+    is "$nodes" "$(docker ps --filter "label=io.cthulhu.role=node" --filter "name=^/$P-" -q | wc -l)"
+    last=$(printf i%03d "$nodes")
+    is $((nodes - 1)) "$(jq '.peers | length' "$M/$last/bindmounts/etc/config.json")"
     with_deadline 300 sh -c 'echo stop >"$0/control"' "$M"
-    is 100 "$(grep -c ' exited ' "$M/status")"
+    is "$nodes" "$(grep -c ' exited ' "$M/status")"
     is '' "$(cat "$M"/i*/pid.txt)"
     with_deadline 300 "$CTHULHU" umount "$M"
     nothing_left
 }
 
-@test "100 mounts in a row leave no process, no mount, no record, no temporary file" {
+@test "mounts in a row leave no process, no mount, no record, no temporary file" {
     local n m=$TMP/again before
     mkdir "$m"
     before=$(ls "${TMPDIR:-/tmp}" | wc -l)
-    for n in $(seq 100); do
+    for n in $(seq "${SCALE_NODES:-100}"); do
         with_deadline 30 "$CTHULHU" mount --host simulated: -n 3 "$m" >/dev/null 2>&1
         is 3 "$(find "$m" -maxdepth 1 -type l | wc -l)" "nodes of mount $n"
         with_deadline 30 "$CTHULHU" umount "$m" >/dev/null 2>&1
@@ -37,7 +39,7 @@ teardown_file() { end; }
     done
     is '' "$(daemons "$TMP")" daemons
     is '' "$(find "$XDG_STATE_HOME" -name cluster.json)" records
-    is '[]' "$("$CTHULHU" ls --json | jq -c .)"
+    is '[]' "$(listed_below)"
     is 1 "$(find "$XDG_STATE_HOME/cthulhu" -maxdepth 1 -name 'again-*' | wc -l)" 'state directories of this place'
     [ "$(ls "${TMPDIR:-/tmp}" | wc -l)" -le $((before + 2)) ]
     is '' "$(ls -A "$m")"

@@ -5,7 +5,7 @@ load lib.bash
 
 setup_file() {
     begin
-    [ "$(id -u)" = 0 ] || skip 'only root can run a second dockerd'
+    [ "$(id -u)" = 0 ] || return 0
     PATH=$PATH:/usr/sbin:/sbin
     command -v dockerd >/dev/null || skip 'there is no dockerd on this machine'
     export DOCKER_HOST=unix://$TMP/e/docker.sock
@@ -30,6 +30,7 @@ teardown_file() {
 }
 
 setup() {
+    needs_root 'to run a second dockerd'
     M=$TMP/m
     mkdir -p "$M"
     engine_answers || start_engine

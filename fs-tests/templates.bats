@@ -139,7 +139,7 @@ said() { [ "$(head -n 1 "$M/$1/log")" = "$2" ]; }
     bad '16 MiB' "$M" --config "$D"
     { head -c 200000 /dev/zero | tr '\0' x && echo '{{ name }}'; } >"$D/large"
     bad '128 KiB' "$M" --config "$D"
-    [ "$(id -u)" = 0 ] || skip 'only root may'
+    needs_root 'to be another user'
     echo secret >"$D/large"
     chmod 600 "$D/large"
     chmod 755 "$TMP"

@@ -134,7 +134,7 @@ NODE_FILES='bindmounts control error exit_code health id image inspect.json ip l
 
 @test "every label is there" {
     local want got
-    want='io.cthulhu.cluster io.cthulhu.mountpoint io.cthulhu.node io.cthulhu.owner io.cthulhu.role'
+    want='io.cthulhu.cluster io.cthulhu.mountpoint io.cthulhu.node io.cthulhu.owner io.cthulhu.role io.cthulhu.uid'
     for one in i001 i001-sandbox; do
         got=$(docker inspect "$P-$one" | jq -r '.[0].Config.Labels | keys | map(select(startswith("io.cthulhu"))) | join(" ")')
         is "$want" "$got" "labels of $one"

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use indicatif::HumanBytes;
 
-use super::print;
+use super::{print, sentence};
 use crate::daemon::prune::{Left, Wish, look, remove};
 use crate::daemon::runtime;
 use crate::sweep::Size;
@@ -57,7 +57,7 @@ pub fn prune(args: &PruneArgs) -> Result<ExitCode> {
         }
     }
     for failure in runtime.block_on(remove(left)) {
-        eprintln!("cthulhu: {failure}");
+        eprintln!("cthulhu: {}", sentence(&anyhow!(failure)));
         failed = true;
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })

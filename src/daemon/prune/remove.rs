@@ -7,9 +7,9 @@ use std::path::Path;
 use super::rubbish::empty;
 use super::{Left, LeftPlace};
 use crate::daemon::owner::Owner;
+use crate::daemon::place::Place;
 use crate::engine::EngineError;
 use crate::provision::remove_cluster;
-use crate::sys;
 
 /// Removes it, and tells of each thing that it could not remove, in a sentence.
 pub async fn remove(left: Left) -> Vec<String> {
@@ -25,8 +25,8 @@ pub async fn remove(left: Left) -> Vec<String> {
         }
     }
     for mountpoint in &left.mounts {
-        if let Err(error) = sys::detach_mount(mountpoint) {
-            failures.push(format!("cannot detach the dead mount at {}: {error}", mountpoint.display()));
+        if let Err(why) = detach(mountpoint) {
+            failures.push(format!("cannot detach the dead mount at {}: {why}", mountpoint.display()));
         }
     }
     for place in &left.places {
@@ -47,6 +47,20 @@ pub async fn remove(left: Left) -> Vec<String> {
         }
     }
     failures
+}
+
+/// Detaches what is dead there, unless somebody is mounting there just now.
+fn detach(mountpoint: &Path) -> Result<(), String> {
+    let place = Place::exactly(mountpoint.to_owned()).map_err(|error| error.to_string())?;
+    let lock = place.lock_to_prune();
+    if lock.is_none() && place.is_held() {
+        return Ok(());
+    }
+    match place.is_dead_mount().then(|| place.detach()) {
+        // Another prune may have been quicker.
+        Some(Err(error)) if place.is_dead_mount() => Err(error.to_string()),
+        _ => Ok(()),
+    }
 }
 
 fn explained(error: &EngineError) -> String {
