@@ -47,7 +47,8 @@ pub fn mount_in_background(plan: &Plan) -> Result<String> {
     let at = plan.place.mountpoint.display();
     match (fs::read_to_string(plan.place.failure()), ended) {
         (Ok(why), _) => bail!("interrupted before the cluster was up, and not all could be removed: {}", why.trim()),
-        (Err(_), Ok(status)) if status.code().is_some() => {
+        // Killed by the signal itself, before it could listen: what it makes it notes first.
+        (Err(_), Ok(status)) if status.code().is_some() || !plan.place.has_record() => {
             bail!("interrupted before the cluster was up; what had been made is removed")
         }
         _ => bail!("interrupted, and the daemon was killed; cthulhu umount {at} removes what it had made"),
