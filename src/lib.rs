@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod control;
 pub mod daemon;
 pub mod demo;
+pub mod doctor;
 pub mod engine;
 pub mod fuse;
 pub mod history;

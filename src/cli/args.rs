@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use serde::{Deserialize, Serialize};
 
-use super::{LsArgs, PruneArgs};
+use super::{DoctorArgs, LsArgs, PruneArgs};
 
 /// Mounts a live cluster of containers as a directory, for testing distributed systems.
 #[derive(Debug, Parser)]
@@ -70,6 +70,12 @@ While it is mounted, tail -f ./cluster/history follows it.")]
         after_help = "Shows what it is and asks first.\n\nExample:\n  cthulhu prune --yes\n  cthulhu prune ./cluster"
     )]
     Prune(PruneArgs),
+    /// Tell what works on this machine, and what to do about what doesn't
+    #[command(
+        after_help = "The exit status says whether mount works; to see it, a cluster of one demo node is mounted for a moment.\n\n\
+        Example:\n  cthulhu doctor || exit 1"
+    )]
+    Doctor(DoctorArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  cthulhu completions bash > /etc/bash_completion.d/cthulhu")]
     Completions {

@@ -1,6 +1,7 @@
 //! The cli room: arguments in, exit status and sentences out.
 
 mod args;
+mod doctor;
 mod history;
 mod list;
 mod prune;
@@ -14,6 +15,7 @@ use anyhow::Result;
 use clap::{CommandFactory, Parser};
 
 pub use args::{Cli, Command, MountArgs, Original, Seconds, UmountArgs};
+pub use doctor::DoctorArgs;
 pub use list::LsArgs;
 pub use prune::PruneArgs;
 
@@ -42,6 +44,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         }
         Command::Ls(args) => list::list(&args),
         Command::History(args) => history::history(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Prune(args) => prune::prune(&args),
         Command::Wait(args) => wait::run(&args),
         Command::Completions { shell } => {

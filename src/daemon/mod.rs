@@ -9,6 +9,7 @@ mod data;
 #[cfg(fuzzing)]
 pub mod fuzzed;
 mod left;
+mod needs;
 mod options;
 mod owner;
 mod panics;
@@ -31,6 +32,7 @@ use tracing::{error, info, warn};
 
 pub use background::{mount_in_background, run_child};
 pub use left::left_in_engine;
+pub use needs::{fuse_device, on_path};
 pub use options::Plan;
 pub use panics::log_panics;
 use place::lock_data;

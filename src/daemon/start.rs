@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::config::Config;
 use super::data;
+use super::needs::{fuse_device, fuse_helper};
 use super::options::Plan;
 use super::owner::Owner;
 use super::place::{Lock, Record};
@@ -94,7 +95,8 @@ impl Made {
 /// One sentence: what failed, on what, what to do.
 pub async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Reporter) -> Result<Running> {
     let _held: &Lock = lock;
-    check_fuse()?;
+    fuse_device()?;
+    fuse_helper()?;
     let timeout = plan.args.timeout.0;
     let engine = connect(plan.args.host.as_deref(), timeout).await.map_err(|error| anyhow!("{error}"))?;
     *made.engine.lock() = Some(engine.clone());
@@ -284,28 +286,6 @@ async fn make_nodes(cluster: &Cluster, provisioner: &Arc<Provisioner>, watch: &W
         .map_err(|error| anyhow!("cannot create {error}"))?;
     for (index, container) in containers.into_inner() {
         watch.adopt(index, &container).await?;
-    }
-    Ok(())
-}
-
-/// Whether mounting can work at all, told before anything is made.
-fn check_fuse() -> Result<()> {
-    match std::fs::File::options().read(true).write(true).open("/dev/fuse") {
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            bail!("there is no /dev/fuse: load the module with sudo modprobe fuse, or give this container the device")
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            bail!("you may not open /dev/fuse: allow it with sudo chmod 0666 /dev/fuse")
-        }
-        Err(error) => bail!("cannot open /dev/fuse: {error}"),
-    }
-    let on_path = |program: &str| {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
-    };
-    if !rustix::process::geteuid().is_root() && !on_path("fusermount3") {
-        bail!("fusermount3 is missing, with which an ordinary user mounts: sudo apt-get install fuse3");
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Mutex;
 
-pub use network::{NetworkPlan, NetworkWish, plan};
+pub use network::{NetworkPlan, NetworkWish, free_subnets, plan};
 pub use teardown::{Found, Removed, clusters, leftovers, remove_cluster};
 
 use crate::cluster::{Cluster, ClusterId, label};

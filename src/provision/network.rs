@@ -91,16 +91,29 @@ pub async fn plan(
     }
 }
 
-async fn any_free(engine: &dyn Engine, nodes: usize, name: &str, labels: &Labels) -> Result<NetworkPlan> {
-    let mut taken: Vec<Subnet> = engine
-        .list_networks(None)
-        .await?
-        .iter()
-        .flat_map(|network| network.subnets.iter().filter_map(|text| Subnet::parse(text)))
-        .collect();
+/// How many subnets for so many nodes are free, and of how many.
+///
+/// # Errors
+/// The engine's.
+pub async fn free_subnets(engine: &dyn Engine, nodes: usize) -> Result<(usize, usize)> {
+    let taken = taken(engine).await?;
+    let free = candidates(nodes).filter(|subnet| !taken.iter().any(|other| subnet.overlaps(*other)));
+    Ok((free.count(), candidates(nodes).count()))
+}
+
+/// Subnets that the engine's networks have, or the machine's routes.
+async fn taken(engine: &dyn Engine) -> Result<Vec<Subnet>> {
+    let networks = engine.list_networks(None).await?;
+    let subnets = networks.iter().flat_map(|network| network.subnets.iter().filter_map(|text| Subnet::parse(text)));
+    let mut taken: Vec<Subnet> = subnets.collect();
     if engine.info().local {
         taken.extend(host_routes());
     }
+    Ok(taken)
+}
+
+async fn any_free(engine: &dyn Engine, nodes: usize, name: &str, labels: &Labels) -> Result<NetworkPlan> {
+    let taken = taken(engine).await?;
     for subnet in candidates(nodes).filter(|subnet| !taken.iter().any(|other| subnet.overlaps(*other))) {
         let text = format!("{}/{}", Ipv4Addr::from(subnet.base), subnet.bits);
         match engine.create_network(name, &text, labels).await {
@@ -173,6 +186,15 @@ mod tests {
         for wrong in ["", "172.30.0.0", "172.30.0/24", "172.30.0.0/33", "x/8"] {
             assert_eq!(Subnet::parse(wrong), None, "{wrong}");
         }
+    }
+
+    #[tokio::test]
+    async fn free_subnets_are_those_that_no_network_has() {
+        let engine = crate::engine::simulated::SimulatedEngine::new();
+        let (before, all) = free_subnets(&engine, 253).await.unwrap();
+        engine.create_network("x", "172.30.4.0/23", &vec![]).await.unwrap();
+        assert_eq!(free_subnets(&engine, 253).await.unwrap(), (before - 2, all));
+        assert_eq!(all, 3 * 256);
     }
 
     #[test]

@@ -1,0 +1,73 @@
+//! A cluster of one demo node, mounted, started and unmounted: what all the other checks are about.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use tokio::process::Command;
+
+use super::{Finding, Verdict};
+
+/// How long mounting, and unmounting, may take.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Tries it, at a mountpoint of its own among temporary files, with state where the user's is.
+pub async fn mount(host: Option<&str>) -> Finding {
+    let began = Instant::now();
+    let finding = |verdict, text: String| Finding::new("trial", verdict, text);
+    let mountpoint = match directory() {
+        Ok(dir) => dir,
+        Err(why) => return finding(Verdict::Problem, why),
+    };
+    let prefix = format!("doctor{}", std::process::id());
+    let mut begin = vec!["mount", "-n", "1", "--start", "--prefix", &prefix];
+    begin.extend(host.iter().flat_map(|host| ["--host", host]));
+    let mounted = ourselves(&begin, &mountpoint).await;
+    let unmounted = match &mounted {
+        Ok(()) => ourselves(&["umount"], &mountpoint).await,
+        // It has taken away what it had made, or says what not.
+        Err(_) => Ok(()),
+    };
+    // What the demo node wrote too.
+    let mut end = vec!["prune", "--yes"];
+    end.extend(host.iter().flat_map(|host| ["--host", host]));
+    let pruned = ourselves(&end, &mountpoint).await;
+    let _ = fs::remove_dir(&mountpoint);
+    match (mounted, unmounted.and(pruned)) {
+        (Ok(()), Ok(())) => {
+            let took = began.elapsed().as_secs_f64();
+            finding(
+                Verdict::Ok,
+                format!("a cluster of one demo node was mounted, started and unmounted in {took:.1} s"),
+            )
+        }
+        (Err(why), _) => finding(Verdict::Problem, format!("a cluster of one demo node cannot be mounted: {why}")),
+        (_, Err(why)) => finding(Verdict::Problem, format!("a cluster of one demo node cannot be unmounted: {why}")),
+    }
+}
+
+fn directory() -> Result<PathBuf, String> {
+    let dir = std::env::temp_dir().join(format!("cthulhu-doctor-{}", std::process::id()));
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&dir)
+        .map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
+    Ok(dir)
+}
+
+/// Runs our own program; its complaint if it fails.
+async fn ourselves(args: &[&str], mountpoint: &Path) -> Result<(), String> {
+    let mut command = Command::new("/proc/self/exe");
+    command.args(args).arg(mountpoint).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(PATIENCE, command.output()).await;
+    let output = output.map_err(|_| format!("it took longer than {} s", PATIENCE.as_secs()))?;
+    let output = output.map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().last().unwrap_or("it ended without a word");
+    Err(last.trim_start_matches("cthulhu: ").to_owned())
+}
