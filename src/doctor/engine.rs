@@ -11,7 +11,7 @@ use crate::provision::free_subnets;
 
 /// How long it may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Nodes of which the networks are counted that there is room for.
+/// Nodes that a network of the usual size has addresses for.
 const NODES: usize = 253;
 
 /// Connects to it.
@@ -42,17 +42,14 @@ pub async fn reach(host: Option<&str>) -> Result<(Arc<dyn Engine>, Finding), Fin
 /// Room for networks.
 pub async fn subnets(engine: &dyn Engine) -> Finding {
     let finding = |verdict, text: String| Finding::new("subnets", verdict, text);
-    match (free_subnets(engine, NODES).await, free_subnets(engine, 1).await) {
-        (Ok((0, _)), Ok((0, _))) => {
+    match free_subnets(engine, NODES).await {
+        Ok((0, _)) => {
             finding(Verdict::Problem, "none is free: docker network prune, or name one with --subnet CIDR".into())
         }
-        (Ok((large, of)), Ok((small, _))) => finding(
-            Verdict::Ok,
-            format!("{large} of {of} are free for clusters of up to {NODES} nodes, {small} for those of up to 5"),
-        ),
-        (Err(error), _) | (_, Err(error)) => {
-            finding(Verdict::Problem, format!("the engine does not list networks: {error}"))
+        Ok((free, of)) => {
+            finding(Verdict::Ok, format!("{free} of {of} are free, each for a cluster of up to {NODES} nodes"))
         }
+        Err(error) => finding(Verdict::Problem, format!("the engine does not list its networks: {error}")),
     }
 }
 
@@ -65,14 +62,16 @@ pub async fn leftovers(host: Option<&str>) -> Finding {
         Ok(left) if left.is_empty() && left.obstacles.is_empty() => finding(Verdict::Ok, "none".into()),
         Ok(left) => {
             let kept = left.places.iter().filter(|place| place.record.is_none()).count();
-            let text = format!(
-                "{} clusters in the engine, {} dead mounts, {} records, {kept} directories that nodes of earlier clusters wrote, {} unused images: cthulhu prune",
-                left.clusters.len(),
-                left.mounts.len(),
-                left.places.len() - kept,
-                left.images.len(),
-            );
-            finding(Verdict::Note, text)
+            let parts = [
+                (left.clusters.len(), "clusters in the engine"),
+                (left.mounts.len(), "dead mounts"),
+                (left.places.len() - kept, "records of clusters"),
+                (kept, "directories that nodes of earlier clusters wrote"),
+                (left.images.len(), "unused images of other versions of cthulhu"),
+            ];
+            let parts = parts.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{number} {what}"));
+            let parts: Vec<_> = parts.chain(left.obstacles).collect();
+            finding(Verdict::Note, format!("{}; to see and remove them: cthulhu prune", parts.join(", ")))
         }
     }
 }
