@@ -84,15 +84,10 @@ fn listed(container: &serde_json::Value) -> Listed {
     Listed {
         id: ContainerId(raw::string(container, "Id")),
         name: name.to_owned(),
-        image: short_image(&raw::string(container, "Image")),
+        image: raw::short_image(&raw::string(container, "Image")).to_owned(),
         labels: raw::labels(container),
         running: matches!(state, "running" | "paused" | "stopping"),
     }
-}
-
-/// Podman names its own registry, `localhost`, and Docker does not.
-fn short_image(image: &str) -> String {
-    image.strip_prefix("localhost/").unwrap_or(image).to_owned()
 }
 
 #[cfg(test)]

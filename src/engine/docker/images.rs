@@ -41,11 +41,11 @@ pub(super) fn pull(docker: &Docker, reference: &str) -> BoxStream<Result<PullPro
 
 /// Makes an image of a tar archive.
 pub(super) async fn import(docker: &Docker, reference: &str, archive: Vec<u8>) -> Result<()> {
+    // The tag in the name: podman 4.3 does not read the other parameter, and takes `latest`.
     let (name, tag) = split(reference);
     let options = CreateImageOptions {
         from_src: Some("-".to_owned()),
-        repo: Some(name.to_owned()),
-        tag: Some(tag.to_owned()),
+        repo: Some(format!("{name}:{tag}")),
         ..CreateImageOptions::default()
     };
     let body = bollard::body_full(archive.into());
@@ -53,7 +53,7 @@ pub(super) async fn import(docker: &Docker, reference: &str, archive: Vec<u8>) -
     steps.try_for_each(|_| std::future::ready(Ok(()))).await.map_err(error::from_bollard)
 }
 
-/// The images of a name. Podman puts the registry `localhost` before the names of what was made here, and Docker does not.
+/// The images of a name.
 pub(super) async fn list(docker: &Docker, name: &str) -> Result<Vec<ListedImage>> {
     let answer = raw::json(docker, "/images/json").await?;
     let images = answer.as_array().ok_or_else(|| raw::nonsense("the list of images is no list"))?;
@@ -65,7 +65,7 @@ fn tagged(images: &[serde_json::Value], name: &str) -> Vec<ListedImage> {
     for image in images {
         let size = image["Size"].as_u64().unwrap_or(0);
         for tag in image["RepoTags"].as_array().into_iter().flatten().filter_map(|tag| tag.as_str()) {
-            let short = tag.strip_prefix("localhost/").unwrap_or(tag);
+            let short = raw::short_image(tag);
             if split(short).0 == name {
                 found.push(ListedImage { reference: short.to_owned(), size });
             }
@@ -162,12 +162,12 @@ mod tests {
     fn images_are_found_by_their_name_alone() {
         let images = serde_json::json!([
             { "RepoTags": ["x:2", "x:1", "y:1"], "Size": 7 },
-            { "RepoTags": ["localhost/x:3"], "Size": 8 },
+            { "RepoTags": ["localhost/x:3", "docker.io/library/x:4"], "Size": 8 },
             { "RepoTags": ["xx:1", "registry/x:1"] }, { "RepoTags": null },
         ]);
         let found = tagged(images.as_array().unwrap(), "x");
         let found: Vec<_> = found.iter().map(|image| (image.reference.as_str(), image.size)).collect();
-        assert_eq!(found, [("x:1", 7), ("x:2", 7), ("x:3", 8)]);
+        assert_eq!(found, [("x:1", 7), ("x:2", 7), ("x:3", 8), ("x:4", 8)]);
     }
 
     #[test]

@@ -101,6 +101,12 @@ pub(super) fn string(value: &Value, key: &str) -> String {
     value[key].as_str().unwrap_or_default().to_owned()
 }
 
+/// An image's name as Docker tells it. Podman puts a registry before every name, `localhost` or Docker's own.
+pub(super) fn short_image(name: &str) -> &str {
+    let rest = name.strip_prefix("localhost/").or(name.strip_prefix("docker.io/library/"));
+    rest.unwrap_or(name)
+}
+
 /// The `Labels` member of an object, sorted by key.
 pub(super) fn labels(value: &Value) -> Vec<(String, String)> {
     let members = value["Labels"].as_object().into_iter().flatten();
