@@ -77,7 +77,7 @@ fi
 needed=(
     dockerd:docker.io fusermount3:fuse3 bats:bats tree:tree rsync:rsync python3:python3 getfattr:attr jq:jq
     curl:curl script:bsdutils ip:iproute2 flock:util-linux
-    setpriv:util-linux useradd:passwd podman:podman
+    setpriv:util-linux useradd:passwd
 )
 missing=()
 for one in "${needed[@]}"; do

@@ -26,5 +26,6 @@ pub mod selfimage;
 pub mod sweep;
 pub mod sys;
 pub mod template;
+pub mod timeline;
 pub mod tree;
 pub mod watch;

@@ -76,6 +76,11 @@ While it is mounted, tail -f ./cluster/history follows it.")]
         Example:\n  cthulhu doctor || exit 1"
     )]
     Doctor(DoctorArgs),
+    /// Draw a picture of what happened: nodes, commands, faults, the test's operations
+    #[command(after_help = "Example:
+  cthulhu timeline ./cluster -o timeline.html
+  cthulhu timeline artifacts/history -o timeline.svg")]
+    Timeline(super::TimelineArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  cthulhu completions bash > /etc/bash_completion.d/cthulhu")]
     Completions {

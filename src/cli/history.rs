@@ -63,7 +63,10 @@ fn has_enough(written: std::io::Result<()>) -> Result<Option<ExitCode>> {
 }
 
 /// The file: itself, or in the directory, or where a cluster that was mounted there has left it.
-fn find(of: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+/// A sentence: there is none.
+pub fn find(of: &Path) -> Result<PathBuf> {
     if of.is_file() {
         return Ok(of.to_owned());
     }

@@ -5,6 +5,7 @@ mod doctor;
 mod history;
 mod list;
 mod prune;
+mod timeline;
 mod wait;
 
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ pub use args::{Cli, Command, MountArgs, Original, Seconds, UmountArgs};
 pub use doctor::DoctorArgs;
 pub use list::LsArgs;
 pub use prune::PruneArgs;
+pub use timeline::TimelineArgs;
 
 use crate::daemon;
 
@@ -47,6 +49,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Prune(args) => prune::prune(&args),
         Command::Wait(args) => wait::run(&args),
+        Command::Timeline(args) => timeline::timeline(&args),
         Command::Completions { shell } => {
             let mut script = vec![];
             clap_complete::generate(shell, &mut Cli::command(), "cthulhu", &mut script);

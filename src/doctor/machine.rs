@@ -10,7 +10,7 @@ use crate::daemon::state_home;
 use crate::sys;
 
 /// CGROUP2_SUPER_MAGIC of linux/magic.h.
-const CGROUP2: i64 = 0x6367_7270;
+const CGROUP2: rustix::fs::FsWord = 0x6367_7270;
 /// Descriptors of a daemon beside those of its nodes, and for each node, measured with 100 of them and rounded up.
 const DESCRIPTORS: (u64, u64) = (40, 4);
 /// Less room than that is told.
@@ -20,7 +20,7 @@ const LITTLE_ROOM: u64 = 1 << 30;
 pub fn cgroup() -> Finding {
     let finding = |verdict, text: &str| Finding::new("cgroup", verdict, text);
     match rustix::fs::statfs("/sys/fs/cgroup") {
-        Ok(about) if i64::from(about.f_type) == CGROUP2 => finding(Verdict::Ok, "version 2"),
+        Ok(about) if about.f_type == CGROUP2 => finding(Verdict::Ok, "version 2"),
         Ok(_) if Path::new("/sys/fs/cgroup/memory").exists() => finding(Verdict::Ok, "version 1"),
         _ => finding(Verdict::Unknown, "no /sys/fs/cgroup can be seen from here; the engine has to know"),
     }

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::log_end::log_end;
 
 /// statfs(2)'s number of a FUSE file system (linux/magic.h).
-const FUSE_SUPER_MAGIC: i64 = 0x6573_5546;
+const FUSE_SUPER_MAGIC: rustix::fs::FsWord = 0x6573_5546;
 /// While the engine is away no live value can be opened, so there is nothing yet to poll: it is tried so often.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
 /// The exit code can follow the death, with the engine's word on it.
@@ -290,7 +290,7 @@ fn nodes_at(path: &Path, goal: Goal) -> Result<Vec<Node>> {
     let shown = path.display();
     let neither = || anyhow!("{shown} is no node: name the directory of one, such as cluster/i001, or the mountpoint");
     match rustix::fs::statfs(path) {
-        Ok(found) if found.f_type as i64 == FUSE_SUPER_MAGIC => {}
+        Ok(found) if found.f_type == FUSE_SUPER_MAGIC => {}
         Ok(_) => bail!("{shown} is no node: no cluster is mounted there"),
         Err(Errno::NOTCONN | Errno::CONNABORTED) => {
             bail!("{shown} is in a mount whose daemon is gone: cthulhu umount MOUNTPOINT removes what it left")

@@ -1,0 +1,284 @@
+//! The chart: the time axis, and lanes below each other.
+
+use super::canvas::{Canvas, GUTTER, PAD, WIDTH, bold_width, fitting, width};
+use super::{head, nodes, operations};
+use crate::timeline::axis::{step, ticks};
+use crate::timeline::model::{Command, Timeline};
+use crate::timeline::{count, rough, time};
+
+/// How lanes of nodes are built, by how many there are.
+pub struct NodeRows {
+    /// Of a whole lane.
+    pub height: f64,
+    /// Room above the bar for words; 0 if there is none.
+    pub words: f64,
+    /// Height of the bar.
+    pub bar: f64,
+    /// Height of the row for faults; 0 without any.
+    pub fault: f64,
+}
+
+/// Where each part of the chart begins.
+pub struct Layout {
+    /// The axis' labels.
+    pub axis: f64,
+    /// The numbers of what happened.
+    pub badges: f64,
+    /// The row of commands, if there are any.
+    pub commands: Option<f64>,
+    /// The row of faults, if there are any.
+    pub faults: Option<f64>,
+    /// The nodes.
+    pub nodes: f64,
+    /// How these are built.
+    pub rows: NodeRows,
+    /// The sum of all operations, if there are enough.
+    pub sum: Option<f64>,
+    /// Their lanes.
+    pub operations: f64,
+    /// The end of the lanes.
+    pub end: f64,
+    /// The end of the picture.
+    pub bottom: f64,
+}
+
+/// Height of the row of commands.
+const COMMANDS: f64 = 30.0;
+/// Height of the row of faults.
+const FAULTS: f64 = 20.0;
+
+impl Layout {
+    /// Of a timeline whose chart begins at `top`.
+    pub fn of(timeline: &Timeline, top: f64) -> Self {
+        let mut y = top;
+        let mut take = |height: f64| {
+            y += height;
+            y - height
+        };
+        let axis = take(20.0);
+        let badges = take(20.0);
+        let commands = (!timeline.commands.is_empty()).then(|| take(COMMANDS));
+        let faults = (!timeline.faults.is_empty()).then(|| take(FAULTS));
+        let (words, bar, fault) = match timeline.nodes.len() {
+            ..=12 => (16.0, 14.0, 13.0),
+            13..=30 => (0.0, 14.0, 6.0),
+            _ => (0.0, 10.0, 4.0),
+        };
+        let fault = if timeline.faults.is_empty() { 0.0 } else { fault };
+        let rows = NodeRows { height: words + bar + 9.0 + fault, words, bar, fault };
+        let nodes = take(rows.height * timeline.nodes.len() as f64);
+        let sum = (timeline.operations() >= operations::MANY).then(|| {
+            take(8.0);
+            take(operations::SUM)
+        });
+        take(8.0);
+        let operations = take(operations::LANE * timeline.lanes.len() as f64);
+        let end = take(0.0);
+        take(28.0);
+        Self { axis, badges, commands, faults, nodes, rows, sum, operations, end, bottom: take(0.0) }
+    }
+}
+
+/// The names left of the lanes, and the stripes behind them.
+pub fn names(canvas: &mut Canvas, timeline: &Timeline, layout: &Layout) {
+    let right = GUTTER - 4.0;
+    for (index, node) in timeline.nodes.iter().enumerate() {
+        let y = layout.nodes + layout.rows.height * index as f64;
+        if index % 2 == 0 {
+            canvas.rect("stripe", (0.0, WIDTH), (y, layout.rows.height), "");
+        }
+        let middle = y + layout.rows.words + layout.rows.bar / 2.0 + 6.5;
+        canvas.group(&[("class", &"lane"), ("data-node", &node.name)], |canvas| {
+            canvas.text("name end", (right, middle), &fitting(&node.name, right - 6.0).unwrap_or_else(|| "…".into()));
+            if layout.rows.words > 0.0 {
+                canvas.text("small muted end", (right, middle - 13.0), &fitting(&node.ip, right).unwrap_or_default());
+            }
+        });
+    }
+    let row = |canvas: &mut Canvas, y: Option<f64>, name: &str| {
+        if let Some(y) = y {
+            canvas.text("muted end", (right, y), name);
+        }
+    };
+    row(canvas, layout.commands.map(|y| y + COMMANDS - 6.0), "commands");
+    row(canvas, layout.faults.map(|y| y + 13.0), "network");
+    row(canvas, layout.sum.map(|y| y + 12.0), "operations");
+    if let Some(y) = layout.sum {
+        let scale = operations::scale(canvas, timeline);
+        canvas.text("small muted end", (right, y + 26.0), &scale);
+    }
+    for (index, lane) in timeline.lanes.iter().enumerate() {
+        let y = layout.operations + operations::LANE * index as f64 + 13.0;
+        canvas.text("muted end", (right, y), &fitting(&lane.name, right - 6.0).unwrap_or_else(|| "…".into()));
+    }
+}
+
+/// Everything that stands at a time.
+pub fn draw(canvas: &mut Canvas, timeline: &Timeline, layout: &Layout) {
+    axis(canvas, layout);
+    outages(canvas, timeline, layout);
+    if let Some(y) = layout.commands {
+        commands(canvas, timeline, y);
+    }
+    if let Some(y) = layout.faults {
+        for fault in &timeline.faults {
+            let tip =
+                format!("{}\n{} – {}\n{}", fault.text, time(fault.from), time(fault.to), shortened(&fault.detail));
+            canvas.bar("fault", (fault.from, fault.to), (y + 2.0, 16.0), 3.0, &tip);
+            let room = canvas.x(fault.to) - canvas.x(fault.from) - 8.0;
+            if let Some(text) = fitting(&fault.text, room) {
+                let x = canvas.x(fault.from);
+                canvas.at((x, y + 14.0), "", |canvas| canvas.text("on-fault", (4.0, 0.0), &text));
+            }
+        }
+    }
+    for (index, _) in timeline.nodes.iter().enumerate() {
+        nodes::lane(canvas, timeline, index, layout.nodes + layout.rows.height * index as f64, &layout.rows);
+    }
+    if let Some(y) = layout.sum {
+        operations::sum(canvas, timeline, y);
+    }
+    for (index, lane) in timeline.lanes.iter().enumerate() {
+        operations::lane(canvas, lane, layout.operations + operations::LANE * index as f64);
+    }
+    badges(canvas, timeline, layout);
+}
+
+/// A long list of links, cut.
+fn shortened(detail: &str) -> String {
+    let links: Vec<&str> = detail.lines().collect();
+    match links.len() {
+        ..=30 => detail.to_owned(),
+        many => format!("{}\nand {} more", links[..30].join("\n"), many - 30),
+    }
+}
+
+fn axis(canvas: &mut Canvas, layout: &Layout) {
+    let top = layout.axis + 18.0;
+    let duration = canvas.duration;
+    canvas.group(&[("id", &"axis")], |canvas| {
+        for (at, label) in ticks(duration, step(duration, 12)) {
+            let x = canvas.x(at);
+            canvas.at((x, top), "", |canvas| {
+                canvas.rect("line", (-0.5, 1.0), (0.0, layout.end - top), "");
+                canvas.text("muted mid", (0.0, -5.0), &label);
+                canvas.text("muted mid", (0.0, layout.end - top + 14.0), &label);
+            });
+        }
+    });
+    for y in [top, layout.end] {
+        canvas.rect("tick still", (PAD, WIDTH - GUTTER - 2.0 * PAD), (y - 0.5, 1.0), "");
+    }
+}
+
+fn outages(canvas: &mut Canvas, timeline: &Timeline, layout: &Layout) {
+    let (top, end) = (layout.axis + 18.0, layout.end);
+    for outage in &timeline.outages {
+        let tip = format!(
+            "the engine could not be reached for {}\n{} – {}",
+            rough(outage.to - outage.from),
+            time(outage.from),
+            time(outage.to)
+        );
+        canvas.bar("outage", (outage.from, outage.to), (top, end - top), 2.0, &tip);
+        let x = canvas.x(outage.from);
+        if canvas.x(outage.to) - x > bold_width("engine lost") + 6.0 {
+            canvas.at((x, end - 4.0), "", |canvas| canvas.text("strong halo", (3.0, 0.0), "engine lost"));
+        }
+    }
+}
+
+/// Signs for all, words where there is room; those that failed come first to it.
+fn commands(canvas: &mut Canvas, timeline: &Timeline, y: f64) {
+    let all = &timeline.commands;
+    let mut groups: Vec<&[Command]> = vec![];
+    // Commands on one spot have one sign.
+    let mut begin = 0;
+    for index in 0..all.len() {
+        let next = all.get(index + 1);
+        let apart = next.is_none_or(|next| {
+            canvas.x(next.from) - canvas.x(all[begin].from) > 3.0
+                || next.failure.is_some() != all[index].failure.is_some()
+        });
+        if apart {
+            groups.push(&all[begin..=index]);
+            begin = index + 1;
+        }
+    }
+    let mut free = [f64::MIN; 2];
+    for (nth, group) in groups.iter().enumerate() {
+        let (Some(first), Some(last)) = (group.first(), group.last()) else { continue };
+        let failed = first.failure.is_some();
+        let x = canvas.x(first.from);
+        let names =
+            |nodes: &[usize]| nodes.iter().map(|node| timeline.nodes[*node].name.clone()).collect::<Vec<_>>().join(" ");
+        let tip = match group.len() {
+            1 => {
+                let to =
+                    first.to.map_or("never answered".into(), |to| format!("answered after {}", rough(to - first.from)));
+                let failure = first.failure.as_ref().map(|failure| format!("\nfailed: {failure}")).unwrap_or_default();
+                format!("{}: {}\non {}\n{to}{failure}", time(first.from), first.line, names(&first.nodes))
+            }
+            many => format!(
+                "{} – {}: {} commands, from “{}” to “{}”",
+                time(first.from),
+                time(last.from),
+                count(many),
+                first.line,
+                last.line
+            ),
+        };
+        let words = match (group.len(), &first.failure) {
+            (1, Some(failure)) => {
+                format!("{} ✕ {}", said(timeline, first), failure.split(':').next().unwrap_or_default())
+            }
+            (1, None) => said(timeline, first),
+            (many, Some(_)) => format!("{} commands failed", count(many)),
+            (many, None) => format!("{} commands", count(many)),
+        };
+        let wide = if failed { bold_width(&words) } else { width(&words) };
+        // Beside the sign, if the next one is far enough; else above it.
+        let next = groups.get(nth + 1).and_then(|next| next.first()).map_or(f64::MAX, |next| canvas.x(next.from) - 7.0);
+        let edge = WIDTH - GUTTER - 2.0;
+        let places = [x + 9.0, (x - 4.0).min(edge - wide)];
+        let ends = [next.min(edge), edge];
+        let row = (0..2).find(|row| places[*row] > free[*row] && places[*row] + wide <= ends[*row]);
+        if let Some(row) = row {
+            free[row] = places[row] + wide + 6.0;
+        }
+        free[0] = free[0].max(x + 5.0);
+        canvas.at((x, y + COMMANDS - 8.0), &tip, |canvas| {
+            if let Some(row) = row {
+                let class = if failed { "alarm halo" } else { "halo" };
+                canvas.text(class, (places[row] - x, if row == 0 { 3.0 } else { -10.0 }), &words);
+            }
+            head::sign(canvas, (0.0, 0.0), failed);
+        });
+    }
+}
+
+/// `kill i002`: the command with whom it concerned, also where it was written in the directory of a node.
+fn said(timeline: &Timeline, command: &Command) -> String {
+    let mut text = command.line.clone();
+    let all = command.nodes.len() == timeline.nodes.len() && command.nodes.len() > 1;
+    if command.nodes.len() == 1 && !all {
+        let name = &timeline.nodes[command.nodes[0]].name;
+        if !text.contains(name.as_str()) {
+            text = format!("{text} {name}");
+        }
+    }
+    fitting(&text, 150.0).unwrap_or_default()
+}
+
+/// The numbers of what happened, one beside the other where they are too near.
+fn badges(canvas: &mut Canvas, timeline: &Timeline, layout: &Layout) {
+    let mut free = f64::MIN;
+    for (index, incident) in timeline.incidents.iter().enumerate() {
+        let true_x = canvas.x(incident.at);
+        let x = true_x.max(free);
+        free = x + 17.0;
+        canvas.at((true_x, layout.badges + 10.0), &incident.text, |canvas| {
+            head::badge(canvas, (x - true_x, 0.0), index, incident);
+        });
+    }
+}

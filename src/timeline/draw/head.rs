@@ -1,0 +1,162 @@
+//! Above the chart: what this is, what happened, what the signs mean.
+
+use super::canvas::{Canvas, Px, WIDTH, fitting};
+use crate::timeline::incidents::{Incident, Weight};
+use crate::timeline::model::Timeline;
+use crate::timeline::operations::Outcome;
+use crate::timeline::{count, moment, rough};
+
+const LEFT: f64 = 16.0;
+const LINE: f64 = 18.0;
+/// Where the first line on what happened stands.
+const LIST: f64 = 72.0;
+
+/// One line that says what this is.
+pub fn title(timeline: &Timeline) -> String {
+    let image = if timeline.image.is_empty() { "a cluster" } else { &timeline.image };
+    let nodes = timeline.nodes.len();
+    let nodes = if nodes == 1 { "1 node".into() } else { format!("{nodes} nodes") };
+    format!("{nodes} of {image}")
+}
+
+fn subtitle(timeline: &Timeline) -> String {
+    let mut parts = vec![];
+    if !timeline.id.is_empty() {
+        parts.push(format!("cluster {}", timeline.id));
+    }
+    if timeline.mount.1 > 1 {
+        parts.push(format!("mount {} of {}", timeline.mount.0, timeline.mount.1));
+    }
+    if !timeline.start.is_empty() {
+        parts.push(format!("from {}", wall(&timeline.start)));
+    }
+    let end = if timeline.ended { "" } else { " (no end told)" };
+    parts.push(format!("{}{end}", rough(timeline.duration)));
+    parts.push(match timeline.commands.len() {
+        1 => "1 command".into(),
+        many => format!("{} commands", count(many)),
+    });
+    match timeline.operations() {
+        0 => {}
+        1 => parts.push("1 operation of the test".into()),
+        many => parts.push(format!("{} operations of the test", count(many))),
+    }
+    parts.join(" · ")
+}
+
+/// `2026-11-25T07:00:31.123456789Z` as people write it.
+fn wall(time: &str) -> String {
+    match (time.get(..10), time.get(10..11), time.get(11..23), time.ends_with('Z')) {
+        (Some(day), Some("T"), Some(clock), true) => format!("{day} {clock} UTC"),
+        _ => time.to_owned(),
+    }
+}
+
+/// How much room all of it takes.
+pub fn height(timeline: &Timeline) -> f64 {
+    LIST + LINE * (list_lines(timeline) as f64 - 1.0) + 44.0
+}
+
+fn list_lines(timeline: &Timeline) -> usize {
+    timeline.incidents.len().max(1) + usize::from(timeline.more_incidents > 0) + timeline.notes.len()
+}
+
+/// Draws it.
+pub fn draw(canvas: &mut Canvas, timeline: &Timeline) {
+    let room = WIDTH - 2.0 * LEFT;
+    canvas.text("title", (LEFT, 27.0), &fitting(&title(timeline), room * 0.6).unwrap_or_default());
+    canvas.text("muted", (LEFT, 46.0), &fitting(&subtitle(timeline), room).unwrap_or_default());
+    let mut y = LIST;
+    for (index, incident) in timeline.incidents.iter().enumerate() {
+        canvas.group(&[("class", &"happened")], |canvas| {
+            badge(canvas, (LEFT + 8.0, y - 4.0), index, incident);
+            let at = moment(incident.at, timeline.duration);
+            canvas.text("muted end", (LEFT + 96.0, y), &at);
+            let class = if incident.weight >= Weight::Failure { "alarm" } else { "plain" };
+            canvas.text(class, (LEFT + 106.0, y), &fitting(&incident.text, (room - 110.0) / 1.1).unwrap_or_default());
+        });
+        y += LINE;
+    }
+    if timeline.incidents.is_empty() {
+        canvas.text("strong", (LEFT, y), "No node went down, no command failed.");
+        y += LINE;
+    }
+    if timeline.more_incidents > 0 {
+        canvas.text("muted", (LEFT + 106.0, y), &format!("and {} more of less weight", count(timeline.more_incidents)));
+        y += LINE;
+    }
+    for note in &timeline.notes {
+        canvas.text("muted", (LEFT, y), note);
+        y += LINE;
+    }
+    legend(canvas, timeline, y + 8.0);
+}
+
+/// The number of an incident.
+pub fn badge(canvas: &mut Canvas, (x, y): (f64, f64), index: usize, incident: &Incident) {
+    let class = if incident.weight >= Weight::Failure { "badge-alarm" } else { "badge" };
+    canvas.xml.empty("circle", &[("class", &class), ("cx", &Px(x)), ("cy", &Px(y)), ("r", &7.5)]);
+    canvas.text("number", (x, y + 3.5), &(index + 1).to_string());
+}
+
+/// Only what there is.
+fn legend(canvas: &mut Canvas, timeline: &Timeline, y: f64) {
+    let state = |name: &str| {
+        timeline.nodes.iter().any(|node| node.stays.iter().any(|stay| stay.state.name() == name && stay.to > stay.from))
+    };
+    let nodes = &timeline.nodes;
+    let operations = timeline.operations() > 0;
+    let outcome = |outcome| timeline.lanes.iter().any(|lane| lane.operations.iter().any(|one| one.outcome == outcome));
+    let commands = !timeline.commands.is_empty();
+    let entries = [
+        ("created", "created", state("created")),
+        ("running", "running", true),
+        ("paused", "paused", state("paused")),
+        ("exited", "exited", true),
+        ("missing", "container missing", state("missing")),
+        ("ready", "ready", nodes.iter().any(|node| !node.ready.is_empty())),
+        ("unhealthy", "unhealthy", nodes.iter().any(|node| !node.unhealthy.is_empty())),
+        ("fault", "network fault", !timeline.faults.is_empty()),
+        ("outage", "engine lost", !timeline.outages.is_empty()),
+        ("command", "command", commands),
+        ("failed", "command failed", timeline.commands.iter().any(|command| command.failure.is_some())),
+        ("ok", "operation", operations),
+        ("failed-operation", "failed", outcome(Outcome::Failed)),
+        ("unsure", "uncertain", outcome(Outcome::Unknown)),
+    ];
+    let mut x = LEFT;
+    for (class, text, _) in entries.iter().filter(|(_, _, there)| *there) {
+        let mid = y - 4.0;
+        match *class {
+            "command" => sign(canvas, (x + 8.0, mid), false),
+            "failed" => sign(canvas, (x + 8.0, mid), true),
+            "ready" => canvas.rect(class, (x, 18.0), (mid - 1.0, 2.5), ""),
+            "running" | "created" => canvas.rect(class, (x, 18.0), (mid - 3.0, 6.0), ""),
+            "failed-operation" => canvas.rect("failed", (x, 18.0), (mid - 5.0, 10.0), ""),
+            _ => canvas.rect(class, (x, 18.0), (mid - 5.0, 10.0), ""),
+        }
+        canvas.text("muted", (x + 23.0, y), text);
+        x += 38.0 + super::canvas::width(text);
+    }
+}
+
+/// The sign of a command: a triangle that points at its moment, or a cross if it failed.
+pub fn sign(canvas: &mut Canvas, (x, y): (f64, f64), failed: bool) {
+    let (class, path) = if failed {
+        ("failed halo", "m-2 0l-4-4 2-2 4 4 4-4 2 2-4 4 4 4-2 2-4-4-4 4-2-2z")
+    } else {
+        ("command", "m-4.5-4h9l-4.5 8z")
+    };
+    canvas.xml.empty("path", &[("class", &class), ("d", &format!("M{} {}{path}", Px(x), Px(y)))]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wall_times_are_written_as_people_do() {
+        assert_eq!(wall("2026-11-25T07:00:31.123456789Z"), "2026-11-25 07:00:31.123 UTC");
+        assert_eq!(wall("früher einmal"), "früher einmal");
+    }
+}

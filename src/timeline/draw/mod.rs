@@ -1,0 +1,56 @@
+//! Draws a timeline as SVG: what stands where. Each file here draws one part.
+
+mod canvas;
+mod chart;
+mod head;
+mod nodes;
+mod operations;
+
+pub use head::title as head_title;
+
+use canvas::{Canvas, GUTTER, Px, WIDTH};
+
+use super::model::Timeline;
+use super::xml::Xml;
+
+/// A whole document.
+pub fn document(timeline: &Timeline) -> String {
+    let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    text.push_str(&picture(timeline, Xml::default()).finish());
+    text
+}
+
+/// The picture, written on to `xml`.
+pub fn picture(timeline: &Timeline, xml: Xml) -> Xml {
+    let mut canvas = Canvas { xml, duration: timeline.duration.max(1) };
+    let layout = chart::Layout::of(timeline, head::height(timeline));
+    let (width, height) = (Px(WIDTH), Px(layout.bottom));
+    let view = format!("0 0 {width} {height}");
+    let attributes: [(&'static str, &dyn std::fmt::Display); 6] = [
+        ("xmlns", &"http://www.w3.org/2000/svg"),
+        ("viewBox", &view),
+        ("width", &width),
+        ("height", &height),
+        ("role", &"img"),
+        ("id", &"timeline"),
+    ];
+    canvas.nest("svg", &attributes, |canvas| {
+        canvas.xml.element("title", &[], &head::title(timeline));
+        canvas.xml.own("<style>\n");
+        canvas.xml.own(include_str!("style.css"));
+        canvas.xml.own("</style>\n");
+        canvas.xml.own(include_str!("patterns.svg"));
+        canvas.rect("bg", (0.0, WIDTH), (0.0, layout.bottom), "");
+        head::draw(canvas, timeline);
+        chart::names(canvas, timeline, &layout);
+        let inner: [(&'static str, &dyn std::fmt::Display); 5] = [
+            ("id", &"chart"),
+            ("x", &Px(GUTTER)),
+            ("y", &"0"),
+            ("width", &Px(WIDTH - GUTTER)),
+            ("height", &Px(layout.bottom)),
+        ];
+        canvas.nest("svg", &inner, |canvas| chart::draw(canvas, timeline, &layout));
+    });
+    canvas.xml
+}

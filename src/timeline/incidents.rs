@@ -1,0 +1,180 @@
+//! What somebody who looks at a failed test should see first, in sentences.
+
+use std::collections::BTreeMap;
+
+use super::model::{State, Stay, Timeline};
+use super::operations::Outcome;
+use super::{count, rough};
+
+/// So many are told; those that matter least are left out.
+const MOST: usize = 10;
+/// A sentence is cut after so many characters.
+const LONGEST: usize = 170;
+
+/// How much something matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// As it was asked for, and harmless.
+    Asked,
+    /// Harm that was asked for: a kill, a fault.
+    Harm,
+    /// Something failed.
+    Failure,
+    /// Nobody asked for it.
+    Surprise,
+}
+
+/// Something that happened, worth a sentence.
+#[derive(Debug)]
+pub struct Incident {
+    /// ns since the mount.
+    pub at: i64,
+    /// How much it matters.
+    pub weight: Weight,
+    /// Whose lanes it stands in.
+    pub nodes: Vec<usize>,
+    /// The sentence, without a full stop.
+    pub text: String,
+}
+
+/// Those of a timeline that matter most, by time, and how many others there are.
+pub fn of(timeline: &Timeline) -> (Vec<Incident>, usize) {
+    let mut all = deaths(timeline);
+    all.extend(timeline.commands.iter().filter_map(|command| {
+        let failure = command.failure.as_ref()?;
+        let text = format!("command “{}” failed: {failure}", command.line);
+        Some(Incident { at: command.from, weight: Weight::Failure, nodes: command.nodes.clone(), text })
+    }));
+    all.extend(timeline.outages.iter().map(|outage| {
+        let text = format!("the engine could not be reached for {}", rough(outage.to - outage.from));
+        Incident { at: outage.from, weight: Weight::Failure, nodes: vec![], text }
+    }));
+    all.extend(timeline.faults.iter().map(|fault| {
+        let text = format!("network: {} for {}", fault.text, rough(fault.to - fault.from));
+        Incident { at: fault.from, weight: Weight::Harm, nodes: vec![], text }
+    }));
+    for (index, node) in timeline.nodes.iter().enumerate() {
+        all.extend(node.unhealthy.iter().map(|span| {
+            let text = format!("{} was unhealthy for {}", node.name, rough(span.to - span.from));
+            Incident { at: span.from, weight: Weight::Failure, nodes: vec![index], text }
+        }));
+    }
+    all.extend(operations(timeline, Outcome::Failed, "failed"));
+    all.extend(operations(timeline, Outcome::Unknown, "ended without a certain answer"));
+    all.sort_by(|a, b| b.weight.cmp(&a.weight).then(a.at.cmp(&b.at)));
+    let more = all.len().saturating_sub(MOST);
+    all.truncate(MOST);
+    all.sort_by_key(|incident| incident.at);
+    for incident in &mut all {
+        incident.text = one_line(&incident.text);
+    }
+    (all, more)
+}
+
+fn one_line(text: &str) -> String {
+    let text = text.replace('\n', " ");
+    match text.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
+    }
+}
+
+fn operations(timeline: &Timeline, outcome: Outcome, how: &str) -> Option<Incident> {
+    let all = timeline.lanes.iter().flat_map(|lane| &lane.operations);
+    let those = || all.clone().filter(|one| one.outcome == outcome && (outcome == Outcome::Failed || !one.open));
+    let first = those().min_by_key(|one| one.counts_at())?;
+    let (number, total) = (those().count(), timeline.operations());
+    let which = if number == 1 { first.label.clone() } else { format!("first {}", first.label) };
+    let of = if total == 1 {
+        "the test's operation".into()
+    } else {
+        format!("{} of {} operations", count(number), count(total))
+    };
+    let weight = if outcome == Outcome::Failed { Weight::Failure } else { Weight::Harm };
+    Some(Incident { at: first.counts_at(), weight, nodes: vec![], text: format!("{of} {how}: {which}") })
+}
+
+/// A command that took several nodes down is told once.
+fn deaths(timeline: &Timeline) -> Vec<Incident> {
+    let mut told = vec![];
+    let mut asked: BTreeMap<(usize, bool), Vec<(usize, &Stay)>> = BTreeMap::new();
+    for (index, node) in timeline.nodes.iter().enumerate() {
+        for stay in node.stays.iter().filter(|stay| stay.state.is_down() && stay.from > 0) {
+            match stay.why.command {
+                Some(command) => asked.entry((command, stay.state == State::Exited)).or_default().push((index, stay)),
+                None => told.push(Incident {
+                    at: stay.from,
+                    weight: if stay.why.cause == "command" { Weight::Harm } else { Weight::Surprise },
+                    nodes: vec![index],
+                    text: format!("{} {}{}", node.name, reason(timeline, stay), back(timeline, stay)),
+                }),
+            }
+        }
+    }
+    for ((command, _), those) in asked {
+        let line = &timeline.commands[command].line;
+        let harmless = ["stop", "restart"].contains(&line.split_whitespace().next().unwrap_or_default());
+        let weight = if harmless { Weight::Asked } else { Weight::Harm };
+        let nodes: Vec<usize> = those.iter().map(|(index, _)| *index).collect();
+        let Some((first, stay)) = those.first() else { continue };
+        let text = match nodes.len() {
+            1 => format!("{} {}{}", timeline.nodes[*first].name, reason(timeline, stay), back(timeline, stay)),
+            many => format!("{many} nodes went down by “{line}”"),
+        };
+        told.push(Incident { at: stay.from, weight, nodes, text });
+    }
+    told
+}
+
+fn back(timeline: &Timeline, stay: &Stay) -> String {
+    if stay.to < timeline.duration {
+        format!("; back after {}", rough(stay.to - stay.from))
+    } else {
+        "; never came back".into()
+    }
+}
+
+/// How a node came to be down: `died by itself: exit code 1`.
+pub fn reason(timeline: &Timeline, stay: &Stay) -> String {
+    let why = &stay.why;
+    let code = match (&why.signal, why.exit_code) {
+        (Some(signal), Some(code)) => format!("{signal}, exit code {code}"),
+        (Some(signal), None) => signal.clone(),
+        (None, Some(code)) => format!("exit code {code}"),
+        (None, None) => String::new(),
+    };
+    let with = |text: &str| if code.is_empty() { text.to_owned() } else { format!("{text} ({code})") };
+    if let Some(command) = why.command {
+        return with(&format!("{} by “{}”", verb(stay), timeline.commands[command].line));
+    }
+    match (stay.state, why.cause.as_str()) {
+        (State::Missing, _) => "has no container any more: it was removed outside of cthulhu".into(),
+        (_, "command") => with("was ended by a command"),
+        (_, "oom") => with("was killed for want of memory"),
+        (_, "signal") => with("died of a signal that no command sent"),
+        (_, "engine") => with("was ended through the engine, not by a command"),
+        (_, "exit") if why.exit_code == Some(0) => "ended by itself (exit code 0)".into(),
+        (_, "exit") => with("died by itself"),
+        _ => with("went down"),
+    }
+}
+
+fn verb(stay: &Stay) -> &'static str {
+    if stay.state == State::Missing { "removed" } else { "down" }
+}
+
+/// The same in as few words as a bar has room for: `137 SIGKILL · kill`.
+pub fn short(timeline: &Timeline, stay: &Stay) -> String {
+    let mut words = vec![stay.state.name().to_owned()];
+    words.extend(stay.why.exit_code.map(|code| code.to_string()));
+    words.extend(stay.why.signal.clone());
+    let text = words.join(" ");
+    let by = match (stay.why.command, stay.why.cause.as_str()) {
+        (Some(command), _) => timeline.commands[command].line.split_whitespace().next().unwrap_or_default().to_owned(),
+        (None, "oom") => "out of memory".into(),
+        (None, "engine") => "through the engine".into(),
+        (None, "exit" | "signal") => "by itself".into(),
+        _ => String::new(),
+    };
+    if by.is_empty() { text } else { format!("{text} · {by}") }
+}
