@@ -203,6 +203,8 @@ cp "$CTHULHU" "$suite/${CTHULHU##*/}"
 CTHULHU=$suite/${CTHULHU##*/}
 cp -r "$here" "$suite/fs-tests"
 cp -r "$project/examples" "$project/docs" "$suite"
+mkdir "$suite/tests"
+cp -r "$project/tests/histories" "$suite/tests"
 chmod -R go+rX "$suite"
 for lane in "${lanes[@]}"; do
     mkdir -p "$CTHULHU_TEST_TMP/$lane/examples/bin" "$CTHULHU_TEST_TMP/$lane/examples/state" \
