@@ -62,7 +62,6 @@ line() { grep -E "^[a-z]+ +$1: " "$TMP/out"; }
 }
 
 @test "hardly any descriptors" {
-    agrees prlimit --nofile=20:20
     agrees prlimit --nofile=256:256
     has "$(line 'open files')" 'note'
 }
