@@ -29,7 +29,7 @@ const NODES: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Values that only the engine knows.
 const LIVE: [&str; 7] = ["pid.txt", "state", "exit_code", "health", "ready", "id", "inspect.json"];
-const POLLABLE: [&str; 4] = ["pid.txt", "state", "health", "ready"];
+const POLLABLE: [&str; 5] = ["pid.txt", "state", "exit_code", "health", "ready"];
 
 /// All that one run has.
 struct World {
