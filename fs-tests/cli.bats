@@ -25,9 +25,13 @@ mounted() {
     with_deadline 120 "$CTHULHU" mount --prefix "$P" -i "$IMAGE" --start "$@" "$M" -- "${NODE[@]}"
 }
 
+# As --help lists them.
+subcommands() { "$CTHULHU" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]\+\) .*/\1/p' | grep -vx help; }
+
 @test "--help, of every subcommand, with an example" {
     local sub
-    for sub in '' mount umount wait ls completions man; do
+    [ "$(subcommands | wc -l)" -ge 10 ]
+    for sub in '' $(subcommands); do
         run "$CTHULHU" $sub --help
         is 0 "$status" "$sub --help"
         has "$output" Example
@@ -56,6 +60,25 @@ mounted() {
     has "$("$CTHULHU" man)" .TH
     "$CTHULHU" man | head -1 >/dev/null
     is 0 "${PIPESTATUS[0]}"
+}
+
+@test "man has a page for each subcommand that --help lists, and writes them all" {
+    local sub subs dir=$TMP/man/man1
+    mapfile -t subs < <(subcommands)
+    "$CTHULHU" man --dir "$dir"
+    is "$(printf '%s\n' cthulhu.1 "${subs[@]/%/.1}" | sed '2,$s/^/cthulhu-/' | sort)" "$(find "$dir" -printf '%f\n' | grep '\.1$' | sort)"
+    cmp "$dir/cthulhu.1" <("$CTHULHU" man)
+    for sub in "${subs[@]}"; do
+        cmp "$dir/cthulhu-$sub.1" <("$CTHULHU" man "$sub")
+        grep -q "^\.TH cthulhu-$sub 1 .*\"cthulhu [0-9]" "$dir/cthulhu-$sub.1"
+        has "$(cat "$dir/cthulhu-$sub.1")" Example
+    done
+    for sub in daemon nope; do
+        refused "$CTHULHU" man $sub 2>"$TMP/stderr"
+        has "$(cat "$TMP/stderr")" "no subcommand is named '$sub': there are mount, umount,"
+    done
+    refused "$CTHULHU" man --dir "$CTHULHU/no" 2>"$TMP/stderr"
+    has "$(cat "$TMP/stderr")" 'cannot write manual pages'
 }
 
 @test "mount says where and what next, on stdout" {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use serde::{Deserialize, Serialize};
 
-use super::{DoctorArgs, LsArgs, PruneArgs};
+use super::{DoctorArgs, LsArgs, ManArgs, PruneArgs};
 
 /// Mounts a live cluster of containers as a directory, for testing distributed systems.
 #[derive(Debug, Parser)]
@@ -87,9 +87,12 @@ While it is mounted, tail -f ./cluster/history follows it.")]
         /// Which shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    #[command(after_help = "Example:\n  cthulhu man | man -l -")]
-    Man,
+    /// Print a manual page, or write all of them
+    #[command(after_help = "Example:
+  cthulhu man | man -l -
+  cthulhu man mount | man -l -
+  cthulhu man --dir /usr/local/share/man/man1")]
+    Man(ManArgs),
     /// The background half of mount
     #[command(hide = true)]
     Daemon,

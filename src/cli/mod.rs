@@ -4,6 +4,7 @@ mod args;
 mod doctor;
 mod history;
 mod list;
+mod man;
 mod prune;
 mod timeline;
 mod wait;
@@ -18,6 +19,7 @@ use clap::{CommandFactory, Parser};
 pub use args::{Cli, Command, MountArgs, Original, Seconds, UmountArgs};
 pub use doctor::DoctorArgs;
 pub use list::LsArgs;
+pub use man::ManArgs;
 pub use prune::PruneArgs;
 pub use timeline::TimelineArgs;
 
@@ -55,11 +57,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
             clap_complete::generate(shell, &mut Cli::command(), "cthulhu", &mut script);
             print(&script)
         }
-        Command::Man => {
-            let mut page = vec![];
-            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-            print(&page)
-        }
+        Command::Man(args) => man::man(&args),
         Command::Daemon => {
             log_to_stderr();
             // What failed has been reported to the parent, and logged.
