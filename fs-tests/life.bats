@@ -66,14 +66,12 @@ only_daemon() {
 }
 
 @test "umount" {
-    needs_root 'for umount, which ordinary users may not call: they have fusermount3 -u'
     cluster
     umount "$M"
     as_before
 }
 
 @test "umount -l" {
-    needs_root 'for umount, which ordinary users may not call: they have fusermount3 -u'
     cluster
     umount -l "$M"
     as_before
