@@ -281,6 +281,16 @@ pub struct PullProgress {
     pub total: u64,
 }
 
+/// What a container uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time of all its processes so far in this run, in ns. 0 if it does not run.
+    pub cpu: u64,
+    /// Memory in bytes, without the page cache that the kernel can drop at once; `None` if it does not run, or the
+    /// engine does not say.
+    pub memory: Option<u64>,
+}
+
 /// A piece of a container's output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogChunk {
@@ -329,6 +339,8 @@ pub trait Engine: Send + Sync + 'static {
     async fn events(&self, label: &str) -> Result<BoxStream<Result<Event>>>;
     /// Output from `since` (ns since the epoch, exclusive of nothing: the piece at `since` comes again) on, all runs; with `follow` until the container stops.
     async fn logs(&self, id: &ContainerId, since: i64, follow: bool) -> Result<BoxStream<Result<LogChunk>>>;
+    /// What it uses now. An engine that cannot answer at once takes a second or two.
+    async fn stats(&self, id: &ContainerId) -> Result<Usage>;
     /// Attaches to stdin and stdout. Call it before `start` to miss nothing.
     async fn attach(&self, id: &ContainerId) -> Result<Attachment>;
 

@@ -17,6 +17,7 @@ mod logs;
 mod networks;
 mod raw;
 mod spec;
+mod stats;
 mod time;
 
 use std::time::Duration;
@@ -26,10 +27,11 @@ use bollard::Docker;
 
 use super::{
     Attachment, BoxStream, ContainerId, ContainerSpec, Engine, EngineInfo, Event, Inspection, Labels, Listed,
-    ListedImage, ListedNetwork, LogChunk, PullProgress, Result,
+    ListedImage, ListedNetwork, LogChunk, PullProgress, Result, Usage,
 };
 
 pub use connect::connect;
+pub use time::parse as parse_time;
 
 /// A connection to an engine that speaks the Docker API. Every request opens a connection of its own.
 pub struct DockerEngine {
@@ -89,6 +91,10 @@ impl Engine for DockerEngine {
 
     async fn logs(&self, id: &ContainerId, since: i64, follow: bool) -> Result<BoxStream<Result<LogChunk>>> {
         Ok(logs::read(&self.docker, id, since, follow))
+    }
+
+    async fn stats(&self, id: &ContainerId) -> Result<Usage> {
+        stats::stats(&self.docker, id).await
     }
 
     async fn attach(&self, id: &ContainerId) -> Result<Attachment> {

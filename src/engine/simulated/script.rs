@@ -22,6 +22,7 @@ pub enum Op {
     List,
     Events,
     Logs,
+    Stats,
     Attach,
     HasImage,
     Pull,
@@ -36,7 +37,7 @@ pub enum Op {
 
 impl Op {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Ping,
         Self::Create,
         Self::Start,
@@ -49,6 +50,7 @@ impl Op {
         Self::List,
         Self::Events,
         Self::Logs,
+        Self::Stats,
         Self::Attach,
         Self::HasImage,
         Self::Pull,
@@ -76,6 +78,7 @@ impl Op {
             Self::List => "list",
             Self::Events => "events",
             Self::Logs => "logs",
+            Self::Stats => "stats",
             Self::Attach => "attach",
             Self::HasImage => "has_image",
             Self::Pull => "pull",

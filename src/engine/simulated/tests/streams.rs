@@ -1,7 +1,7 @@
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use super::*;
-use crate::engine::{Attachment, LogChunk};
+use crate::engine::{Attachment, LogChunk, Usage};
 
 /// What a log stream has until its end.
 async fn text(logs: BoxStream<Result<LogChunk>>) -> String {
@@ -169,4 +169,19 @@ async fn stdin_counts_when_nobody_reads_stdout() {
     assert_eq!(status(&engine, &id).await, Status::Running);
     drop(attachment.stdin);
     assert!(engine.containers().is_empty());
+}
+
+#[tokio::test]
+async fn what_runs_uses_something() {
+    let engine = engine().await;
+    let id = engine.create(&spec("a1", 1)).await.unwrap();
+    assert_eq!(engine.stats(&id).await.unwrap(), Usage::default());
+    engine.start(&id).await.unwrap();
+    let first = engine.stats(&id).await.unwrap();
+    let second = engine.stats(&id).await.unwrap();
+    assert!(first.memory.is_some() && second.cpu >= first.cpu);
+    engine.die("a1", 0).unwrap();
+    assert_eq!(engine.stats(&id).await.unwrap(), Usage::default());
+    let nothing = engine.stats(&ContainerId("none".into())).await;
+    assert!(matches!(nothing, Err(EngineError::NotFound(_))));
 }
