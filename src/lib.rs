@@ -27,5 +27,6 @@ pub mod sweep;
 pub mod sys;
 pub mod template;
 pub mod timeline;
+pub mod top;
 pub mod tree;
 pub mod watch;

@@ -57,6 +57,12 @@ fn only_the_template_room_names_minijinja() {
 }
 
 #[test]
+fn only_the_top_room_names_ratatui() {
+    assert_eq!(strays("ratatui", "top"), Vec::<String>::new());
+    assert_eq!(strays("crossterm", "top"), Vec::<String>::new());
+}
+
+#[test]
 fn only_the_system_room_is_unsafe() {
     for word in ["unsafe ", "unsafe{", "allow(unsafe_code)"] {
         assert_eq!(strays(word, "sys"), Vec::<String>::new(), "{word}");

@@ -81,6 +81,13 @@ While it is mounted, tail -f ./cluster/history follows it.")]
   cthulhu timeline ./cluster -o timeline.html
   cthulhu timeline artifacts/history -o timeline.svg")]
     Timeline(super::TimelineArgs),
+    /// Follow a cluster on a screen: states, uptime, cpu, memory, faults, the last line of each log
+    #[command(after_help = "Example:
+  cthulhu top ./cluster
+  cthulhu top --once ./cluster        # a table; so does a pipe
+
+Keys: q, Esc and ^C quit; arrows, j and k choose a node; Enter shows its log.")]
+    Top(super::TopArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  cthulhu completions bash > /etc/bash_completion.d/cthulhu")]
     Completions {

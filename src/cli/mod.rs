@@ -7,6 +7,7 @@ mod list;
 mod man;
 mod prune;
 mod timeline;
+mod top;
 mod wait;
 
 use std::ffi::OsString;
@@ -22,6 +23,7 @@ pub use list::LsArgs;
 pub use man::ManArgs;
 pub use prune::PruneArgs;
 pub use timeline::TimelineArgs;
+pub use top::TopArgs;
 
 use crate::daemon;
 
@@ -52,6 +54,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         Command::Prune(args) => prune::prune(&args),
         Command::Wait(args) => wait::run(&args),
         Command::Timeline(args) => timeline::timeline(&args),
+        Command::Top(args) => crate::top::run(&args.mountpoint, args.once),
         Command::Completions { shell } => {
             let mut script = vec![];
             clap_complete::generate(shell, &mut Cli::command(), "cthulhu", &mut script);

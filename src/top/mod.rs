@@ -1,0 +1,51 @@
+//! The top room: a screen that follows a mounted cluster, and one plain shot of the same.
+//!
+//! It reads the mount as any program does, by its files and poll(2), and asks the engine for what processes use; **the only
+//! code that names ratatui**. It changes nothing, never waits for a mount or an engine before it draws or ends, and lets
+//! no control character of a node reach the terminal.
+
+mod clean;
+mod events;
+mod faults;
+mod plain;
+mod reader;
+mod snapshot;
+mod usage;
+mod view;
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+
+use reader::Reader;
+use usage::Meter;
+
+/// Follows the cluster mounted at `dir` on the terminal; prints one shot if stdout is none, or with `once`.
+///
+/// # Errors
+/// A sentence: no cluster is mounted there, the mount has gone away, the terminal cannot be used.
+pub fn run(dir: &Path, once: bool) -> Result<ExitCode> {
+    let reader = Reader::of(dir)?;
+    if once || !std::io::stdout().is_terminal() {
+        return shot(reader);
+    }
+    if std::env::var("TERM").is_ok_and(|term| term == "dumb") {
+        bail!("this terminal (TERM=dumb) cannot move its cursor: cthulhu top --once prints a table");
+    }
+    events::follow(reader)
+}
+
+fn shot(mut reader: Reader) -> Result<ExitCode> {
+    let snapshot = reader.read()?;
+    let meter = Arc::new(Meter::new(reader.engine()));
+    meter.watch(&snapshot);
+    meter.measure_once();
+    let text = plain::table(&snapshot, &meter.readings());
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}

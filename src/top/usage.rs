@@ -1,0 +1,207 @@
+//! What the nodes' processes use, asked of the engine.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, stream};
+use parking_lot::Mutex;
+
+use super::snapshot::Snapshot;
+use crate::daemon::connect;
+use crate::engine::{ContainerId, Engine, EngineError, Usage};
+
+/// So many questions at once.
+const AT_ONCE: usize = 8;
+/// How long the engine may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two samples of one shot.
+const SAMPLE: Duration = Duration::from_millis(500);
+/// Between two rounds on the screen.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// What one container uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Reading {
+    /// Percent of one CPU since the sample before; `None` at the first.
+    pub cpu: Option<f64>,
+    /// Bytes.
+    pub memory: Option<u64>,
+}
+
+/// What is known of all of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Readings {
+    /// By container.
+    pub of: HashMap<String, Reading>,
+    /// Why there are none, in a sentence; empty if there is no reason.
+    pub trouble: String,
+    /// Who the engine is; empty until it has answered.
+    pub engine: String,
+}
+
+/// Asks the engine again and again.
+pub struct Meter {
+    engine: Option<String>,
+    shared: Mutex<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    containers: Vec<String>,
+    samples: HashMap<String, (Instant, u64)>,
+    readings: Readings,
+}
+
+impl Meter {
+    /// For the engine at that address, if it is known.
+    pub fn new(engine: Option<String>) -> Self {
+        Self { engine, shared: Mutex::default() }
+    }
+
+    /// Whose usage is asked for from now on.
+    pub fn watch(&self, snapshot: &Snapshot) {
+        let running = snapshot.nodes.iter().filter(|node| node.runs() && !node.container.is_empty());
+        self.shared.lock().containers = running.map(|node| node.container.clone()).collect();
+    }
+
+    /// What is known.
+    pub fn readings(&self) -> Readings {
+        self.shared.lock().readings.clone()
+    }
+
+    /// Takes two samples, for one shot.
+    pub fn measure_once(&self) {
+        self.block_on(async |engine| {
+            self.round(engine).await;
+            tokio::time::sleep(SAMPLE).await;
+            self.round(engine).await;
+        });
+    }
+
+    /// Measures for as long as `told` says that somebody looks.
+    pub fn measure(&self, told: impl Fn() -> bool) {
+        loop {
+            self.block_on(async |engine| {
+                loop {
+                    let failed = !self.round(engine).await;
+                    if !told() || failed {
+                        return;
+                    }
+                    tokio::time::sleep(ROUND).await;
+                }
+            });
+            if !told() || self.cannot() {
+                return;
+            }
+            // The engine is away: it is asked for again.
+            std::thread::sleep(ROUND);
+        }
+    }
+
+    /// Whether there is nobody to ask, ever.
+    fn cannot(&self) -> bool {
+        self.engine.as_deref().is_none_or(|engine| engine.starts_with("simulated:"))
+    }
+
+    fn trouble(&self, trouble: String) {
+        let mut shared = self.shared.lock();
+        shared.samples.clear();
+        shared.readings.of.clear();
+        shared.readings.trouble = trouble;
+    }
+
+    /// Connects, and lets `work` ask.
+    fn block_on(&self, work: impl AsyncFnOnce(&Arc<dyn Engine>)) {
+        let Some(address) = &self.engine else {
+            return self.trouble(
+                "no cpu and memory: the cluster is another user's, or its state is not below this HOME".into(),
+            );
+        };
+        if address.starts_with("simulated:") {
+            return self.trouble("no cpu and memory: the engine is simulated inside the daemon".into());
+        }
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return self.trouble(format!("no cpu and memory: {error}")),
+        };
+        runtime.block_on(async {
+            match connect(Some(address), PATIENCE).await {
+                Ok(engine) => {
+                    self.shared.lock().readings.engine = engine.info().description.clone();
+                    work(&engine).await;
+                }
+                Err(error) => self.trouble(format!("no cpu and memory: {error}")),
+            }
+        });
+    }
+
+    /// One sample of each. False if the engine does not answer.
+    async fn round(&self, engine: &Arc<dyn Engine>) -> bool {
+        let containers = self.shared.lock().containers.clone();
+        let ask = |container: String| {
+            let engine = engine.clone();
+            async move {
+                let id = ContainerId(container.clone());
+                let answer = tokio::time::timeout(PATIENCE, engine.stats(&id)).await;
+                (container, answer.unwrap_or(Err(EngineError::TimedOut(PATIENCE))), Instant::now())
+            }
+        };
+        let answers: Vec<_> = stream::iter(containers).map(ask).buffer_unordered(AT_ONCE).collect().await;
+        let mut shared = self.shared.lock();
+        let mut trouble = String::new();
+        let mut samples = HashMap::new();
+        let mut of = HashMap::new();
+        for (container, answer, at) in answers {
+            match answer {
+                Ok(usage) => {
+                    of.insert(container.clone(), reading(shared.samples.get(&container), usage, at));
+                    samples.insert(container, (at, usage.cpu));
+                }
+                // One that has just gone is no trouble.
+                Err(EngineError::NotFound(_) | EngineError::Conflict(_)) => {}
+                Err(error) => trouble = format!("no cpu and memory: {error}"),
+            }
+        }
+        let answered = trouble.is_empty();
+        shared.samples = samples;
+        shared.readings.of = of;
+        shared.readings.trouble = trouble;
+        answered
+    }
+}
+
+fn reading(before: Option<&(Instant, u64)>, usage: Usage, at: Instant) -> Reading {
+    // A counter that has gone back is another run's.
+    let cpu = before.filter(|(_, cpu)| *cpu <= usage.cpu && usage.memory.is_some()).and_then(|(then, cpu)| {
+        let passed = at.duration_since(*then).as_nanos();
+        (passed > 0).then(|| (usage.cpu - cpu) as f64 / passed as f64 * 100.0)
+    });
+    Reading { cpu, memory: usage.memory }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_is_the_difference_of_two_samples() {
+        let then = Instant::now();
+        let usage = Usage { cpu: 700_000_000, memory: Some(5) };
+        let after = then + Duration::from_secs(1);
+        assert_eq!(reading(None, usage, after), Reading { cpu: None, memory: Some(5) });
+        let cpu = reading(Some(&(then, 200_000_000)), usage, after).cpu.unwrap();
+        assert!((cpu - 50.0).abs() < 0.001, "{cpu}");
+        assert_eq!(reading(Some(&(then, 800_000_000)), usage, after).cpu, None);
+    }
+
+    #[test]
+    fn why_there_is_nothing_is_told() {
+        let nobody = Meter::new(None);
+        nobody.measure_once();
+        assert!(nobody.readings().trouble.contains("another user's"));
+        let nowhere = Meter::new(Some("unix:///nowhere/docker.sock".into()));
+        nowhere.measure_once();
+        assert!(nowhere.readings().trouble.starts_with("no cpu and memory: "), "{}", nowhere.readings().trouble);
+    }
+}
