@@ -45,6 +45,9 @@ port, peers (the others' addresses), nodes (name, ip, index of each), master.
     /// Unmount a cluster; returns when everything is gone
     #[command(after_help = "Example:\n  cthulhu umount ./cluster")]
     Umount(UmountArgs),
+    /// Run a command with a cluster of its own: mount, start, wait until ready, run, take down
+    #[command(after_help = super::run::AFTER_HELP)]
+    Run(Box<super::run::RunArgs>),
     /// Wait until nodes are ready, running, healthy, or have exited
     #[command(after_help = "Example:
   echo start > cluster/control

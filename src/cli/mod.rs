@@ -6,6 +6,7 @@ mod history;
 mod list;
 mod man;
 mod prune;
+mod run;
 mod timeline;
 mod top;
 mod wait;
@@ -53,6 +54,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Prune(args) => prune::prune(&args),
         Command::Wait(args) => wait::run(&args),
+        Command::Run(args) => run::run(*args),
         Command::Timeline(args) => timeline::timeline(&args),
         Command::Top(args) => crate::top::run(&args.mountpoint, args.once),
         Command::Completions { shell } => {

@@ -48,15 +48,6 @@ pub fn run(args: &WaitArgs) -> Result<ExitCode> {
 }
 
 /// Tells on stderr what has come of a wait that was in vain.
-pub fn tell(outcome: &Outcome) {
-    let mut text = String::new();
-    match outcome {
-        Outcome::Reached => return,
-        Outcome::TimedOut(why) => text.push_str(&format!("cthulhu: {why}\n")),
-        Outcome::Dead(why, log) => {
-            text.push_str(&format!("cthulhu: {why}{}\n", if log.is_empty() { "" } else { ":" }));
-            log.iter().for_each(|line| text.push_str(&format!("  | {line}\n")));
-        }
-    }
-    let _ = std::io::stderr().write_all(text.as_bytes());
+fn tell(outcome: &Outcome) {
+    let _ = write!(std::io::stderr(), "cthulhu: {}", outcome.text(true));
 }

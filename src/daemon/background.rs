@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -21,22 +21,7 @@ use crate::sys;
 /// # Errors
 /// The daemon's sentence.
 pub fn mount_in_background(plan: &Plan) -> Result<String> {
-    private_dir(&plan.place.state)?;
-    let log_path = plan.place.daemon_log();
-    let log = File::options()
-        .append(true)
-        .create(true)
-        .open(&log_path)
-        .with_context(|| format!("cannot write {}", log_path.display()))?;
-    // A daemon that held a descriptor of the shell's would keep the shell's pipes open for as long as it lives.
-    sys::close_on_exec_from(3);
-    let mut child = Command::new("/proc/self/exe")
-        .arg("daemon")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(log)
-        .spawn()
-        .context("cannot start the daemon")?;
+    let mut child = spawn(plan)?;
     let started = hand_over(&mut child, plan);
     if let Ok(Some(ready)) = started {
         return Ok(ready);
@@ -53,6 +38,55 @@ pub fn mount_in_background(plan: &Plan) -> Result<String> {
         }
         _ => bail!("interrupted, and the daemon was killed; cthulhu umount {at} removes what it had made"),
     }
+}
+
+/// A daemon whose cluster lives no longer than this process holds on to it: it sees the end of [`lifeline`] and takes
+/// everything down.
+///
+/// [`lifeline`]: Self::lifeline
+pub struct Attached {
+    /// The process.
+    pub child: Child,
+    /// Its stdin.
+    pub lifeline: ChildStdin,
+    /// What it says of its start: give it to [`started`].
+    pub reports: ChildStdout,
+}
+
+/// Starts a daemon that ends when this process does, whichever way that comes.
+///
+/// # Errors
+/// A sentence.
+pub fn attached(plan: &Plan) -> Result<Attached> {
+    let mut child = spawn(plan)?;
+    let mut lifeline = child.stdin.take().context("the daemon has no stdin")?;
+    let reports = child.stdout.take().context("the daemon has no stdout")?;
+    // Where it is gone already, what it says tells.
+    let _ = writeln!(lifeline, "{}", serde_json::to_string(plan)?);
+    Ok(Attached { child, lifeline, reports })
+}
+
+/// Shows how a start goes, until the cluster can be used.
+///
+/// # Errors
+/// The daemon's sentence.
+pub fn started(reports: ChildStdout) -> Result<()> {
+    Ok(follow(BufReader::new(reports)).map(drop)?)
+}
+
+fn spawn(plan: &Plan) -> Result<Child> {
+    private_dir(&plan.place.state)?;
+    let log_path = plan.place.daemon_log();
+    let log = File::options()
+        .append(true)
+        .create(true)
+        .open(&log_path)
+        .with_context(|| format!("cannot write {}", log_path.display()))?;
+    let mut daemon = Command::new("/proc/self/exe");
+    daemon.arg("daemon").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+    // A daemon that held a descriptor of the shell's would keep the shell's pipes open for as long as it lives.
+    sys::close_in_child_from(&mut daemon, 3);
+    daemon.spawn().context("cannot start the daemon")
 }
 
 /// What to tell the user once the cluster is up; `None` if it was interrupted, and the daemon does not say more.

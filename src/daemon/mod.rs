@@ -22,6 +22,7 @@ mod umount;
 
 use std::fs;
 use std::io::Write;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
-pub use background::{mount_in_background, run_child};
+pub use background::{Attached, attached, mount_in_background, run_child, started};
 pub use left::left_in_engine;
 pub use needs::{fuse_device, on_path};
 pub use options::Plan;
@@ -57,7 +58,8 @@ const FAILURES: u32 = 3;
 
 /// Runs a cluster from its start to its end.
 ///
-/// `abandoned` resolves when whoever waits for the start is gone.
+/// `abandoned` resolves when whoever waits for the start is gone; or, for a cluster that lives no longer than another
+/// process, when that one is.
 ///
 /// # Errors
 /// One sentence, also reported: why the start failed, or that something could not be removed.
@@ -72,6 +74,12 @@ pub async fn run(plan: &Plan, report: Reporter, abandoned: oneshot::Receiver<()>
 
 async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiver<()>) -> Result<()> {
     let mut told_to_end = told_to_end()?;
+    // One that was told to stay is never abandoned.
+    let mut abandoned = pin!(async {
+        if abandoned.await.is_err() {
+            std::future::pending().await
+        }
+    });
     let lock = plan.place.lock()?;
     if !plan.args.foreground {
         // Ours now: what an earlier daemon logged goes. By its name, as `cthulhu prune` may have removed the file that our
@@ -86,7 +94,7 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     let started = tokio::select! {
         started = start(plan, &lock, &made, report) => started,
         () = &mut told_to_end => Err(anyhow!("interrupted before the cluster was up; what had been made is removed")),
-        Ok(()) = abandoned => Err(anyhow!("nobody waits for the cluster any more; what had been made is removed")),
+        () = &mut abandoned => Err(anyhow!("nobody waits for the cluster any more; what had been made is removed")),
     };
     let running = match started {
         Ok(running) => running,
@@ -109,6 +117,7 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
         _ = unmounted => info!("unmounted"),
         _ = detached => info!("unmounted, and somebody still uses the mount"),
         () = told_to_end => info!("told to end"),
+        () = abandoned => info!("the process that it was for is gone"),
     }
     let commands_run = tree.close();
     watch.stop();
@@ -207,7 +216,11 @@ fn told<const N: usize>(kinds: [SignalKind; N]) -> Result<std::pin::Pin<Box<dyn 
     }))
 }
 
-fn new_id() -> Result<ClusterId> {
+/// A name that no other cluster has: twelve hexadecimal digits, drawn at random.
+///
+/// # Errors
+/// /dev/urandom cannot be read.
+pub fn new_id() -> Result<ClusterId> {
     let mut bytes = [0; 6];
     std::io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut bytes)?;
     Ok(ClusterId(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))

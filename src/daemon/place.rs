@@ -232,7 +232,11 @@ impl Place {
             Ok(meta) if !meta.is_dir() => bail!("{path} is not a directory: a cluster is mounted on an empty one"),
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && make => {
-                fs::create_dir(&self.mountpoint).with_context(|| format!("cannot make {path}"))?;
+                // Nobody else puts something into it before the mount covers it.
+                fs::DirBuilder::new()
+                    .mode(0o700)
+                    .create(&self.mountpoint)
+                    .with_context(|| format!("cannot make {path}"))?;
                 made = true;
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

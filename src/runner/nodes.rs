@@ -59,10 +59,26 @@ impl Goal {
 pub enum Outcome {
     /// All nodes are there.
     Reached,
-    /// One has died instead: a sentence, and the end of its log.
-    Dead(String, Vec<String>),
+    /// One has died instead: a sentence, its log, and the end of that.
+    Dead(String, PathBuf, Vec<String>),
     /// The time is over: a sentence on what each node is at.
     TimedOut(String),
+}
+
+impl Outcome {
+    /// What there is to say, in lines; where the log lies too, if that can be read later.
+    pub fn text(&self, names_log: bool) -> String {
+        match self {
+            Self::Reached => String::new(),
+            Self::TimedOut(why) => format!("{why}\n"),
+            Self::Dead(why, _, lines) if lines.is_empty() => format!("{why}; its log is empty\n"),
+            Self::Dead(why, log, lines) => {
+                let at = if names_log { format!(" ({})", log.display()) } else { String::new() };
+                let lines: String = lines.iter().map(|line| format!("  | {line}\n")).collect();
+                format!("{why}; the end of its log{at}:\n{lines}")
+            }
+        }
+    }
 }
 
 /// Waits until every node that `paths` name, by its directory or by the mountpoint of all, is at `goal`.
@@ -237,11 +253,7 @@ impl Node {
         };
         let log = self.dir.join("log");
         let lines = log_end(&log).unwrap_or_default();
-        let told = match lines.len() {
-            0 => "its log is empty".to_owned(),
-            _ => format!("the end of its log ({})", log.display()),
-        };
-        Ok(Outcome::Dead(format!("{name} is not {}: {why}; {told}", goal.word()), lines))
+        Ok(Outcome::Dead(format!("{name} is not {}: {why}", goal.word()), log, lines))
     }
 
     fn exit_code(&self) -> Result<String> {

@@ -1,6 +1,8 @@
 //! A close that tells its error.
 
 use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use rustix::io::Errno;
 
@@ -23,10 +25,15 @@ pub fn close_reporting(fd: OwnedFd) -> Result<(), Errno> {
     }
 }
 
-/// Marks every descriptor from `first` on to be closed on exec (close_range(2), Linux 5.11; nothing happens before).
-pub fn close_on_exec_from(first: u32) {
-    // SAFETY: only a flag of descriptors is changed; none is closed, so nobody's ownership is touched.
-    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+/// Has a program start without the descriptors from `first` on (close_range(2), Linux 5.11; before, it gets them).
+pub fn close_in_child_from(command: &mut Command, first: u32) {
+    let mark = move || {
+        // SAFETY: only a flag of descriptors is changed; exec closes them.
+        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes one system call, which neither allocates nor takes a lock.
+    unsafe { command.pre_exec(mark) };
 }
 
 #[cfg(test)]
@@ -42,6 +49,23 @@ mod tests {
         close_reporting(writer).unwrap();
         let mut byte = [0u8; 1];
         assert_eq!(rustix::io::read(&reader, &mut byte).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_child_has_nothing_of_ours() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let inherited = rustix::io::fcntl_dupfd_cloexec(&file, 100).unwrap();
+        rustix::io::fcntl_setfd(&inherited, rustix::io::FdFlags::empty()).unwrap();
+        let there = |close: bool| {
+            let mut command = Command::new("test");
+            command.args(["-e", &format!("/proc/self/fd/{}", inherited.as_raw_fd())]);
+            if close {
+                close_in_child_from(&mut command, 3);
+            }
+            command.status().unwrap().success()
+        };
+        assert!(there(false) && !there(true));
+        assert!(rustix::io::fcntl_getfd(&inherited).unwrap().is_empty(), "ours is as it was");
     }
 
     #[test]

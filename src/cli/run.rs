@@ -1,0 +1,84 @@
+//! `cthulhu run`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Result, anyhow, bail};
+use clap::Args;
+
+use super::args::seconds;
+use super::{MountArgs, Seconds};
+use crate::daemon::{Plan, new_id, on_path};
+use crate::runner::{self, Job, cannot_run, words};
+
+/// What `--help` shows after the options.
+pub const AFTER_HELP: &str = "Example:
+  cthulhu run -n 3 -i my-kv --port 7000 -- bats tests/
+  cthulhu run -n 3 -i my-kv --node-command 'my-kv --id {{ index }}' --artifacts out -- pytest -x
+
+COMMAND finds the cluster in the directory that the environment variable CTHULHU
+names. Any number of runs at once: each has container names and a network of its own.
+A signal is passed on to COMMAND; a second one kills it.
+
+Exit status: COMMAND's, 128+N if signal N has ended it; 125 if there was no cluster
+to run it on, 126 or 127 if there is no such program.";
+
+/// Arguments of run. Options of mount that mean nothing here are not shown, and refused where that would mislead.
+#[derive(Debug, Args)]
+#[command(
+    mut_arg("mountpoint", |arg| arg.hide(true)),
+    mut_arg("start", |arg| arg.hide(true)),
+    mut_arg("foreground", |arg| arg.hide(true)),
+    mut_arg("prefix", |arg| arg.help("Put P- before container names [default: one of its own for each run]")),
+    mut_arg("command", |arg| arg.help("What to run once the nodes are ready")),
+)]
+pub struct RunArgs {
+    /// Those of mount.
+    #[command(flatten)]
+    pub mount: MountArgs,
+    /// What the nodes run instead of the image's command: words as in a shell, each a template
+    #[arg(long, value_name = "COMMAND")]
+    pub node_command: Option<String>,
+    /// When COMMAND fails: keep logs, bindmounts, history, its timeline and the nodes' specs in a new directory in DIR
+    #[arg(long, value_name = "DIR")]
+    pub artifacts: Option<PathBuf>,
+    /// How long the nodes may take to get ready, such as 30s or 2m
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = seconds)]
+    pub wait_timeout: Seconds,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// One sentence for the user: the arguments are wrong.
+pub fn run(args: RunArgs) -> Result<ExitCode> {
+    let mut mount = args.mount;
+    let command = std::mem::take(&mut mount.command);
+    if let Some(stray) = mount.mountpoint.take() {
+        let stray = stray.display();
+        bail!("{stray}: run mounts at a place of its own, and what it runs comes after --: cthulhu run … -- COMMAND");
+    }
+    let Some(program) = command.first() else {
+        bail!("there is nothing to run: cthulhu run … -- COMMAND");
+    };
+    if mount.foreground {
+        bail!("--foreground: run is in the foreground as long as COMMAND runs; leave it out");
+    }
+    // Before anything is made.
+    if !program.contains('/') && on_path(program).is_none() || program.contains('/') && !Path::new(program).exists() {
+        return Ok(cannot_run(program, &io::ErrorKind::NotFound.into()).into());
+    }
+    if let Some(line) = &args.node_command {
+        mount.command = words(line).map_err(|why| anyhow!("--node-command: {why}"))?;
+    }
+    let name = format!("run-{}", &new_id()?.0[..8]);
+    if mount.prefix.is_empty() {
+        mount.prefix.clone_from(&name);
+    }
+    mount.start = true;
+    mount.mountpoint = Some(std::env::temp_dir().join(format!("cthulhu-{name}")));
+    let plan = Plan::new(mount, true)?;
+    let artifacts = args.artifacts.map(std::path::absolute).transpose()?;
+    Ok(runner::run(&Job { plan, command, artifacts, wait_timeout: args.wait_timeout.0 }).into())
+}

@@ -1,0 +1,109 @@
+//! What is kept of a cluster whose COMMAND has failed.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::copy::{LeftOut, copy_tree, new_directory};
+use crate::daemon::Plan;
+use crate::timeline::{History, Timeline, html};
+
+/// A directory of artifacts: half of it is there only while the cluster is mounted, half is whole only when it has gone.
+pub struct Artifacts {
+    dir: PathBuf,
+    left_out: LeftOut,
+}
+
+impl Artifacts {
+    /// Makes a directory of its own in `parent`, and keeps what the mount says, if there is one.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn begin(parent: &Path, name: &str, plan: &Plan) -> io::Result<Self> {
+        let mut artifacts = Self { dir: new_directory(parent, name)?, left_out: LeftOut::default() };
+        let mount = &plan.place.mountpoint;
+        if plan.place.is_mounted() {
+            for file in ["status", "spec.json"] {
+                artifacts.keep(&mount.join(file), Path::new(file))?;
+            }
+            for node in nodes(mount) {
+                fs::create_dir(artifacts.dir.join(&node))?;
+                for file in ["state", "exit_code", "inspect.json"] {
+                    artifacts.keep(&mount.join(&node).join(file), &Path::new(&node).join(file))?;
+                }
+            }
+        }
+        Ok(artifacts)
+    }
+
+    /// Keeps what the nodes wrote, and the history with a picture of it. Returns where all of it is.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn finish(mut self, plan: &Plan) -> io::Result<PathBuf> {
+        self.keep(&plan.place.daemon_log(), Path::new("daemon.log"))?;
+        let history = plan.data.join("history");
+        if history.is_file() {
+            self.keep(&history, Path::new("history"))?;
+            match picture(&history) {
+                Ok(page) => fs::write(self.dir.join("timeline.html"), page)?,
+                Err(why) => self.left_out.add(Path::new("timeline.html"), why),
+            }
+        }
+        for node in nodes(&plan.data) {
+            let from = plan.data.join(&node);
+            fs::create_dir_all(self.dir.join(&node).join("bindmounts"))?;
+            let Ok(entries) = fs::read_dir(&from) else { continue };
+            for entry in entries.flatten() {
+                let name = entry.file_name();
+                match entry.file_type() {
+                    Ok(kind) if kind.is_file() => self.keep(&entry.path(), &Path::new(&node).join(&name))?,
+                    Ok(kind) if kind.is_dir() => {
+                        let shown = Path::new(&node).join("bindmounts").join(&name);
+                        let to = self.dir.join(&shown);
+                        fs::create_dir(&to)?;
+                        copy_tree(&entry.path(), &to, &shown, &mut self.left_out)?;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if let Some(text) = self.left_out.text() {
+            fs::write(self.dir.join("left-out.txt"), text)?;
+        }
+        Ok(self.dir)
+    }
+
+    /// Copies a file of ours; what cannot be read is told among what was left out.
+    fn keep(&mut self, from: &Path, name: &Path) -> io::Result<()> {
+        match fs::File::open(from) {
+            Ok(mut source) => {
+                let mut target = fs::File::create(self.dir.join(name))?;
+                io::copy(&mut source, &mut target).map(drop)
+            }
+            Err(error) => {
+                self.left_out.add(name, error);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn picture(history: &Path) -> Result<String, String> {
+    let bytes = fs::read(history).map_err(|error| error.to_string())?;
+    let history = History::read(&bytes).map_err(|error| error.to_string())?;
+    Ok(html(&Timeline::of(&history, None).map_err(|error| error.to_string())?))
+}
+
+/// Names of the nodes that have something in a directory.
+fn nodes(dir: &Path) -> Vec<String> {
+    let names = fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    let is_node = |name: &String| {
+        let number = name.strip_prefix('i');
+        number.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let mut names: Vec<_> = names.filter(is_node).collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,128 @@
+//! Who steers a run: what a signal means at each time of it.
+
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Child, ChildStdin, Command};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustix::process::{Signal, pidfd_send_signal};
+
+use crate::sys::{Received, Signals, pidfd_open, signal_at_our_end};
+
+/// A run and its signals.
+///
+/// Before COMMAND, the first ends the run. To COMMAND, the first that a process sends is passed on and the next kills it;
+/// what a terminal sends it has by itself, and decides. While the cluster is taken down, the second leaves that to the daemon.
+#[derive(Clone)]
+pub struct Helm {
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    phase: Phase,
+    /// The daemon takes the cluster down when it is dropped.
+    lifeline: Option<ChildStdin>,
+    /// Came before COMMAND.
+    interrupt: Option<i32>,
+    /// Signals since the cluster is to go.
+    impatience: u32,
+}
+
+enum Phase {
+    /// No COMMAND yet.
+    Before,
+    /// COMMAND runs.
+    During {
+        pidfd: OwnedFd,
+        /// It has been sent one.
+        told: bool,
+    },
+    /// The cluster goes.
+    After,
+}
+
+impl Helm {
+    /// Takes the signals over, for the rest of this process's life.
+    ///
+    /// # Errors
+    /// From starting a thread.
+    pub fn new(lifeline: ChildStdin, mut signals: Signals) -> io::Result<Self> {
+        let state = State { phase: Phase::Before, lifeline: Some(lifeline), interrupt: None, impatience: 0 };
+        let helm = Self { state: Arc::new(Mutex::new(state)) };
+        let steered = helm.clone();
+        std::thread::Builder::new().name("signals".into()).spawn(move || {
+            while let Ok(received) = signals.wait() {
+                steered.received(received);
+            }
+        })?;
+        Ok(helm)
+    }
+
+    /// Starts COMMAND, which ends when we do; `None` if there was an interrupt before.
+    ///
+    /// # Errors
+    /// From starting it.
+    pub fn launch(&self, command: &mut Command) -> io::Result<Option<Child>> {
+        let mut state = self.state.lock();
+        if state.interrupt.is_some() {
+            return Ok(None);
+        }
+        signal_at_our_end(command, Signal::KILL);
+        let child = command.spawn()?;
+        state.phase = Phase::During { pidfd: pidfd_open(child.id())?, told: false };
+        Ok(Some(child))
+    }
+
+    /// COMMAND has ended, or will not be: the signals that follow mean the teardown.
+    pub fn command_is_over(&self) {
+        self.state.lock().phase = Phase::After;
+    }
+
+    /// Lets the daemon take the cluster down.
+    pub fn let_go(&self) {
+        self.state.lock().lifeline = None;
+    }
+
+    /// The signal that came before COMMAND, if one did.
+    pub fn interrupt(&self) -> Option<i32> {
+        self.state.lock().interrupt
+    }
+
+    fn received(&self, received: Received) {
+        let mut state = self.state.lock();
+        match &mut state.phase {
+            Phase::Before => {
+                state.interrupt = Some(received.signal);
+                state.lifeline = None;
+                state.impatience = 1;
+                state.phase = Phase::After;
+                say("interrupted: the cluster is being taken down");
+            }
+            Phase::During { .. } if received.by_kernel => {}
+            Phase::During { pidfd, told } => {
+                let passed_on = if *told { Some(Signal::KILL) } else { Signal::from_named_raw(received.signal) };
+                *told = true;
+                if let Some(signal) = passed_on {
+                    // It may have ended by now.
+                    let _ = pidfd_send_signal(&*pidfd, signal);
+                }
+            }
+            Phase::After => {
+                state.impatience += 1;
+                if state.impatience < 2 {
+                    say("the cluster is being taken down; another signal leaves that to the background");
+                    return;
+                }
+                // The daemon sees our end.
+                say("the cluster is taken down in the background; what its nodes wrote stays until cthulhu prune");
+                std::process::exit(128 + received.signal);
+            }
+        }
+    }
+}
+
+/// Tells the user; a reader that is gone is no reason to fail.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "cthulhu: {text}");
+}
