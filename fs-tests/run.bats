@@ -207,6 +207,7 @@ polling() { grep -qE '^(7|271|73) ' "/proc/$1/syscall"; }
     cat >at_terminal.py <<'END'
 import os, pty, sys
 wanted, argv = sys.argv[1].encode(), sys.argv[2:]
+os.environ["TERM"] = "xterm"  # else nothing shows how far the start is
 pid, terminal = pty.fork()
 if pid == 0:
     os.execvp(argv[0], argv)

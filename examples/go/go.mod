@@ -1,0 +1,3 @@
+module example.org/cluster
+
+go 1.19
