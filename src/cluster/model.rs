@@ -55,6 +55,8 @@ pub struct Node {
     pub raw: Option<Arc<str>>,
     /// The kernel has ended a process of its present or last run for want of memory.
     pub out_of_memory: bool,
+    /// What the probe has found that was asked for; `None` if none was.
+    pub probe: Option<bool>,
     /// Its process has been seen to die and the engine does not know yet.
     pub engine_lags: bool,
     /// When the run began whose process we saw end; a clock that steps back cannot confuse runs.
@@ -62,7 +64,7 @@ pub struct Node {
 }
 
 impl Node {
-    fn new() -> Self {
+    fn new(probed: bool) -> Self {
         Self {
             container: None,
             state: State::Missing,
@@ -72,6 +74,7 @@ impl Node {
             started_at: 0,
             raw: None,
             out_of_memory: false,
+            probe: probed.then_some(false),
             engine_lags: false,
             witnessed: None,
         }
@@ -82,15 +85,22 @@ impl Node {
         matches!(self.state, State::Running | State::Paused)
     }
 
-    /// Whether it may be used: it runs and, if its image has a HEALTHCHECK, that passes.
+    /// Whether it may be used: it runs, and its probe passes; without one its image's HEALTHCHECK, if it has one.
     pub fn is_ready(&self) -> bool {
-        self.state == State::Running && matches!(self.health, Health::None | Health::Healthy)
+        let passes = self.probe.unwrap_or(matches!(self.health, Health::None | Health::Healthy));
+        self.state == State::Running && passes
+    }
+
+    /// No probe of this run has passed yet.
+    fn begin_probing(&mut self) {
+        self.probe = self.probe.map(|_| false);
     }
 
     fn end_run(&mut self, exit_code: Option<i64>) {
         self.state = State::Exited;
         self.pid = None;
         self.exit_code = exit_code;
+        self.begin_probing();
     }
 
     fn inspected(&mut self, seen: &Inspection) {
@@ -105,6 +115,9 @@ impl Node {
         self.health = seen.health;
         // The engine's event may have told it first.
         self.out_of_memory = seen.out_of_memory || self.out_of_memory && self.started_at == seen.started_at;
+        if self.started_at != seen.started_at {
+            self.begin_probing();
+        }
         self.started_at = seen.started_at;
         self.engine_lags = false;
         match seen.status {
@@ -134,7 +147,7 @@ impl Node {
 
     /// Forgets its container. The last exit code belongs to the node: it stays.
     fn forget(&mut self) {
-        *self = Self { exit_code: self.exit_code, ..Self::new() };
+        *self = Self { exit_code: self.exit_code, ..Self::new(self.probe.is_some()) };
     }
 
     fn died(&mut self, container: &ContainerId, exit_code: Option<i64>, time: i64) {
@@ -142,6 +155,12 @@ impl Node {
         if of_this_run && (self.is_alive() || self.engine_lags) {
             self.engine_lags = false;
             self.end_run(exit_code);
+        }
+    }
+
+    fn probed(&mut self, started_at: i64, passed: bool) {
+        if self.is_alive() && self.started_at == started_at {
+            self.probe = self.probe.map(|_| passed);
         }
     }
 
@@ -181,6 +200,13 @@ pub enum News {
         /// When its run began, ns on the engine's clock: the next run may have the same pid.
         started_at: i64,
     },
+    /// Its probe has found whether the node may be used.
+    Probed {
+        /// Which run it was about, by when it began, ns on the engine's clock.
+        started_at: i64,
+        /// What it found.
+        passed: bool,
+    },
     /// The kernel has ended a process of this container for want of memory.
     OutOfMemory(ContainerId),
     /// This container no longer exists.
@@ -215,8 +241,8 @@ struct Slot {
 }
 
 impl Slot {
-    fn new() -> Self {
-        Self { node: Node::new(), ends: 0, died: None, removed: None }
+    fn new(probed: bool) -> Self {
+        Self { node: Node::new(probed), ends: 0, died: None, removed: None }
     }
 
     fn apply(&mut self, news: &News) {
@@ -234,6 +260,7 @@ impl Slot {
                 self.node.died(container, *exit_code, *time);
             }
             News::ProcessEnded { pid, started_at } => self.node.process_ended(*pid, *started_at),
+            News::Probed { started_at, passed } => self.node.probed(*started_at, *passed),
             News::OutOfMemory(container) => {
                 if self.node.container.as_ref() == Some(container) && self.node.started_at != 0 {
                     self.node.out_of_memory = true;
@@ -268,7 +295,16 @@ pub struct Cluster {
 impl Cluster {
     /// A cluster of which nothing is known yet: every node missing, the engine reachable.
     pub fn new(spec: ClusterSpec) -> Self {
-        let nodes = spec.nodes.iter().map(|_| Slot::new()).collect();
+        Self::with(spec, false)
+    }
+
+    /// The same, whose nodes are ready when a probe says so: [`News::Probed`].
+    pub fn probed(spec: ClusterSpec) -> Self {
+        Self::with(spec, true)
+    }
+
+    fn with(spec: ClusterSpec, probed: bool) -> Self {
+        let nodes = spec.nodes.iter().map(|_| Slot::new(probed)).collect();
         Self { spec: Arc::new(spec), model: Arc::new(Mutex::new(Model { nodes, reachable: true })) }
     }
 
@@ -310,6 +346,14 @@ impl Cluster {
     /// How many ends of its containers the engine has told of: ask before an inspection, and tell it with that.
     pub fn ends(&self, index: usize) -> u64 {
         self.model.lock().nodes[index].ends
+    }
+
+    /// When the latest run of a node's container ended whose death the engine has told, in ns on its clock.
+    pub fn died_at(&self, index: usize) -> Option<i64> {
+        let model = self.model.lock();
+        let slot = &model.nodes[index];
+        let died = slot.died.as_ref().filter(|(container, _)| slot.node.container.as_ref() == Some(container));
+        died.map(|(_, time)| *time)
     }
 
     /// Whether the engine can be reached; live values are unknown while it cannot.

@@ -341,6 +341,9 @@ pub trait Engine: Send + Sync + 'static {
     async fn logs(&self, id: &ContainerId, since: i64, follow: bool) -> Result<BoxStream<Result<LogChunk>>>;
     /// What it uses now. An engine that cannot answer at once takes a second or two.
     async fn stats(&self, id: &ContainerId) -> Result<Usage>;
+    /// Runs a program in a running container and returns its exit status when it has ended; its output is dropped. `Conflict` when the container
+    /// does not run. A program that cannot be started has status 126 or 127, as in a shell. Dropping the call does not end the program.
+    async fn exec(&self, id: &ContainerId, argv: &[String]) -> Result<i64>;
     /// Attaches to stdin and stdout. Call it before `start` to miss nothing.
     async fn attach(&self, id: &ContainerId) -> Result<Attachment>;
 

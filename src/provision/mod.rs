@@ -23,6 +23,9 @@ use crate::selfimage::{self, SelfImage};
 /// Containers made at once. The work is bound by CPU: more than this gains nothing (docs/performance.md).
 pub const AT_ONCE: usize = 8;
 
+/// How long a sandbox may take to answer.
+const SANDBOX: Duration = Duration::from_secs(2);
+
 /// What one node runs: this may differ from node to node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
@@ -59,8 +62,8 @@ pub struct NodeOptions {
 
 struct Sandbox {
     id: ContainerId,
-    /// Held for its connection: the sandbox ends when this goes.
-    _client: sandbox::Client,
+    /// Held for its connection too: the sandbox ends when this goes.
+    client: sandbox::Client,
 }
 
 /// Makes the containers of one cluster.
@@ -149,6 +152,20 @@ impl Provisioner {
         }
     }
 
+    /// Whether somebody accepts TCP connections at a node's port: tried from its own network namespace, so neither where the
+    /// engine is nor what becomes of the network makes a difference.
+    ///
+    /// # Errors
+    /// The sandbox's, or that there is none.
+    pub async fn accepts(&self, index: usize, port: u16) -> Result<bool> {
+        let mut slot = self.sandboxes[index].lock().await;
+        let sandbox = slot.as_mut().ok_or_else(|| EngineError::NotFound("no sandbox".into()))?;
+        // Whoever makes the node anew waits for this lock.
+        let asked = tokio::time::timeout(SANDBOX, sandbox.client.connects(self.cluster.node_spec(index).ip, port));
+        let answer = asked.await.map_err(|_| EngineError::TimedOut(SANDBOX))?;
+        answer.map_err(|error| EngineError::Refused(error.to_string()))
+    }
+
     async fn is_running(&self, id: &ContainerId) -> Result<bool> {
         match self.engine.inspect(id).await {
             Ok(seen) => Ok(seen.status == crate::engine::Status::Running),
@@ -168,7 +185,7 @@ impl Provisioner {
         if !hello.addresses.contains(&ip) {
             return Err(EngineError::Refused(format!("its sandbox did not get the address {ip}")));
         }
-        Ok(Sandbox { id, _client: client })
+        Ok(Sandbox { id, client })
     }
 
     /// Creates a container in place of one of ours that has its name: a sandbox on its way out, or what a create made

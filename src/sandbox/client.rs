@@ -1,12 +1,13 @@
 //! The daemon's side: requests to one sandbox, over its attached stdin and stdout.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::pin::Pin;
 
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
-use super::protocol::{Hello, MAX_LINE, Numbered, Request};
+use super::protocol::{Connected, Hello, MAX_LINE, Numbered, Request};
 use crate::engine::Attachment;
 
 /// Why a sandbox could not be asked.
@@ -68,6 +69,12 @@ impl Client {
     /// Asks for its version and addresses; an answer means that it runs.
     pub async fn hello(&mut self) -> Result<Hello> {
         self.request(&Request::Hello).await
+    }
+
+    /// Asks whether somebody accepts TCP connections at one of the sandbox's own addresses.
+    pub async fn connects(&mut self, address: Ipv4Addr, port: u16) -> Result<bool> {
+        let answer: Connected = self.request(&Request::Connect { address, port }).await?;
+        Ok(answer.connected)
     }
 
     /// Sends one request and waits for its answer.
@@ -153,6 +160,16 @@ mod tests {
         }
         drop(client);
         server.join().unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn connects_where_somebody_listens() {
+        let (mut client, _server) = sandbox();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(client.connects(Ipv4Addr::LOCALHOST, port).await.unwrap());
+        drop(listener);
+        assert!(!client.connects(Ipv4Addr::LOCALHOST, port).await.unwrap());
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! The sandbox room: the process that holds a node's network namespace, and the daemon's client of it.
 //!
 //! [`run`] is pid 1 of each sandbox container: it answers requests, one JSON line each, until its stdin ends. It may
-//! touch its own network namespace, and nothing else; it never starts a program, never opens a file to write.
+//! touch its own network namespace (it connects to the node's port when asked), and nothing else; it never starts a program, never opens a file to write.
 //!
 //! Every sandbox costs memory for as long as a mount lasts, so this runs on plain threads with small buffers.
 

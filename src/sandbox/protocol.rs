@@ -18,6 +18,13 @@ pub const MAX_LINE: usize = 1 << 20;
 pub enum Request {
     /// Who are you, and is your network up?
     Hello,
+    /// Does somebody accept connections there?
+    Connect {
+        /// One of the sandbox's own addresses.
+        address: Ipv4Addr,
+        /// TCP.
+        port: u16,
+    },
 }
 
 /// What a successful operation answers.
@@ -26,6 +33,8 @@ pub enum Request {
 pub enum Reply {
     /// To [`Request::Hello`].
     Hello(Hello),
+    /// To [`Request::Connect`].
+    Connected(Connected),
 }
 
 /// A sandbox introduces itself.
@@ -35,6 +44,13 @@ pub struct Hello {
     pub version: String,
     /// Its IPv4 addresses, loopback ones left out, ascending.
     pub addresses: Vec<Ipv4Addr>,
+}
+
+/// Whether a connection was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connected {
+    /// Nobody listens, or too many wait already, if it was not.
+    pub connected: bool,
 }
 
 /// A request on the wire.

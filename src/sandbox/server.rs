@@ -1,12 +1,17 @@
 //! The request loop inside the sandbox.
 
 use std::io::{self, BufRead, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use super::address;
-use super::protocol::{Answer, Hello, MAX_LINE, Reply, Request};
+use super::protocol::{Answer, Connected, Hello, MAX_LINE, Reply, Request};
 
 /// Buffer space kept from one request to the next; more is given back.
 const KEPT: usize = 16 << 10;
+
+/// How long a connection to ourselves may take. It is accepted or refused at once, unless too many wait for the node.
+const CONNECT: Duration = Duration::from_millis(500);
 
 /// Answers each line of `input` with one line on `output`, until end of file.
 ///
@@ -57,6 +62,10 @@ fn execute(request: Request) -> Result<Reply, String> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             addresses: address::own().map_err(|e| format!("cannot find our addresses: {e}"))?,
         })),
+        Request::Connect { address, port } => {
+            let there = TcpStream::connect_timeout(&SocketAddr::from((address, port)), CONNECT);
+            Ok(Reply::Connected(Connected { connected: there.is_ok() }))
+        }
     }
 }
 

@@ -85,6 +85,41 @@ fn an_inspection_from_before_a_death_does_not_revive() {
 }
 
 #[test]
+fn a_probe_speaks_of_its_own_run_only() {
+    let cluster = Cluster::probed(cluster().spec().as_ref().clone());
+    let ready = || cluster.node(0).is_ready();
+    let probed = |started_at, passed| cluster.apply(0, &News::Probed { started_at, passed });
+    assert_eq!(probed(0, true), Change::None, "it has no container");
+    cluster.apply(0, &inspected(&cluster, seen("a", Status::Running, 7, 100, 0)));
+    assert!(!ready());
+    assert_eq!(probed(99, true), Change::None);
+    assert_eq!(probed(100, true), Change::Node(0));
+    assert!(ready());
+    cluster.apply(0, &inspected(&cluster, seen("a", Status::Paused, 7, 100, 0)));
+    assert!(!ready());
+    cluster.apply(0, &inspected(&cluster, seen("a", Status::Running, 7, 100, 0)));
+    assert!(ready(), "it was only frozen");
+    probed(100, false);
+    assert!(!ready());
+    probed(100, true);
+    cluster.apply(0, &inspected(&cluster, seen("a", Status::Running, 8, 200, 0)));
+    assert!(!ready(), "another run");
+    assert_eq!(probed(100, true), Change::None);
+    probed(200, true);
+    cluster.apply(0, &News::ProcessEnded { pid: 8, started_at: 200 });
+    assert!(!ready());
+    assert_eq!(probed(200, true), Change::None, "it has ended");
+    cluster.apply(0, &News::Removed(id("a")));
+    cluster.apply(0, &inspected(&cluster, seen("b", Status::Running, 9, 300, 0)));
+    assert!(!ready());
+    // Without a probe it is the HEALTHCHECK's business.
+    let other = self::cluster();
+    other.apply(0, &inspected(&other, seen("a", Status::Running, 7, 100, 0)));
+    assert_eq!(other.apply(0, &News::Probed { started_at: 100, passed: false }), Change::None);
+    assert!(other.node(0).is_ready());
+}
+
+#[test]
 fn a_late_death_of_an_earlier_run_changes_nothing() {
     let cluster = cluster();
     cluster.apply(0, &inspected(&cluster, seen("a", Status::Running, 8, 200, 0)));

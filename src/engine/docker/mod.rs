@@ -8,6 +8,7 @@ mod connect;
 mod containers;
 mod error;
 mod events;
+mod exec;
 #[cfg(fuzzing)]
 pub mod fuzzed;
 mod images;
@@ -95,6 +96,10 @@ impl Engine for DockerEngine {
 
     async fn stats(&self, id: &ContainerId) -> Result<Usage> {
         stats::stats(&self.docker, id).await
+    }
+
+    async fn exec(&self, id: &ContainerId, argv: &[String]) -> Result<i64> {
+        exec::run(&self.docker, id, argv).await
     }
 
     async fn attach(&self, id: &ContainerId) -> Result<Attachment> {

@@ -39,6 +39,8 @@ pub(super) struct Container {
     pub signals: Vec<String>,
     /// What it holds of a network while it runs.
     pub endpoint: Option<Endpoint>,
+    /// What becomes of a program run in it.
+    pub exec_status: i64,
     /// Its output.
     pub journal: Arc<Journal>,
     /// Its standard input, as far as not read yet.
@@ -69,6 +71,7 @@ impl Container {
             starts: 0,
             signals: Vec::new(),
             endpoint: None,
+            exec_status: 0,
             journal: Arc::default(),
             input: Vec::new(),
             input_ended: false,
@@ -106,8 +109,8 @@ impl Container {
         words.and_then(<[String]>::last).is_some_and(|word| word == "sandbox")
     }
 
-    /// What the sandbox process answers to a line, newline included.
-    pub fn sandbox_answer(&self, line: &[u8]) -> Vec<u8> {
+    /// What the sandbox process answers to a line, newline included. A node that runs in its network listens on every port.
+    pub fn sandbox_answer(&self, line: &[u8], has_node: bool) -> Vec<u8> {
         let request: Value = serde_json::from_slice(line).unwrap_or_default();
         let mut answer = if request.get("op").is_some_and(|op| op == "hello") {
             let address = match &self.spec.network {
@@ -115,6 +118,8 @@ impl Container {
                 Network::Of(_) | Network::None => Vec::new(),
             };
             json!({"ok": true, "version": env!("CARGO_PKG_VERSION"), "addresses": address})
+        } else if request.get("op").is_some_and(|op| op == "connect") {
+            json!({"ok": true, "connected": has_node})
         } else {
             json!({"ok": false, "error": "unknown request"})
         };

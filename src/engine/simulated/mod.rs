@@ -240,6 +240,12 @@ impl Engine for SimulatedEngine {
         self.shared.world.lock().stats(&id.0)
     }
 
+    /// Every program is there and ends with status 0, unless [`SimulatedEngine::set_exec`] says otherwise.
+    async fn exec(&self, id: &ContainerId, _argv: &[String]) -> Result<i64> {
+        self.admit(Op::Exec).await?;
+        self.shared.world.lock().exec(&id.0)
+    }
+
     async fn attach(&self, id: &ContainerId) -> Result<Attachment> {
         self.admit(Op::Attach).await?;
         let attached = self.shared.world.lock().attach(&id.0)?;

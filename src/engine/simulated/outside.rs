@@ -89,6 +89,12 @@ impl SimulatedEngine {
         self.shared.world.lock().set_health(name, health)
     }
 
+    /// Every program run in it from now on ends with that status.
+    pub fn set_exec(&self, name: &str, status: i64) -> Result<()> {
+        self.shared.world.lock().get_mut(name)?.exec_status = status;
+        Ok(())
+    }
+
     /// Its process writes to stdout.
     pub fn print(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let mut world = self.shared.world.lock();

@@ -5,11 +5,14 @@ use tokio::sync::mpsc;
 use super::container::Container;
 use super::streams::Attached;
 use super::world::World;
-use crate::engine::{EngineError, Result, Status, Usage};
+use crate::engine::{EngineError, Network, Result, Status, Usage};
 
 impl World {
     /// Lets a running process read what its stdin holds.
     pub fn run(&mut self, id: &str) {
+        let has_node = self.containers.values().any(|other| {
+            other.status == Status::Running && matches!(&other.spec.network, Network::Of(sandbox) if sandbox.0 == id)
+        });
         let Some(container) = self.containers.get_mut(id) else {
             return;
         };
@@ -18,7 +21,7 @@ impl World {
         }
         if container.is_sandbox() {
             while let Some(line) = container.next_line() {
-                let answer = container.sandbox_answer(&line);
+                let answer = container.sandbox_answer(&line, has_node);
                 container.print(self.clock.tick(), &answer);
             }
         } else {
@@ -47,6 +50,18 @@ impl World {
         let time = self.clock.tick();
         self.get_mut(key)?.print(time, bytes);
         Ok(())
+    }
+
+    /// Runs a program in a container.
+    pub fn exec(&self, key: &str) -> Result<i64> {
+        let container = self.get(key)?;
+        match container.status {
+            Status::Running => Ok(container.exec_status),
+            Status::Paused => {
+                Err(EngineError::Conflict(format!("Container {key} is paused, unpause the container before exec")))
+            }
+            Status::Created | Status::Exited => Err(EngineError::Conflict(format!("Container {key} is not running"))),
+        }
     }
 
     pub fn attach(&mut self, key: &str) -> Result<Attached> {
