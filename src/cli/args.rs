@@ -189,6 +189,9 @@ pub struct MountArgs {
     /// Replace the image's entrypoint
     #[arg(long, value_name = "PROGRAM")]
     pub entrypoint: Option<String>,
+    /// How much of a node's output to keep in its log, for example 1g [default: 64m]
+    #[arg(long, value_name = "BYTES")]
+    pub log_limit: Option<String>,
     /// Keep bindmounts, logs and history in DIR, and continue with what is there
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,

@@ -13,7 +13,7 @@ use crate::cluster::{Cluster, Node, State};
 use crate::engine::{ContainerId, Engine, EngineError};
 use crate::history::{Acting, CommandId, Outcome, Recorder};
 use crate::provision::{AT_ONCE, Provisioner};
-use crate::watch::Watch;
+use crate::watch::{LogFile, Watch};
 
 type Result<T> = std::result::Result<T, ControlError>;
 
@@ -149,6 +149,11 @@ impl Executor {
         Ok(())
     }
 
+    /// A node's output.
+    pub fn log(&self, index: usize) -> &LogFile {
+        self.watch.log(index)
+    }
+
     /// Who tells the history.
     pub fn recorder(&self) -> &Recorder {
         &self.recorder
@@ -276,6 +281,8 @@ impl Executor {
         let limit = self.timeout + grace;
         let heard = async {
             work.await?;
+            // Who reads the log next finds what the run has said last. That is no reason to be late.
+            let _ = tokio::time::timeout(limit / 4, self.watch.settle(index)).await;
             // The engine answers again and the watch has not noticed yet: what is read next would be an error.
             self.watch.reachable().await;
             Ok(())

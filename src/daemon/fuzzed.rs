@@ -23,7 +23,7 @@ pub fn env_file(path: &Path) -> Option<Vec<String>> {
 
 /// A size.
 pub fn bytes(text: &str) -> Option<i64> {
-    options::bytes(text).ok()
+    options::bytes("--memory", text).ok()
 }
 
 /// Source and target of a volume.

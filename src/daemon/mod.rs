@@ -46,6 +46,7 @@ use crate::cluster::ClusterId;
 use crate::engine::EngineError;
 use crate::provision::{Provisioner, remove_cluster};
 use crate::sys;
+use crate::tree::Tree;
 use report::{Report, Reporter};
 use start::{Made, Running, start};
 
@@ -120,8 +121,9 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
         () = abandoned => info!("the process that it was for is gone"),
     }
     let commands_run = tree.close();
-    watch.stop();
+    watch.end().await;
     made.end_history();
+    join_logs(&tree).await;
     // Only what a terminal sends: a teardown ends by itself, and `cthulhu umount` beside it means no other thing.
     let mut again = self::told([SignalKind::interrupt(), SignalKind::quit()])?;
     let done = tokio::select! {
@@ -137,6 +139,17 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     }
     drop(lock);
     done
+}
+
+/// Leaves each node's output in one file.
+async fn join_logs(tree: &Tree) {
+    let logs: Vec<_> = (0..tree.cluster().len()).map(|index| tree.log(index).clone()).collect();
+    let joined = tokio::task::spawn_blocking(move || {
+        for error in logs.iter().filter_map(|log| log.join().err()) {
+            warn!(%error, "a node's log stays in two files, log.old and log");
+        }
+    });
+    let _ = joined.await;
 }
 
 /// Resolves when our mount has left its place, though somebody may still use it: a shell that stands in it, or a

@@ -14,6 +14,7 @@ use crate::cluster::NodeName;
 use crate::engine::Bind;
 use crate::provision::{NetworkWish, NodeOptions};
 use crate::template::Nodes;
+use crate::watch::{DEFAULT_LOG_LIMIT, SMALLEST_LIMIT};
 
 /// The mountpoint if none is named.
 const DEFAULT_MOUNTPOINT: &str = "./cthulhu-fixture";
@@ -40,6 +41,8 @@ pub struct Plan {
     pub volumes: Vec<Volume>,
     /// Memory limit in bytes.
     pub memory: Option<i64>,
+    /// How much of a node's output is kept, in bytes.
+    pub log_limit: u64,
 }
 
 /// A host directory for the nodes.
@@ -107,9 +110,10 @@ impl Plan {
         }
         let env = environment(&args)?;
         let volumes = args.volume.iter().map(|text| volume(text, &place.mountpoint)).collect::<Result<_>>()?;
-        let memory = args.memory.as_deref().map(bytes).transpose()?;
+        let memory = args.memory.as_deref().map(|text| bytes("--memory", text)).transpose()?;
+        let log_limit = args.log_limit.as_deref().map(log_limit).transpose()?.unwrap_or(DEFAULT_LOG_LIMIT);
         let config = args.config.take();
-        let mut plan = Self { makes_mountpoint, data, env, volumes, memory, place, args };
+        let mut plan = Self { makes_mountpoint, data, env, volumes, memory, log_limit, place, args };
         plan.check_templates(config.as_deref())?;
         plan.args.config = config.map(std::path::absolute).transpose().context("--config")?;
         Ok(plan)
@@ -225,8 +229,16 @@ fn outside(path: &Path, mountpoint: &Path, what: &str) -> Result<PathBuf> {
     if resolved.starts_with(mountpoint) { Err(inside()) } else { Ok(resolved) }
 }
 
+fn log_limit(text: &str) -> Result<u64> {
+    let limit = bytes("--log-limit", text)?.unsigned_abs();
+    if limit < SMALLEST_LIMIT {
+        bail!("--log-limit {text}: at least {}k are kept", SMALLEST_LIMIT >> 10);
+    }
+    Ok(limit)
+}
+
 /// Bytes, with the suffixes of the docker command line: b, k, m, g, powers of 1024.
-pub(super) fn bytes(text: &str) -> Result<i64> {
+pub(super) fn bytes(option: &str, text: &str) -> Result<i64> {
     let lower = text.to_ascii_lowercase();
     let (digits, shift) = match lower.char_indices().last() {
         Some((at, 'k')) => (&lower[..at], 10),
@@ -236,7 +248,7 @@ pub(super) fn bytes(text: &str) -> Result<i64> {
         _ => (lower.as_str(), 0),
     };
     let number = digits.parse::<i64>().ok().filter(|number| *number > 0).and_then(|n| n.checked_mul(1 << shift));
-    number.ok_or_else(|| anyhow!("--memory {text}: the form is a number with b, k, m or g, such as 512m"))
+    number.ok_or_else(|| anyhow!("{option} {text}: the form is a number with b, k, m or g, such as 512m"))
 }
 
 #[cfg(test)]
@@ -245,10 +257,14 @@ mod tests {
 
     #[test]
     fn sizes_and_volumes() {
-        assert_eq!(bytes("512m").unwrap(), 512 << 20);
-        assert_eq!(bytes("1").unwrap(), 1);
+        assert_eq!(bytes("--memory", "512m").unwrap(), 512 << 20);
+        assert_eq!(bytes("--memory", "1").unwrap(), 1);
         for wrong in ["", "m", "-1m", "0", "1.5g", "9999999999g"] {
-            assert!(bytes(wrong).is_err(), "{wrong}");
+            assert!(bytes("--memory", wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(log_limit("64k").unwrap(), 64 << 10);
+        for wrong in ["0", "63k", "x"] {
+            assert!(log_limit(wrong).unwrap_err().to_string().starts_with("--log-limit"), "{wrong}");
         }
         let good = volume("/tmp:/data:ro", Path::new("/mnt/x")).unwrap();
         assert_eq!((good.target.as_str(), good.read_only), ("/data", true));

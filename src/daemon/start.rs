@@ -31,7 +31,7 @@ use crate::selfimage;
 use crate::sys;
 use crate::template;
 use crate::tree::{Ino, Layout, Tree};
-use crate::watch::Watch;
+use crate::watch::{self, Watch};
 
 /// Connects to the engine that `host` names, or to the one that is there.
 ///
@@ -181,9 +181,6 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
             tree.changed(change);
         }
     });
-    let watch = Watch::begin(engine.clone(), cluster.clone(), timeout, on_change)
-        .await
-        .context("cannot follow the engine's events")?;
     let provisioner = Arc::new(Provisioner::new(
         engine.clone(),
         cluster.clone(),
@@ -193,6 +190,10 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         owner,
         timeout,
     ));
+    let options = watch::Options { timeout, log_limit: plan.log_limit };
+    let watch = Watch::begin(engine.clone(), cluster.clone(), options, on_change)
+        .await
+        .context("cannot follow the engine's events")?;
     make_nodes(&cluster, &provisioner, &watch, report).await?;
 
     let bindmounts = Arc::new(Passthrough::new(None, Descriptors::of_limit(limit.unwrap_or(u64::MAX))));

@@ -1,7 +1,6 @@
 //! Contents and open handles of synthesized files.
 
 use std::collections::HashMap;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -9,6 +8,7 @@ use rustix::io::Errno;
 
 use super::{Fh, Ino, Wake};
 use crate::history::History;
+use crate::watch::LogReader;
 
 /// What a file says, or why it says nothing.
 pub type Content = Result<Vec<u8>, Errno>;
@@ -22,21 +22,15 @@ struct Value {
 }
 
 /// What is read from the disk, not from a snapshot.
-#[derive(Clone)]
 pub(super) enum OnDisk {
-    Log(Arc<std::fs::File>),
+    Log(LogReader),
     History(History),
 }
 
 impl OnDisk {
-    fn read(&self, offset: u64, size: usize) -> std::io::Result<Vec<u8>> {
+    fn read(&mut self, offset: u64, size: usize) -> std::io::Result<Vec<u8>> {
         match self {
-            Self::Log(log) => {
-                let mut bytes = vec![0; size];
-                let got = log.read_at(&mut bytes, offset)?;
-                bytes.truncate(got);
-                Ok(bytes)
-            }
+            Self::Log(log) => log.read(offset, size),
             Self::History(history) => history.read(offset, size),
         }
     }
@@ -136,7 +130,7 @@ impl Files {
 
     pub fn read(&mut self, fh: Fh, offset: u64, size: usize) -> Result<Vec<u8>, Errno> {
         let handle = self.handle(fh)?;
-        if let Some(file) = &handle.on_disk {
+        if let Some(file) = &mut handle.on_disk {
             let bytes = file.read(offset, size).map_err(|_| Errno::IO)?;
             handle.read_to = offset + bytes.len() as u64;
             return Ok(bytes);

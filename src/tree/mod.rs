@@ -26,6 +26,7 @@ pub use write::{Pending, Written};
 use crate::cluster::{Change, Cluster};
 use crate::control::{ControlError, Executor, Target, parse};
 use crate::history::History;
+use crate::watch::LogFile;
 
 /// An inode number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -182,8 +183,8 @@ impl Tree {
             }
             Kind::Link(target) => of(EntryKind::Link, target.len() as u64, 0o777, 1, mounted_at),
             Kind::File(File::Log, node) => {
-                let meta = std::fs::metadata(self.log_path(*node)).map_err(|_| Errno::IO)?;
-                of(EntryKind::File, meta.len(), 0o444, 1, meta.modified().unwrap_or(mounted_at))
+                let log = self.log(node.unwrap_or_default());
+                of(EntryKind::File, log.size(), 0o444, 1, log.modified())
             }
             Kind::File(File::History, _) => {
                 let (size, mtime) = (self.history().size(), self.history().modified());
@@ -229,8 +230,8 @@ impl Tree {
             return Err(Errno::ACCESS);
         }
         if *file == File::Log {
-            let log = std::fs::File::open(self.log_path(*node)).map_err(|_| Errno::IO)?;
-            return Ok(self.0.files.lock().open(ino, Some(OnDisk::Log(Arc::new(log)))));
+            let log = self.log(node.unwrap_or_default()).reader();
+            return Ok(self.0.files.lock().open(ino, Some(OnDisk::Log(log))));
         }
         if *file == File::History {
             return Ok(self.0.files.lock().open(ino, Some(OnDisk::History(self.history().clone()))));
@@ -302,7 +303,8 @@ impl Tree {
         self.0.layout.get(ino).ok_or(Errno::NOENT)
     }
 
-    fn log_path(&self, node: Option<usize>) -> std::path::PathBuf {
-        self.0.cluster.node_spec(node.unwrap_or_default()).dir.join("log")
+    /// A node's output.
+    pub fn log(&self, index: usize) -> &LogFile {
+        self.0.executor.log(index)
     }
 }

@@ -1,13 +1,17 @@
 //! Collects a node's output, over all its runs, in the file that `log` shows.
 
-use std::fs::File;
-use std::io::{self, Write};
+mod position;
+
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
-use super::Watch;
+use self::position::Position;
+use super::{LogFile, Watch};
+use crate::cluster::{Node, State};
 use crate::engine::{ContainerId, EngineError};
 
 /// Wait before output is asked for again after the engine broke off.
@@ -16,48 +20,78 @@ const RETRY: Duration = Duration::from_millis(200);
 /// Wait before a piece is written again for which there was no room.
 const NO_ROOM: Duration = Duration::from_secs(1);
 
-/// How far a container's output has been taken.
-struct Position {
-    container: ContainerId,
-    /// Time of the latest piece, ns on the engine's clock.
-    time: i64,
-    /// How many pieces of that very time were taken.
-    of_that_time: usize,
-}
+/// How long a command waits for the output of a run that it has ended: first, and once more after it was asked for anew.
+const SETTLE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 
-/// Appends output to the node's log file for ever.
-pub(super) async fn collect(watch: Watch, index: usize) {
-    let path = watch.0.cluster.node_spec(index).dir.join("log");
-    let mut file = match File::options().append(true).create(true).open(&path) {
-        Ok(file) => file,
-        Err(error) => {
-            warn!(path = %path.display(), %error, "cannot keep a node's output");
+/// How long the output of a container that is removed may still come.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How long the end of a cluster waits for output that was written before: while none comes, and in all.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+const LAST_LOOKS: u32 = 5;
+
+impl Watch {
+    /// A node's output.
+    pub fn log(&self, index: usize) -> &LogFile {
+        &self.0.logs[index]
+    }
+
+    /// Waits until the log has the output of a node's last run whole, if that has ended. Gives up after some seconds: an
+    /// engine may have lost it, or there may be no room.
+    pub async fn settle(&self, index: usize) {
+        let node = self.0.cluster.node(index);
+        if node.state != State::Exited || node.started_at == 0 {
             return;
         }
-    };
-    let mut position: Option<Position> = None;
-    loop {
-        watch.0.output[index].notified().await;
-        while let Some(container) = watch.0.cluster.node(index).container {
-            let at = position.take().filter(|position| position.container == container);
-            let mut at = at.unwrap_or(Position { container, time: 0, of_that_time: 0 });
-            let done = take(&watch, index, &mut at, &mut file).await;
-            position = Some(at);
-            match done {
-                Ok(Taken::Again) => continue,
-                Ok(Taken::ToTheEnd) | Err(EngineError::NotFound(_)) => {}
-                Err(EngineError::Unreachable(_)) => watch.doubt().await,
-                Err(error) => {
-                    warn!(node = %watch.0.cluster.node_spec(index).name, %error, "cannot read a node's output");
-                    break;
-                }
+        let mut whole = self.0.whole[index].subscribe();
+        for patience in SETTLE {
+            if self.0.no_room[index].load(Ordering::Acquire) || !self.0.cluster.is_reachable() {
+                return;
             }
-            // The stream ends with the run. Broken off before: again from where it stopped.
-            if !watch.0.cluster.is_reachable() || !watch.0.cluster.node(index).is_alive() {
+            if timeout(patience, whole.wait_for(|whole| whole.has(&node))).await.is_ok() {
+                return;
+            }
+            // It may wait on a connection that is dead.
+            self.0.output[index].notify_one();
+        }
+    }
+
+    /// Takes what the nodes have written up to now, and no more; within ten seconds. Then ends every task.
+    pub async fn end(&self) {
+        self.0.closing.send_replace(true);
+        let all = async {
+            for done in &self.0.collected {
+                let _ = done.subscribe().wait_for(|done| *done).await;
+            }
+        };
+        tokio::pin!(all);
+        let mut known = None;
+        for _ in 0..LAST_LOOKS {
+            if timeout(LAST_LOOK, &mut all).await.is_ok() {
+                return self.stop();
+            }
+            let now: u64 = self.0.logs.iter().map(LogFile::total).sum();
+            if known.replace(now) == Some(now) {
                 break;
             }
-            tokio::time::sleep(RETRY).await;
         }
+        warn!("the engine did not give the nodes' last output in time");
+        self.stop();
+    }
+}
+
+/// Of what the log has all that there is to have.
+#[derive(Debug, Default)]
+pub(super) struct Whole {
+    /// A run, by when it began.
+    pub run: i64,
+    /// A container that is no more.
+    pub gone: Option<ContainerId>,
+}
+
+impl Whole {
+    fn has(&self, node: &Node) -> bool {
+        self.run == node.started_at || self.gone.is_some() && self.gone == node.container
     }
 }
 
@@ -69,59 +103,141 @@ enum Taken {
     Again,
 }
 
-async fn take(watch: &Watch, index: usize, at: &mut Position, file: &mut File) -> Result<Taken, EngineError> {
-    let mut chunks = watch.0.engine.logs(&at.container, at.time, true).await?;
-    let since = at.time;
-    let mut skip = at.of_that_time;
-    loop {
-        let chunk = tokio::select! {
-            biased;
-            chunk = chunks.next() => chunk,
-            () = watch.0.output[index].notified() => return Ok(Taken::Again),
-        };
-        let Some(chunk) = chunk.transpose()? else { return Ok(Taken::ToTheEnd) };
-        // Without a time there is nothing to tell a repetition by.
-        let timed = chunk.time != 0;
-        if timed && chunk.time < since {
-            continue;
-        }
-        if timed && chunk.time == since && skip > 0 {
-            skip -= 1;
-            continue;
-        }
-        append(file, &chunk.bytes).await;
-        // Two streams are stamped before they are merged: times can step back, the position must not.
-        if timed && chunk.time == at.time {
-            at.of_that_time += 1;
-        } else if chunk.time > at.time {
-            (at.time, at.of_that_time) = (chunk.time, 1);
-        }
-    }
+/// What takes one node's output.
+struct Collector {
+    watch: Watch,
+    index: usize,
+    position: Option<Position>,
+    /// The run that was last known, by when it began.
+    run: i64,
 }
 
-/// Appends a piece whole, however long there is no room for it. Meanwhile the engine keeps what comes after.
-async fn append(file: &mut File, piece: &[u8]) {
-    let mut told = false;
-    loop {
-        let Err(error) = try_to_append(file, piece) else {
-            if told {
-                info!("a node's output can be kept again");
+/// Appends output to the node's log until the watch ends.
+pub(super) async fn collect(watch: Watch, index: usize) {
+    let mut closing = watch.0.closing.subscribe();
+    let mut collector = Collector { watch: watch.clone(), index, position: None, run: 0 };
+    tokio::select! {
+        () = collector.follow() => {}
+        _ = closing.wait_for(|closing| *closing) => {}
+    }
+    collector.take_the_rest().await;
+    watch.0.collected[index].send_replace(true);
+}
+
+impl Collector {
+    async fn follow(&mut self) {
+        let watch = self.watch.clone();
+        let (cluster, index) = (&watch.0.cluster, self.index);
+        loop {
+            watch.0.output[index].notified().await;
+            loop {
+                let node = cluster.node(index);
+                let Some(container) = node.container else { break };
+                self.begin(&container, node.started_at);
+                match self.take(&container, true).await {
+                    Ok(Taken::Again) => continue,
+                    Ok(Taken::ToTheEnd) | Err(EngineError::NotFound(_)) => {
+                        if self.ended(&container) {
+                            break;
+                        }
+                    }
+                    Err(EngineError::Unreachable(_)) => watch.doubt().await,
+                    Err(error) => {
+                        warn!(node = %cluster.node_spec(index).name, %error, "cannot read a node's output");
+                        // An engine whose logs cannot be read: nobody need wait for them.
+                        self.ended(&container);
+                        let node = cluster.node(index);
+                        if node.container == Some(container) && node.started_at == self.run {
+                            break;
+                        }
+                    }
+                }
+                // The stream ends with the run. Broken off before, as far as we know: again from where it stopped.
+                if !cluster.is_reachable() {
+                    break;
+                }
+                tokio::time::sleep(RETRY).await;
             }
-            return;
-        };
-        if !told {
-            warn!(%error, "cannot write a node's output; it is tried again until it works");
         }
-        told = true;
-        tokio::time::sleep(NO_ROOM).await;
     }
-}
 
-/// All of it or nothing.
-fn try_to_append(file: &mut File, piece: &[u8]) -> io::Result<()> {
-    let before = file.metadata()?.len();
-    file.write_all(piece).inspect_err(|_| {
-        // What fitted would stand there twice.
-        let _ = file.set_len(before);
-    })
+    /// What was written up to now, if that is not known to be taken.
+    async fn take_the_rest(&mut self) {
+        let node = self.watch.0.cluster.node(self.index);
+        let whole = !node.is_alive() && self.watch.0.whole[self.index].borrow().has(&node);
+        if let (Some(container), false) = (node.container, whole || node.started_at == 0) {
+            self.begin(&container, node.started_at);
+            let _ = self.take(&container, false).await;
+        }
+    }
+
+    /// Begins to take the output of a container, whose present or last run is that one.
+    fn begin(&mut self, container: &ContainerId, run: i64) {
+        if self.position.as_ref().is_none_or(|position| !position.is_in(container)) {
+            self.position = Some(Position::new(container.clone()));
+        }
+        self.run = run;
+    }
+
+    /// The stream has ended. Whether the run has too, for all that we know, and is taken whole so.
+    fn ended(&mut self, container: &ContainerId) -> bool {
+        let node = self.watch.0.cluster.node(self.index);
+        if node.container.as_ref() != Some(container) || node.started_at != self.run || node.is_alive() {
+            return false;
+        }
+        self.watch.0.whole[self.index].send_modify(|whole| whole.run = self.run);
+        true
+    }
+
+    async fn take(&mut self, container: &ContainerId, follow: bool) -> Result<Taken, EngineError> {
+        let Some(position) = &mut self.position else { return Ok(Taken::ToTheEnd) };
+        let since = position.begin_again();
+        let watch = self.watch.clone();
+        let mut chunks = watch.0.engine.logs(container, since, follow).await?;
+        let mut leaves: Option<Instant> = None;
+        loop {
+            let chunk = tokio::select! {
+                biased;
+                chunk = chunks.next() => chunk,
+                () = watch.0.output[self.index].notified(), if follow && leaves.is_none() => {
+                    if watch.0.cluster.node(self.index).container.as_ref() == Some(container) {
+                        return Ok(Taken::Again);
+                    }
+                    // Of a container that is removed there may be more on the way, and nothing can be asked for again.
+                    leaves = Some(Instant::now() + LAST_WORDS);
+                    continue;
+                }
+                () = tokio::time::sleep_until(leaves.unwrap_or_else(Instant::now)), if leaves.is_some() => {
+                    return Ok(Taken::Again);
+                }
+            };
+            let Some(chunk) = chunk.transpose()? else { return Ok(Taken::ToTheEnd) };
+            let Some(position) = &mut self.position else { return Ok(Taken::ToTheEnd) };
+            if position.has(&chunk) {
+                continue;
+            }
+            self.append(&chunk.bytes).await;
+            if let Some(position) = &mut self.position {
+                position.took(&chunk);
+            }
+        }
+    }
+
+    /// Appends a piece whole, however long there is no room for it. Meanwhile the engine keeps what comes after.
+    async fn append(&self, piece: &[u8]) {
+        let no_room = &self.watch.0.no_room[self.index];
+        let mut told = false;
+        while let Err(error) = self.watch.log(self.index).append(piece) {
+            if !told {
+                warn!(%error, "cannot write a node's output; it is tried again until it works");
+            }
+            told = true;
+            no_room.store(true, Ordering::Release);
+            tokio::time::sleep(NO_ROOM).await;
+        }
+        if told {
+            info!("a node's output can be kept again");
+            no_room.store(false, Ordering::Release);
+        }
+    }
 }

@@ -3,9 +3,12 @@
 //! Subscribes to events, inspects what they name, holds a pidfd on each process of a local engine, collects output.
 //! It works through the engine and the cluster only, and never blocks a reader.
 
+mod log_file;
 mod logs;
 mod process;
 mod reach;
+
+pub use log_file::{LogFile, LogReader, SMALLEST_LIMIT};
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,6 +27,24 @@ use crate::engine::{ContainerId, Engine, EngineError, Event, EventKind, Result};
 
 /// Told of every change of the model, right after it.
 pub type OnChange = Box<dyn Fn(Change) + Send + Sync>;
+
+/// How a cluster is watched.
+pub struct Options {
+    /// How long the engine may take for an inspection.
+    pub timeout: Duration,
+    /// How much of a node's output is kept, in bytes.
+    pub log_limit: u64,
+}
+
+impl Options {
+    /// The usual ones.
+    pub fn new(timeout: Duration) -> Self {
+        Self { timeout, log_limit: DEFAULT_LOG_LIMIT }
+    }
+}
+
+/// How much of a node's output is kept if nothing else is asked for, in bytes.
+pub const DEFAULT_LOG_LIMIT: u64 = 64 << 20;
 
 /// Wait before a node is inspected again whose inspection has failed.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -44,6 +65,15 @@ struct Inner {
     due: Vec<AtomicBool>,
     /// The node may have new output.
     output: Vec<Arc<Notify>>,
+    logs: Vec<LogFile>,
+    /// What the node's log has whole.
+    whole: Vec<tokio::sync::watch::Sender<logs::Whole>>,
+    /// There is no room for the node's output.
+    no_room: Vec<AtomicBool>,
+    /// What is written from now on is not collected any more.
+    closing: tokio::sync::watch::Sender<bool>,
+    /// All that was to be collected is.
+    collected: Vec<tokio::sync::watch::Sender<bool>>,
     /// The run whose pidfd is held: pid, and when it began.
     watched: Vec<Mutex<Option<(i32, i64)>>>,
     /// Held from a change of the model until everybody knows of it, so that no command answers in between.
@@ -67,13 +97,19 @@ impl Watch {
     pub async fn begin(
         engine: Arc<dyn Engine>,
         cluster: Cluster,
-        timeout: Duration,
+        options: Options,
         on_change: OnChange,
     ) -> Result<Self> {
+        let Options { timeout, log_limit } = options;
         let spec = cluster.spec();
         let by_container_name =
             spec.nodes.iter().enumerate().map(|(index, node)| (spec.container_name(&node.name), index)).collect();
         let nodes = cluster.len();
+        let open_log = |node: &crate::cluster::NodeSpec| {
+            let cannot = |error| format!("cannot keep the output of {} in {}: {error}", node.name, node.dir.display());
+            LogFile::open(&node.dir, log_limit).map_err(|error| EngineError::Refused(cannot(error)))
+        };
+        let logs = spec.nodes.iter().map(open_log).collect::<Result<_>>()?;
         let watch = Self(Arc::new(Inner {
             engine,
             on_change,
@@ -82,6 +118,11 @@ impl Watch {
             inspecting: (0..nodes).map(|_| tokio::sync::Mutex::default()).collect(),
             due: (0..nodes).map(|_| AtomicBool::new(false)).collect(),
             output: (0..nodes).map(|_| Arc::default()).collect(),
+            logs,
+            whole: (0..nodes).map(|_| tokio::sync::watch::Sender::new(logs::Whole::default())).collect(),
+            no_room: (0..nodes).map(|_| AtomicBool::new(false)).collect(),
+            closing: tokio::sync::watch::Sender::new(false),
+            collected: (0..nodes).map(|_| tokio::sync::watch::Sender::new(false)).collect(),
             watched: (0..nodes).map(|_| Mutex::default()).collect(),
             telling: (0..nodes).map(|_| Mutex::default()).collect(),
             telling_reachable: Mutex::default(),
@@ -148,14 +189,17 @@ impl Watch {
     /// Takes news in, and tells who must know.
     fn tell(&self, index: usize, news: &News) {
         let telling = self.0.telling[index].lock();
-        let before = self.0.cluster.node(index).started_at;
+        let before = self.0.cluster.node(index);
         let change = self.0.cluster.apply(index, news);
         if change == Change::None {
             return;
         }
         let node = self.0.cluster.node(index);
-        if node.started_at != before {
+        if node.started_at != before.started_at {
             self.0.output[index].notify_one();
+        }
+        if before.container.is_some() && node.container != before.container {
+            self.0.whole[index].send_modify(|whole| whole.gone = before.container);
         }
         self.spread(change);
         drop(telling);

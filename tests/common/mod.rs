@@ -16,7 +16,7 @@ use cthulhu::history::{Entry, History, Recorder};
 use cthulhu::provision::{NodeOptions, Provisioner};
 use cthulhu::selfimage::SelfImage;
 use cthulhu::tree::{Ino, Layout, Pending, Tree, Written};
-use cthulhu::watch::Watch;
+use cthulhu::watch::{Options, Watch};
 use rustix::io::Errno;
 
 pub struct Fixture {
@@ -70,7 +70,7 @@ impl Fixture {
                 tree.changed(change);
             }
         });
-        let watch = Watch::begin(shared.clone(), cluster.clone(), timeout, on_change).await.unwrap();
+        let watch = Watch::begin(shared.clone(), cluster.clone(), Options::new(timeout), on_change).await.unwrap();
         let own = SelfImage { reference: "self".into(), argv: vec!["/cthulhu".into()] };
         let options = NodeOptions { etc_target: "/etc".into(), var_target: "/var".into(), ..NodeOptions::default() };
         let provisioner = Arc::new(Provisioner::new(

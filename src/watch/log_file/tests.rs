@@ -1,0 +1,151 @@
+use std::ops::Range;
+
+use super::*;
+
+const LIMIT: u64 = SMALLEST_LIMIT;
+
+fn line(number: usize) -> String {
+    format!("line {number:06} of some output\n")
+}
+
+fn write(log: &LogFile, numbers: Range<usize>) {
+    numbers.for_each(|number| log.append(line(number).as_bytes()).unwrap());
+}
+
+fn whole(log: &LogFile) -> String {
+    let mut reader = log.reader();
+    let mut bytes = vec![];
+    loop {
+        let more = reader.read(bytes.len() as u64, 1000).unwrap();
+        if more.is_empty() {
+            return String::from_utf8(bytes).unwrap();
+        }
+        bytes.extend(more);
+    }
+}
+
+/// Checks that a text ends with the line before `end`, has no gap, is true to its first line, and within the limit.
+fn check(text: &str, end: usize) {
+    assert!(text.len() as u64 <= LIMIT, "{}", text.len());
+    let (cut, header) = parse_header(text.as_bytes()).unwrap();
+    let rest = &text[header as usize..];
+    let length = line(0).len();
+    assert_eq!(cut as usize % length, 0, "cut at a line");
+    let expected: String = (cut as usize / length..end).map(line).collect();
+    assert!(rest == expected, "{} bytes, and not {}", rest.len(), expected.len());
+    assert!(rest.len() as u64 >= LIMIT / 4, "{} bytes are left", rest.len());
+}
+
+#[test]
+fn the_oldest_is_cut_at_a_line_and_the_rest_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = LogFile::open(dir.path(), LIMIT).unwrap();
+    write(&log, 0..100);
+    assert_eq!(whole(&log), (0..100).map(line).collect::<String>());
+    let mut end = 100;
+    for step in [3000, 1, 1, 700, 5000] {
+        write(&log, end..end + step);
+        end += step;
+        check(&whole(&log), end);
+        assert_eq!(whole(&log).len() as u64, log.size());
+        assert_eq!(log.total(), (end * line(0).len()) as u64);
+    }
+    log.join().unwrap();
+    let kept = fs::read_to_string(dir.path().join("log")).unwrap();
+    check(&kept, end);
+    assert!(!dir.path().join("log.old").exists());
+    // And on with the same directory, many times.
+    for _ in 0..20 {
+        let log = LogFile::open(dir.path(), LIMIT).unwrap();
+        check(&whole(&log), end);
+        write(&log, end..end + 300);
+        end += 300;
+        check(&whole(&log), end);
+        log.join().unwrap();
+        check(&fs::read_to_string(dir.path().join("log")).unwrap(), end);
+    }
+}
+
+#[test]
+fn what_a_kill_has_left_is_put_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let log = LogFile::open(dir.path(), LIMIT).unwrap();
+    write(&log, 0..4000);
+    drop(log);
+    check(&whole(&LogFile::open(dir.path(), LIMIT).unwrap()), 4000);
+    // While the two were joined.
+    let new = fs::read(at("log")).unwrap();
+    File::options().append(true).open(at("log.old")).unwrap().write_all(&new[100..900]).unwrap();
+    check(&whole(&LogFile::open(dir.path(), LIMIT).unwrap()), 4000);
+    // Between two renames; an empty log was made anew since.
+    fs::rename(at("log"), at("log.new")).unwrap();
+    fs::write(at("log"), "").unwrap();
+    check(&whole(&LogFile::open(dir.path(), LIMIT).unwrap()), 4000);
+    // Before the renames.
+    fs::write(at("log.new"), "[cthulhu: 5").unwrap();
+    check(&whole(&LogFile::open(dir.path(), LIMIT).unwrap()), 4000);
+    assert!(!at("log.new").exists());
+}
+
+#[test]
+fn a_reader_goes_on_while_the_oldest_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = LogFile::open(dir.path(), LIMIT).unwrap();
+    write(&log, 0..800);
+    let mut reader = log.reader();
+    let mut text = reader.read(0, 1000).unwrap();
+    // Its file is cut away and it reads on, to the end of that file; then it learns what it has missed.
+    write(&log, 800..6000);
+    loop {
+        let more = reader.read(text.len() as u64, 1000).unwrap();
+        if more.is_empty() {
+            break;
+        }
+        text.extend(more);
+    }
+    let text = String::from_utf8(text).unwrap();
+    let (before, after) = text.split_at(text.find("[cthulhu").unwrap());
+    assert!(before.len() >= 800 * line(0).len(), "what it had open is whole");
+    assert!(before.ends_with('\n'));
+    check(after, 6000);
+    // Nothing is new, then something is; and who begins anew finds what there is now.
+    assert!(reader.read(text.len() as u64, 10).unwrap().is_empty());
+    write(&log, 6000..6001);
+    assert_eq!(reader.read(text.len() as u64, 1000).unwrap(), line(6000).as_bytes());
+    assert_eq!(reader.read(0, 20).unwrap(), log.reader().read(0, 20).unwrap());
+    assert!(reader.read(0, 20).unwrap().starts_with(b"[cthulhu: "));
+}
+
+#[test]
+fn a_line_without_end_is_bounded_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = LogFile::open(dir.path(), LIMIT).unwrap();
+    for _ in 0..1000 {
+        log.append(&[b'x'; 1000]).unwrap();
+    }
+    assert!(log.size() <= LIMIT && log.size() >= LIMIT / 2, "{}", log.size());
+    assert_eq!(whole(&log).len() as u64, log.size());
+}
+
+#[test]
+fn a_smaller_limit_is_kept_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = LogFile::open(dir.path(), 16 * LIMIT).unwrap();
+    write(&log, 0..30_000);
+    log.join().unwrap();
+    let log = LogFile::open(dir.path(), LIMIT).unwrap();
+    check(&whole(&log), 30_000);
+    write(&log, 30_000..30_100);
+    check(&whole(&log), 30_100);
+}
+
+#[test]
+fn what_looks_like_a_first_line_is_told_from_one() {
+    assert_eq!(parse_header(header(17, 64 << 20).as_bytes()), Some((17, 59)));
+    assert_eq!(header(17, 64 << 20), "[cthulhu: 17 bytes cut before this line (--log-limit 64m)]\n");
+    for other in ["", "\n", "[cthulhu: 17 bytes", "[cthulhu: x bytes cut before this line (--log-limit 64m)]\n"] {
+        assert_eq!(parse_header(other.as_bytes()), None);
+    }
+    assert_eq!((shown(1), shown(3 << 10), shown(2 << 30)), ("1".into(), "3k".into(), "2g".into()));
+}
