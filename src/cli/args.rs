@@ -189,6 +189,15 @@ pub struct MountArgs {
     /// Replace the image's entrypoint
     #[arg(long, value_name = "PROGRAM")]
     pub entrypoint: Option<String>,
+    /// A node is ready while its TCP port accepts connections
+    #[arg(long, value_name = "PORT", group = "ready")]
+    pub ready_port: Option<u16>,
+    /// A node is ready once a line of its output matches, anew in each run
+    #[arg(long, value_name = "REGEX", group = "ready")]
+    pub ready_log: Option<String>,
+    /// A node is ready while this exits with 0 in it: a line for /bin/sh, or a JSON array of words
+    #[arg(long, value_name = "CMD", group = "ready")]
+    pub ready_cmd: Option<String>,
     /// How much of a node's output to keep in its log, for example 1g [default: 64m]
     #[arg(long, value_name = "BYTES")]
     pub log_limit: Option<String>,

@@ -16,6 +16,7 @@ mod panics;
 mod place;
 mod program;
 pub mod prune;
+mod readiness;
 mod report;
 mod start;
 mod umount;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::config::Config;
 use super::place::Place;
 use super::program::programs;
+use super::readiness;
 use crate::cli::MountArgs;
 use crate::cluster::NodeName;
 use crate::engine::Bind;
@@ -112,6 +113,7 @@ impl Plan {
         let volumes = args.volume.iter().map(|text| volume(text, &place.mountpoint)).collect::<Result<_>>()?;
         let memory = args.memory.as_deref().map(|text| bytes("--memory", text)).transpose()?;
         let log_limit = args.log_limit.as_deref().map(log_limit).transpose()?.unwrap_or(DEFAULT_LOG_LIMIT);
+        readiness::check(&args)?;
         let config = args.config.take();
         let mut plan = Self { makes_mountpoint, data, env, volumes, memory, log_limit, place, args };
         plan.check_templates(config.as_deref())?;

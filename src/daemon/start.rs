@@ -17,6 +17,7 @@ use super::options::Plan;
 use super::owner::Owner;
 use super::place::{Lock, Record};
 use super::program::programs;
+use super::readiness;
 use super::report::{Report, Reporter};
 use crate::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec, State, label};
 use crate::control::Executor;
@@ -164,7 +165,8 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         }
     }
     data::prepare(&spec, &plan.data, config.as_ref(), &nodes)?;
-    let cluster = Cluster::new(spec);
+    let is_probed = args.ready_port.is_some() || args.ready_log.is_some() || args.ready_cmd.is_some();
+    let cluster = if is_probed { Cluster::probed(spec) } else { Cluster::new(spec) };
     let history = plan.data.join("history");
     let history = History::open(&history)
         .map_err(|error| anyhow!("cannot keep the history in {}: {error}", history.display()))?;
@@ -190,7 +192,8 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         owner,
         timeout,
     ));
-    let options = watch::Options { timeout, log_limit: plan.log_limit };
+    let probe = readiness::probe(args, &engine, &provisioner)?;
+    let options = watch::Options { timeout, log_limit: plan.log_limit, probe };
     let watch = Watch::begin(engine.clone(), cluster.clone(), options, on_change)
         .await
         .context("cannot follow the engine's events")?;

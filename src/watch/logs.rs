@@ -1,5 +1,6 @@
 //! Collects a node's output, over all its runs, in the file that `log` shows.
 
+mod matcher;
 mod position;
 
 use std::sync::atomic::Ordering;
@@ -9,9 +10,10 @@ use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
+use self::matcher::Matcher;
 use self::position::Position;
-use super::{LogFile, Watch};
-use crate::cluster::{Node, State};
+use super::{LogFile, Probe, Watch};
+use crate::cluster::{News, Node, State};
 use crate::engine::{ContainerId, EngineError};
 
 /// Wait before output is asked for again after the engine broke off.
@@ -108,14 +110,20 @@ struct Collector {
     watch: Watch,
     index: usize,
     position: Option<Position>,
+    /// Looks for the line that makes the node ready.
+    matcher: Option<Matcher>,
     /// The run that was last known, by when it began.
     run: i64,
 }
 
 /// Appends output to the node's log until the watch ends.
 pub(super) async fn collect(watch: Watch, index: usize) {
+    let matcher = match &watch.0.probe {
+        Some(Probe::Log(regex)) => Some(Matcher::new(regex.clone())),
+        Some(Probe::Ask(_)) | None => None,
+    };
     let mut closing = watch.0.closing.subscribe();
-    let mut collector = Collector { watch: watch.clone(), index, position: None, run: 0 };
+    let mut collector = Collector { watch: watch.clone(), index, position: None, matcher, run: 0 };
     tokio::select! {
         () = collector.follow() => {}
         _ = closing.wait_for(|closing| *closing) => {}
@@ -175,8 +183,16 @@ impl Collector {
     fn begin(&mut self, container: &ContainerId, run: i64) {
         if self.position.as_ref().is_none_or(|position| !position.is_in(container)) {
             self.position = Some(Position::new(container.clone()));
+            self.matcher.iter_mut().for_each(|matcher| matcher.forget_before(i64::MAX));
         }
-        self.run = run;
+        if run != self.run {
+            // What the run before it has said is told by its time. The first line may be stamped before the engine takes
+            // the run for begun, so rather by when the one before it died.
+            let died = self.died_since(self.run);
+            self.matcher.iter_mut().for_each(|matcher| matcher.forget_before(died.unwrap_or(run)));
+            self.run = run;
+        }
+        self.tell_if_ready();
     }
 
     /// The stream has ended. Whether the run has too, for all that we know, and is taken whole so.
@@ -185,8 +201,22 @@ impl Collector {
         if node.container.as_ref() != Some(container) || node.started_at != self.run || node.is_alive() {
             return false;
         }
+        // Whatever comes from now on is of a later run; and what has come may be, if that has begun in between.
+        let died = self.died_since(self.run);
+        self.matcher.iter_mut().for_each(|matcher| matcher.forget_before(died.unwrap_or(i64::MAX)));
         self.watch.0.whole[self.index].send_modify(|whole| whole.run = self.run);
         true
+    }
+
+    /// When the latest run ended, if that was not before `run` began.
+    fn died_since(&self, run: i64) -> Option<i64> {
+        self.watch.0.cluster.died_at(self.index).filter(|died| run != 0 && *died >= run)
+    }
+
+    fn tell_if_ready(&self) {
+        if self.matcher.as_ref().is_some_and(Matcher::has_matched) {
+            self.watch.tell(self.index, &News::Probed { started_at: self.run, passed: true });
+        }
     }
 
     async fn take(&mut self, container: &ContainerId, follow: bool) -> Result<Taken, EngineError> {
@@ -219,6 +249,9 @@ impl Collector {
             self.append(&chunk.bytes).await;
             if let Some(position) = &mut self.position {
                 position.took(&chunk);
+            }
+            if self.matcher.as_mut().is_some_and(|matcher| matcher.feed(&chunk)) {
+                self.tell_if_ready();
             }
         }
     }

@@ -5,10 +5,12 @@
 
 mod log_file;
 mod logs;
+mod probe;
 mod process;
 mod reach;
 
 pub use log_file::{LogFile, LogReader, SMALLEST_LIMIT};
+pub use probe::{Ask, Probe, exit_is_yes};
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,12 +36,14 @@ pub struct Options {
     pub timeout: Duration,
     /// How much of a node's output is kept, in bytes.
     pub log_limit: u64,
+    /// What makes a node ready, if not its HEALTHCHECK. The cluster must be made with [`Cluster::probed`] then.
+    pub probe: Option<Probe>,
 }
 
 impl Options {
     /// The usual ones.
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout, log_limit: DEFAULT_LOG_LIMIT }
+        Self { timeout, log_limit: DEFAULT_LOG_LIMIT, probe: None }
     }
 }
 
@@ -74,6 +78,9 @@ struct Inner {
     closing: tokio::sync::watch::Sender<bool>,
     /// All that was to be collected is.
     collected: Vec<tokio::sync::watch::Sender<bool>>,
+    probe: Option<Probe>,
+    /// The node, or whether the engine can be reached, has changed: for who asks whether it is ready.
+    probing: Vec<Notify>,
     /// The run whose pidfd is held: pid, and when it began.
     watched: Vec<Mutex<Option<(i32, i64)>>>,
     /// Held from a change of the model until everybody knows of it, so that no command answers in between.
@@ -100,7 +107,7 @@ impl Watch {
         options: Options,
         on_change: OnChange,
     ) -> Result<Self> {
-        let Options { timeout, log_limit } = options;
+        let Options { timeout, log_limit, probe } = options;
         let spec = cluster.spec();
         let by_container_name =
             spec.nodes.iter().enumerate().map(|(index, node)| (spec.container_name(&node.name), index)).collect();
@@ -123,6 +130,8 @@ impl Watch {
             no_room: (0..nodes).map(|_| AtomicBool::new(false)).collect(),
             closing: tokio::sync::watch::Sender::new(false),
             collected: (0..nodes).map(|_| tokio::sync::watch::Sender::new(false)).collect(),
+            probing: (0..nodes).map(|_| Notify::new()).collect(),
+            probe,
             watched: (0..nodes).map(|_| Mutex::default()).collect(),
             telling: (0..nodes).map(|_| Mutex::default()).collect(),
             telling_reachable: Mutex::default(),
@@ -136,6 +145,9 @@ impl Watch {
         watch.spawn(watch.clone().follow(events));
         for index in 0..nodes {
             watch.spawn(logs::collect(watch.clone(), index));
+            if let Some(Probe::Ask(_)) = watch.0.probe {
+                watch.spawn(probe::ask(watch.clone(), index));
+            }
         }
         Ok(watch)
     }
@@ -203,6 +215,7 @@ impl Watch {
         }
         self.spread(change);
         drop(telling);
+        self.0.probing[index].notify_one();
         if let (Some(pid), true) = (node.pid, self.0.engine.info().local) {
             self.watch_process(index, pid, node.started_at);
         }

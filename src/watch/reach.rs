@@ -7,6 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -109,6 +110,7 @@ impl Watch {
             self.0.lost.notify_one();
         }
         self.spread(change);
+        self.0.probing.iter().for_each(Notify::notify_one);
     }
 
     /// Subscribes first, then reads everything anew: what happened in between is in both.

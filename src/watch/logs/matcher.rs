@@ -1,0 +1,77 @@
+//! Looks for the line that says a node is ready.
+
+use regex::bytes::Regex;
+
+use crate::engine::LogChunk;
+
+/// How much of a line is looked at, in bytes.
+const LONGEST: usize = 64 << 10;
+
+pub(super) struct Matcher {
+    regex: Regex,
+    /// The line that has begun.
+    line: Vec<u8>,
+    /// The time of the latest line that matched, ns on the engine's clock.
+    matched: Option<i64>,
+}
+
+impl Matcher {
+    pub fn new(regex: Regex) -> Self {
+        Self { regex, line: vec![], matched: None }
+    }
+
+    /// Whether a line has matched that counts.
+    pub fn has_matched(&self) -> bool {
+        self.matched.is_some()
+    }
+
+    /// What was said before does not count any more.
+    pub fn forget_before(&mut self, time: i64) {
+        self.matched = self.matched.filter(|matched| *matched >= time);
+        if time == i64::MAX {
+            self.line.clear();
+        }
+    }
+
+    /// Takes a piece: a line, or a part of one. Whether it ends a line that matches.
+    pub fn feed(&mut self, chunk: &LogChunk) -> bool {
+        let mut found = false;
+        for part in chunk.bytes.split_inclusive(|byte| *byte == b'\n') {
+            let room = LONGEST.saturating_sub(self.line.len());
+            self.line.extend_from_slice(&part[..part.len().min(room)]);
+            if part.last() == Some(&b'\n') {
+                let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
+                let line = line.strip_suffix(b"\r").unwrap_or(line);
+                if self.regex.is_match(line) {
+                    self.matched = Some(chunk.time);
+                    found = true;
+                }
+                self.line.clear();
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_lines_match_and_old_ones_are_forgotten() {
+        let mut matcher = Matcher::new(Regex::new("^ready [0-9]+$").unwrap());
+        let mut feed = |time, text: &str| matcher.feed(&LogChunk { time, bytes: text.into() });
+        assert!(!feed(1, "not ready 1\nrea"));
+        assert!(!feed(2, "dy "));
+        assert!(feed(3, "17\r\n"));
+        assert!(!feed(4, "something else\n"));
+        assert!(matcher.has_matched());
+        matcher.forget_before(3);
+        assert!(matcher.has_matched());
+        matcher.forget_before(4);
+        assert!(!matcher.has_matched());
+        matcher.feed(&LogChunk { time: 5, bytes: "rea".into() });
+        matcher.forget_before(i64::MAX);
+        assert!(!matcher.feed(&LogChunk { time: 6, bytes: "dy 1\n".into() }), "a line of another run");
+    }
+}
