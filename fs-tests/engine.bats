@@ -153,6 +153,25 @@ on_the_net() {
     away gone '112 EHOSTDOWN' 'there is no such socket'
 }
 
+@test "top says that nothing is known of the nodes, and what is true afterwards" {
+    local table
+    engine refused
+    wait_for 30 unknown
+    table=$(with_deadline 20 "$CTHULHU" top "$M")
+    is 3 "$(grep -c ' unknown .* line [0-9]*$' <<<"$table")"
+    has "$table" '0 of 3 up'
+    has "$table" 'the engine cannot be reached: nothing is known of the nodes'
+    has "$table" 'no cpu and memory: '
+    engine pass
+    wait_for 30 known
+    # The engine knows no cpu and memory of a node whose sandbox went with the connection (docker stats: 0B), until start has
+    # made it whole.
+    with_deadline 60 sh -c 'echo start >"$0/control"' "$M"
+    wait_for 20 table_is_true
+}
+
+table_is_true() { [ "$(with_deadline 20 "$CTHULHU" top "$M" | grep -c ' running .*%.* line [0-9]*$')" -eq 3 ]; }
+
 @test "silent only while nobody asks: nothing is lost" {
     engine silent
     the_rest_answers
