@@ -30,7 +30,7 @@ END
         "$PYTHON" -m pytest -q -p no:cacheprovider "$BATS_TEST_TMPDIR" 3>&- || status=$?
     [ "$status" = 1 ]
     grep -q . "$BATS_TEST_TMPDIR"/artifacts/run-*/i002/log
-    [ -s "$BATS_TEST_TMPDIR"/artifacts/run-*/timeline.html ]
+    grep -q '</html>' "$BATS_TEST_TMPDIR"/artifacts/run-*/timeline.html
 }
 
 @test "without a cluster, it says what to do" {
