@@ -76,6 +76,20 @@ runs_through() {
     is "$wanted" "$got" "exit status ($(cat err))"
 }
 
+@test "the command waits for the probe" {
+    # shellcheck disable=SC2016
+    runs 0 -n 2 -i "$IMAGE" --ready-log '^serving' --node-command 'sh -c "sleep 1; echo serving {{ name }}; exec sleep 3600"' -- \
+        sh -c 'grep -h serving "$CTHULHU"/i00?/log'
+    has "$output" 'serving i001
+serving i002'
+    runs 125 -n 2 -i "$IMAGE" --ready-log '^serving' --artifacts art --node-command 'sh -c "sleep 1; echo cannot bind; exit 3"' -- touch ran
+    has "$output" 'is not ready: it has ended with exit code 3; the end of its log:
+  | cannot bind'
+    grep -q 'cannot bind' art/run-*/i00?/log
+    refused test -e ran
+    no_trace
+}
+
 @test "the exit status is the command's" {
     runs 7 --host simulated: -n 2 -- sh -c 'exit 7'
     # shellcheck disable=SC2016
