@@ -304,11 +304,6 @@ impl LogReader {
         (self.first, self.at) = (old.unwrap_or(new), offset);
         self.first.read(0, size)
     }
-
-    /// The log that is read.
-    pub fn log(&self) -> &LogFile {
-        &self.log
-    }
 }
 
 #[cfg(test)]
