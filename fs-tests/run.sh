@@ -27,7 +27,7 @@ with_cargo=yes
 lanes=(root user)
 files=()
 # What an ordinary user runs where both lanes do: rights, ways to mount and unmount, bindmounts without the kernel's passthrough.
-users_files=(bad bindmounts cli control demo life live posix prune templates tree wait)
+users_files=(bad bindmounts cli control demo life live posix prune run templates tree wait)
 while [ $# -gt 0 ]; do
     case $1 in
     --no-cargo) with_cargo= ;;
