@@ -4,7 +4,7 @@
 load lib.bash
 
 # How much the flooding node writes, in MB.
-FLOOD=${CTHULHU_TEST_FLOOD_MB:-30}
+FLOOD=${FLOOD_MB:-30}
 
 setup_file() {
     begin

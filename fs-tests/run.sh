@@ -240,11 +240,11 @@ fi
 # What a caller may set for the tests; sudo hands nothing on by itself.
 settings=()
 for name in DOCKER_HOST RANDOM_VERBS RANDOM_SEED HARD_USE_FILES HARD_USE_MB HOSTILE_FILES POSIX_HOST POSIX_SEED SCALE_NODES IDLE_SECONDS \
-    LINES_APPENDED KILL_ROUNDS RUN_CLUSTERS; do
+    LINES_APPENDED KILL_ROUNDS RUN_CLUSTERS FLOOD_MB; do
     if [ -n "${!name:-}" ]; then settings+=("$name=${!name}"); fi
 done
 # What does not depend on who runs it, the ordinary user does less often.
-fewer=(RANDOM_VERBS=300 HARD_USE_FILES=20000 HOSTILE_FILES=20000 SCALE_NODES=20 IDLE_SECONDS=20 KILL_ROUNDS=50 LINES_APPENDED=16000 RUN_CLUSTERS=6)
+fewer=(RANDOM_VERBS=300 HARD_USE_FILES=20000 HOSTILE_FILES=20000 SCALE_NODES=20 IDLE_SECONDS=20 KILL_ROUNDS=50 LINES_APPENDED=16000 RUN_CLUSTERS=4)
 
 as_user() {
     as_root setpriv --reuid "$USER_NAME" --regid "$(id -g "$USER_NAME")" --init-groups env -i "$@"
