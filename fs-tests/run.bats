@@ -39,7 +39,8 @@ runs() {
 
 # behind ARGUMENT...: a run in the background; its pid is in $pid.
 behind() {
-    "$CTHULHU" run "$@" >out 2>&1 3>&- &
+    # The shell has what it starts in the background ignore these two.
+    env --default-signal=INT,QUIT "$CTHULHU" run "$@" >out 2>&1 3>&- &
     pid=$!
 }
 
@@ -184,7 +185,7 @@ serving i002'
 
 @test "SIGTERM, SIGINT and SIGHUP are passed on; a second one kills" {
     local signal
-    for signal in TERM HUP; do
+    for signal in TERM HUP INT QUIT; do
         # shellcheck disable=SC2016
         behind --host simulated: -- sh -c 'trap "exit 9" '$signal'; touch up; while :; do sleep 0.1; done'
         wait_for 30 test -e up
@@ -196,8 +197,28 @@ serving i002'
     wait_for 30 test -e up
     kill "$pid"
     wait_for 30 test -e first
+    sleep 0.5 # two wishes, not one
     kill "$pid"
     ends 137
+}
+
+@test "a signal to run and one to its whole group, as timeout(1) and kill %1 send them, let the command clean up" {
+    # shellcheck disable=SC2016
+    local command='trap "sleep 1; touch clean; exit 9" TERM; touch up; while :; do sleep 0.1; done'
+    printf '#!/bin/sh\n%s\n' "$command" >slow && chmod +x slow
+    setsid env --default-signal=INT,QUIT "$CTHULHU" run --host simulated: -- ./slow >out 2>&1 3>&- &
+    pid=$!
+    wait_for 30 test -e up
+    kill "$pid"
+    kill -- "-$pid"
+    ends 9
+    [ -e clean ]
+}
+
+@test "whoever ignores SIGCHLD gets the right status too" {
+    run with_deadline 60 env --ignore-signal=CHLD "$CTHULHU" run --host simulated: -- sh -c 'exit 7'
+    is 7 "$status" "$output"
+    no_trace
 }
 
 @test "a signal during the start ends the run, and the command is not run" {

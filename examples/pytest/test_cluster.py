@@ -9,8 +9,11 @@ from conftest import within
 
 def view(node, peer):
     """What a node believes of its peer, asked over its own port: up, down or unknown."""
-    with urllib.request.urlopen(f"http://{node.ip}:8080/", timeout=2) as answer:
-        return json.load(answer)["peers"][peer.ip]["state"]
+    try:
+        with urllib.request.urlopen(f"http://{node.ip}:8080/", timeout=2) as answer:
+            return json.load(answer)["peers"][peer.ip]["state"]
+    except OSError:  # it has just been started, and does not listen yet
+        return "unknown"
 
 
 def test_a_stopped_node_is_missed_and_the_others_live(cluster):

@@ -41,6 +41,14 @@ impl Artifacts {
     /// # Errors
     /// It cannot be written.
     pub fn finish(mut self, plan: &Plan) -> io::Result<PathBuf> {
+        let gathered = self.gather(plan);
+        if let Some(text) = self.left_out.text() {
+            fs::write(self.dir.join("left-out.txt"), text)?;
+        }
+        gathered.map(|()| self.dir)
+    }
+
+    fn gather(&mut self, plan: &Plan) -> io::Result<()> {
         self.keep(&plan.place.daemon_log(), Path::new("daemon.log"))?;
         let history = plan.data.join("history");
         if history.is_file() {
@@ -68,24 +76,20 @@ impl Artifacts {
                 }
             }
         }
-        if let Some(text) = self.left_out.text() {
-            fs::write(self.dir.join("left-out.txt"), text)?;
-        }
-        Ok(self.dir)
+        Ok(())
     }
 
-    /// Copies a file of ours; what cannot be read is told among what was left out.
+    /// Copies a file of ours; what cannot be copied is told among what was left out.
     fn keep(&mut self, from: &Path, name: &Path) -> io::Result<()> {
-        match fs::File::open(from) {
-            Ok(mut source) => {
-                let mut target = fs::File::create(self.dir.join(name))?;
-                io::copy(&mut source, &mut target).map(drop)
-            }
+        let mut source = match fs::File::open(from) {
+            Ok(source) => source,
             Err(error) => {
                 self.left_out.add(name, error);
-                Ok(())
+                return Ok(());
             }
-        }
+        };
+        let copied = fs::File::create(self.dir.join(name)).and_then(|mut target| io::copy(&mut source, &mut target));
+        copied.map(drop).or_else(|error| self.left_out.or_fail(name, error))
     }
 }
 

@@ -38,6 +38,19 @@ impl LeftOut {
         }
     }
 
+    /// Notes one that could not be written, unless nothing can be written any more.
+    ///
+    /// # Errors
+    /// `error`: a full or a read-only disk.
+    pub fn or_fail(&mut self, path: &Path, error: io::Error) -> io::Result<()> {
+        use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        if matches!(error.kind(), QuotaExceeded | ReadOnlyFilesystem | StorageFull) {
+            return Err(error);
+        }
+        self.add(path, error);
+        Ok(())
+    }
+
     /// All of them, a line each; `None` if nothing was left out.
     pub fn text(&self) -> Option<String> {
         let mut text: String = self.lines.iter().map(|line| format!("{line}\n")).collect();
@@ -52,7 +65,7 @@ impl LeftOut {
 /// copy along would follow them. What changes meanwhile is copied as it is found.
 ///
 /// # Errors
-/// `to` cannot be written. What cannot be read is in `left_out`, by its name below `shown`.
+/// Nothing can be written any more. What cannot be copied is in `left_out`, by its name below `shown`.
 pub fn copy_tree(from: &Path, to: &Path, shown: &Path, left_out: &mut LeftOut) -> io::Result<()> {
     let source = match openat(CWD, from, DIRECTORY, Mode::empty()) {
         Ok(source) => source,
@@ -87,13 +100,17 @@ fn copy_directory(from: &OwnedFd, to: &OwnedFd, shown: &Path, depth: usize, left
         }
         let shown = shown.join(OsStr::from_bytes(name.to_bytes()));
         match statat(from, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
-            Ok(FileType::RegularFile) => copy_file(from, to, name, &shown, left_out)?,
+            Ok(FileType::RegularFile) => {
+                copy_file(from, to, name, &shown, left_out).or_else(|error| left_out.or_fail(&shown, error))?;
+            }
             Ok(FileType::Directory) if depth == 0 => left_out.add(&shown, "too deep"),
             Ok(FileType::Directory) => match openat(from, name, DIRECTORY, Mode::empty()) {
                 Ok(source) => {
-                    mkdirat(to, name, Mode::from_raw_mode(0o755))?;
-                    let target = openat(to, name, DIRECTORY, Mode::empty())?;
-                    copy_directory(&source, &target, &shown, depth - 1, left_out)?;
+                    let made = mkdirat(to, name, Mode::from_raw_mode(0o755));
+                    match made.and_then(|()| openat(to, name, DIRECTORY, Mode::empty())) {
+                        Ok(target) => copy_directory(&source, &target, &shown, depth - 1, left_out)?,
+                        Err(error) => left_out.or_fail(&shown, error.into())?,
+                    }
                 }
                 Err(error) => left_out.add(&shown, io::Error::from(error)),
             },

@@ -4,16 +4,22 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStdin, Command};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::process::{Signal, pidfd_send_signal};
 
 use crate::sys::{Received, Signals, pidfd_open, signal_at_our_end};
 
+/// Signals that follow one another within this time are one: timeout(1) and a shell's `kill %1` send theirs to us and to our
+/// group.
+const ONE_WISH: Duration = Duration::from_millis(200);
+
 /// A run and its signals.
 ///
 /// Before COMMAND, the first ends the run. To COMMAND, the first that a process sends is passed on and the next kills it;
-/// what a terminal sends it has by itself, and decides. While the cluster is taken down, the second leaves that to the daemon.
+/// what a terminal sends it has by itself, and decides: all but SIGHUP, which only the session's leader may have got. While
+/// the cluster is taken down, the second leaves that to the daemon.
 #[derive(Clone)]
 pub struct Helm {
     state: Arc<Mutex<State>>,
@@ -27,6 +33,8 @@ struct State {
     interrupt: Option<i32>,
     /// Signals since the cluster is to go.
     impatience: u32,
+    /// When the last came.
+    last: Option<Instant>,
 }
 
 enum Phase {
@@ -40,6 +48,8 @@ enum Phase {
     },
     /// The cluster goes.
     After,
+    /// The daemon has ended.
+    Alone,
 }
 
 impl Helm {
@@ -48,7 +58,8 @@ impl Helm {
     /// # Errors
     /// From starting a thread.
     pub fn new(lifeline: ChildStdin, mut signals: Signals) -> io::Result<Self> {
-        let state = State { phase: Phase::Before, lifeline: Some(lifeline), interrupt: None, impatience: 0 };
+        let state =
+            State { phase: Phase::Before, lifeline: Some(lifeline), interrupt: None, impatience: 0, last: None };
         let helm = Self { state: Arc::new(Mutex::new(state)) };
         let steered = helm.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
@@ -69,14 +80,27 @@ impl Helm {
             return Ok(None);
         }
         signal_at_our_end(command, Signal::KILL);
-        let child = command.spawn()?;
-        state.phase = Phase::During { pidfd: pidfd_open(child.id())?, told: false };
+        let mut child = command.spawn()?;
+        match pidfd_open(child.id()) {
+            Ok(pidfd) => state.phase = Phase::During { pidfd, told: false },
+            Err(error) => {
+                // Not one that no signal reaches.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(error);
+            }
+        }
         Ok(Some(child))
     }
 
     /// COMMAND has ended, or will not be: the signals that follow mean the teardown.
     pub fn command_is_over(&self) {
         self.state.lock().phase = Phase::After;
+    }
+
+    /// The daemon has ended: nobody goes on when we do.
+    pub fn daemon_is_gone(&self) {
+        self.state.lock().phase = Phase::Alone;
     }
 
     /// Lets the daemon take the cluster down.
@@ -91,6 +115,11 @@ impl Helm {
 
     fn received(&self, received: Received) {
         let mut state = self.state.lock();
+        let before = state.last.replace(Instant::now());
+        let hangup = received.by_kernel && received.signal == libc::SIGHUP;
+        if before.is_some_and(|before| before.elapsed() < ONE_WISH) && !hangup {
+            return;
+        }
         match &mut state.phase {
             Phase::Before => {
                 state.interrupt = Some(received.signal);
@@ -98,6 +127,9 @@ impl Helm {
                 state.impatience = 1;
                 state.phase = Phase::After;
                 say("interrupted: the cluster is being taken down");
+            }
+            Phase::During { pidfd, .. } if hangup => {
+                let _ = pidfd_send_signal(&*pidfd, Signal::HUP);
             }
             Phase::During { .. } if received.by_kernel => {}
             Phase::During { pidfd, told } => {
@@ -107,6 +139,10 @@ impl Helm {
                     // It may have ended by now.
                     let _ = pidfd_send_signal(&*pidfd, signal);
                 }
+            }
+            Phase::Alone => {
+                say("stopped; what is left stays until cthulhu prune");
+                std::process::exit(128 + received.signal);
             }
             Phase::After => {
                 state.impatience += 1;

@@ -13,7 +13,7 @@ use super::helm::{Helm, say};
 use super::nodes::{Goal, Outcome, wait};
 use crate::daemon::prune::{Wish, look, remove};
 use crate::daemon::{Plan, attached, runtime, started, umount};
-use crate::sys::Signals;
+use crate::sys::{Signals, wait_for_children};
 
 /// Exit status when it is cthulhu that failed: as of docker run, env(1), timeout(1).
 const OWN_FAILURE: u8 = 125;
@@ -47,7 +47,9 @@ pub fn run(job: &Job) -> u8 {
 
 impl Job {
     fn run(&self) -> Result<u8> {
-        let signals = Signals::catch(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]).context("cannot catch signals")?;
+        let caught = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+        let signals = Signals::catch(&caught).and_then(|signals| wait_for_children().map(|()| signals));
+        let signals = signals.context("cannot catch signals")?;
         let daemon = attached(&self.plan)?;
         let helm = Helm::new(daemon.lifeline, signals)?;
         let done = started(daemon.reports).and_then(|()| self.with_cluster(&helm));
@@ -63,13 +65,16 @@ impl Job {
         let wanted = self.artifacts.as_ref().filter(|_| status != 0 && helm.interrupt().is_none());
         let artifacts = wanted.map(|parent| Artifacts::begin(parent, &self.plan.args.prefix, &self.plan));
         helm.let_go();
-        let gone = self.taken_down(daemon.child);
+        let gone = self.taken_down(daemon.child, &helm);
+        // From a prune that somebody calls meanwhile.
+        let kept = self.plan.place.lock_to_prune();
         if let Some(artifacts) = artifacts {
             match artifacts.and_then(|artifacts| artifacts.finish(&self.plan)) {
                 Ok(dir) => say(&format!("what is left of the cluster is in {}", dir.display())),
                 Err(error) => say(&crate::cli::sentence(&anyhow!(error).context("cannot keep all artifacts"))),
             }
         }
+        drop(kept);
         if let Err(error) = gone.and_then(|()| self.forget()) {
             say(&crate::cli::sentence(&error));
             if status == 0 {
@@ -99,8 +104,9 @@ impl Job {
     }
 
     /// Waits until the daemon has taken the cluster down, and does it in its place if it was killed.
-    fn taken_down(&self, mut daemon: Child) -> Result<()> {
+    fn taken_down(&self, mut daemon: Child, helm: &Helm) -> Result<()> {
         daemon.wait().context("cannot wait for the daemon")?;
+        helm.daemon_is_gone();
         let place = &self.plan.place;
         if let Ok(why) = std::fs::read_to_string(place.failure()) {
             return Err(anyhow!("not all of the cluster is gone: {}", why.trim()));

@@ -16,7 +16,7 @@ pub fn words(line: &str) -> Result<Vec<String>, String> {
     let mut rest = line;
     while let Some((at, close)) = next_tag(rest) {
         let (before, tag) = rest.split_at(at);
-        let length = tag.find(close).map_or(tag.len(), |end| end + close.len());
+        let length = tag_length(tag, close);
         plain.push_str(before);
         plain.push(STAND_IN);
         templates.push(&tag[..length]);
@@ -37,6 +37,24 @@ pub fn words(line: &str) -> Result<Vec<String>, String> {
 fn next_tag(text: &str) -> Option<(usize, &'static str)> {
     let tags = [("{{", "}}"), ("{%", "%}"), ("{#", "#}")];
     tags.iter().filter_map(|(open, close)| Some((text.find(open)?, *close))).min()
+}
+
+/// How long the template is that `text` begins with: up to its end, or up to the end of the `endraw` if it is `raw`.
+fn tag_length(text: &str, close: &str) -> usize {
+    let one = |text: &str| text.find(close).map_or(text.len(), |end| end + close.len());
+    let is = |tag: &str, word| tag.trim_matches(|c: char| "{%-+}".contains(c) || c.is_whitespace()) == word;
+    let mut length = one(text);
+    if close == "%}" && is(&text[..length], "raw") {
+        while let Some(at) = text[length..].find("{%") {
+            let begin = length + at;
+            length = begin + one(&text[begin..]);
+            if is(&text[begin..length], "endraw") {
+                return length;
+            }
+        }
+        return text.len();
+    }
+    length
 }
 
 fn with_templates<'a>(word: &str, templates: &mut impl Iterator<Item = &'a str>) -> String {
@@ -63,6 +81,9 @@ mod tests {
             ("kv {% if master %}--lead --fast{% endif %}", &["kv", "{% if master %}--lead", "--fast{% endif %}"]),
             ("kv {# it's #} {{ unfinished", &["kv", "{# it's #}", "{{ unfinished"]),
             ("kv ''", &["kv", ""]),
+            ("bash -c \"echo {% raw %}${#a}{% endraw %}; x\"", &["bash", "-c", "echo {% raw %}${#a}{% endraw %}; x"]),
+            ("kv {% raw %}{{{%- endraw %} 'a b' c", &["kv", "{% raw %}{{{%- endraw %}", "a b", "c"]),
+            ("kv {% raw %}{{ 'a", &["kv", "{% raw %}{{ 'a"]),
         ] {
             assert_eq!(words(line).unwrap(), wanted, "{line}");
         }

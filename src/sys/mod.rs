@@ -20,4 +20,4 @@ pub use mounts::{MountEntry, detach_mount, mounts_at, mounts_of, wait_for_mounts
 pub use process::{boot_id, pending_signals, pidfd_open, process_start_time};
 pub use readable::readable;
 pub use setid::{SetIdGuard, without_setid};
-pub use signals::{Received, Signals, signal_at_our_end};
+pub use signals::{Received, Signals, signal_at_our_end, wait_for_children};

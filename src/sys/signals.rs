@@ -57,6 +57,16 @@ impl Signals {
     }
 }
 
+/// Has children wait to be asked how they ended, also where whoever started us ignores SIGCHLD and the kernel would forget them.
+///
+/// # Errors
+/// Those of sigaction(2).
+pub fn wait_for_children() -> io::Result<()> {
+    // SAFETY: the handler does nothing.
+    unsafe { signal_hook_registry::register(libc::SIGCHLD, || {}) }?;
+    Ok(())
+}
+
 /// The signals that this process ignores: bit n-1 for signal n.
 fn ignored() -> io::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
