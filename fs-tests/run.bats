@@ -301,6 +301,16 @@ prune_runs() {
     done
 }
 
+@test "when both are killed, prune leaves nothing, in TMPDIR neither" {
+    behind --host simulated: -- sh -c 'touch up; sleep 60'
+    wait_for 30 test -e up
+    kill -9 "$(listed_below | jq '.[0].pid')" "$pid"
+    wait "$pid" || true
+    pid=
+    prune_runs
+    no_trace
+}
+
 @test "when the daemon is killed, run removes what it left" {
     # shellcheck disable=SC2016
     behind -n 2 -i "$IMAGE" -- sh -c 'touch up; while [ ! -e on ]; do sleep 0.1; done; cat "$CTHULHU/status" || exit 6'

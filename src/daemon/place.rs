@@ -60,6 +60,9 @@ pub struct Record {
     pub data: PathBuf,
     /// Address of its engine.
     pub engine: String,
+    /// Its mountpoint was made for it, and goes with it.
+    #[serde(default)]
+    pub made_mountpoint: bool,
 }
 
 /// A mountpoint and the state directory that belongs to it.

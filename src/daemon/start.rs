@@ -145,6 +145,7 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         image: image.clone(),
         data: plan.data.clone(),
         engine: engine.info().address.clone(),
+        made_mountpoint: made.mountpoint,
     })?;
     let owner = Owner::this_process().to_string();
     let labels = cluster_labels(&made.id, &plan.place.mountpoint, &owner);

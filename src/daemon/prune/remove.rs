@@ -99,6 +99,10 @@ async fn remove_place(left: &LeftPlace, all: &Left) -> Result<(), String> {
     for file in first.into_iter().chain(last) {
         fs::remove_file(file).map_err(|error| cannot(file, &error))?;
     }
+    if left.record.as_ref().is_some_and(|record| record.made_mountpoint) {
+        // Only if it is empty, as at the end of every mount.
+        let _ = fs::remove_dir(&left.place.mountpoint);
+    }
     let removed = fs::remove_dir(state);
     drop(lock);
     match removed {
