@@ -107,13 +107,13 @@ fi
 CTHULHU_TEST_TMP=$(cd "$(mktemp -d "${TMPDIR:-/tmp}/cthulhu-tests.XXXXXX")" && pwd -P)
 chmod 755 "$CTHULHU_TEST_TMP"
 export CTHULHU_TEST_TMP
-engine_pid='' made_user='' fuse_mode='' lane_pids=()
+engine_pid='' made_user='' fuse_mode='' lane_pids=() cargo_pid=''
 
 # shellcheck disable=SC2317 # the trap calls it
 clean_up() {
     local dir pid
     trap '' INT TERM
-    for pid in "${lane_pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+    for pid in "${lane_pids[@]}" $cargo_pid; do kill "$pid" 2>/dev/null || true; done
     wait
     # Whatever a test left, below our own directory and nowhere else.
     for dir in "$CTHULHU_TEST_TMP"/root/*/ "$CTHULHU_TEST_TMP"/user/*/; do
@@ -221,20 +221,25 @@ fi
 
 # ---- the tests ------------------------------------------------------------------------------------------------------
 
-passed=0 failed=0
-if [ -n "$with_cargo" ]; then
-    out=$CTHULHU_TEST_TMP/cargo.out
-    status=0
+# They need processors, and the others mostly wait for the engine: so they run beside them, and give way to them.
+cargo_tests() {
+    local workspace running='' status=0
+    trap '[ -z "$running" ] || kill "$running" 2>/dev/null; exit 143' TERM
     # schedules/ is a workspace of its own: the control path under shuttle.
     for workspace in "$project" "$project/schedules"; do
         say "cargo test in $workspace"
-        (cd "$workspace" && cargo test --no-fail-fast) 2>&1 | tee -a "$out" || status=$?
+        (cd "$workspace" && exec nice -n 10 cargo test --no-fail-fast) &
+        running=$!
+        wait "$running" || status=$?
     done
-    p=$(sed -n 's/^test result: .* \([0-9]*\) passed.*/\1/p' "$out" | awk '{ n += $1 } END { print n + 0 }')
-    f=$(sed -n 's/^test result: .* \([0-9]*\) failed.*/\1/p' "$out" | awk '{ n += $1 } END { print n + 0 }')
-    # A build that fails has no result lines.
-    if [ "$status" -ne 0 ] && [ "$f" -eq 0 ]; then f=1; fi
-    passed=$((passed + p)) failed=$((failed + f))
+    return "$status"
+}
+
+passed=0 failed=0 cargo_pid='' cargo_out=$CTHULHU_TEST_TMP/cargo.out
+if [ -n "$with_cargo" ]; then
+    say 'cargo test runs beside the others; what it says comes at the end'
+    cargo_tests </dev/null >"$cargo_out" 2>&1 &
+    cargo_pid=$!
 fi
 
 # What a caller may set for the tests; sudo hands nothing on by itself.
@@ -305,6 +310,18 @@ for lane in "${lanes[@]}"; do
     wait "${lane_pids[0]}" || true
     lane_pids=()
 done
+if [ -n "$cargo_pid" ]; then
+    status=0
+    wait "$cargo_pid" || status=$?
+    cargo_pid=''
+    cat "$cargo_out"
+    p=$(sed -n 's/^test result: .* \([0-9]*\) passed.*/\1/p' "$cargo_out" | awk '{ n += $1 } END { print n + 0 }')
+    f=$(sed -n 's/^test result: .* \([0-9]*\) failed.*/\1/p' "$cargo_out" | awk '{ n += $1 } END { print n + 0 }')
+    # A build that fails has no result lines.
+    if [ "$status" -ne 0 ] && [ "$f" -eq 0 ]; then f=1; fi
+    passed=$((passed + p)) failed=$((failed + f))
+    say "cargo test: $p passed, $f failed"
+fi
 for lane in "${lanes[@]}"; do
     if read -r p f s seconds <"$CTHULHU_TEST_TMP/$lane.figures"; then
         say "as $lane: $p passed, $f failed, $s skipped, $seconds s"
