@@ -11,13 +11,17 @@ pub(super) struct Matcher {
     regex: Regex,
     /// The line that has begun.
     line: Vec<u8>,
+    /// The time of its first piece.
+    begun: i64,
+    /// What was said before then is of an earlier run.
+    from: i64,
     /// The time of the latest line that matched, ns on the engine's clock.
     matched: Option<i64>,
 }
 
 impl Matcher {
     pub fn new(regex: Regex) -> Self {
-        Self { regex, line: vec![], matched: None }
+        Self { regex, line: vec![], begun: 0, from: i64::MIN, matched: None }
     }
 
     /// Whether a line has matched that counts.
@@ -28,15 +32,23 @@ impl Matcher {
     /// What was said before does not count any more.
     pub fn forget_before(&mut self, time: i64) {
         self.matched = self.matched.filter(|matched| *matched >= time);
-        if time == i64::MAX {
+        if self.begun < time {
             self.line.clear();
         }
+        self.from = time;
     }
 
     /// Takes a piece: a line, or a part of one. Whether it ends a line that matches.
     pub fn feed(&mut self, chunk: &LogChunk) -> bool {
         let mut found = false;
+        // A run may end within a line: the next one does not go on with it.
+        if self.begun < self.from && self.from <= chunk.time {
+            self.line.clear();
+        }
         for part in chunk.bytes.split_inclusive(|byte| *byte == b'\n') {
+            if self.line.is_empty() {
+                self.begun = chunk.time;
+            }
             let room = LONGEST.saturating_sub(self.line.len());
             self.line.extend_from_slice(&part[..part.len().min(room)]);
             if part.last() == Some(&b'\n') {
@@ -73,5 +85,25 @@ mod tests {
         matcher.feed(&LogChunk { time: 5, bytes: "rea".into() });
         matcher.forget_before(i64::MAX);
         assert!(!matcher.feed(&LogChunk { time: 6, bytes: "dy 1\n".into() }), "a line of another run");
+    }
+
+    #[test]
+    fn a_line_that_a_run_has_left_unfinished_is_not_gone_on_with() {
+        let chunk = |time, text: &str| LogChunk { time, bytes: text.into() };
+        let matcher = || Matcher::new(Regex::new("^listening").unwrap());
+        // It is known when the run died, before or after its rest is read.
+        let mut before = matcher();
+        before.feed(&chunk(5, "up\nbye"));
+        before.forget_before(7);
+        assert!(before.feed(&chunk(8, "listening\n")));
+        let mut after = matcher();
+        after.forget_before(7);
+        after.feed(&chunk(5, "bye"));
+        assert!(after.feed(&chunk(8, "listening\n")));
+        // What the present run has begun is gone on with.
+        let mut present = matcher();
+        present.feed(&chunk(8, "liste"));
+        present.forget_before(7);
+        assert!(present.feed(&chunk(9, "ning\n")));
     }
 }
