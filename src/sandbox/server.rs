@@ -63,10 +63,16 @@ fn execute(request: Request) -> Result<Reply, String> {
             addresses: address::own().map_err(|e| format!("cannot find our addresses: {e}"))?,
         })),
         Request::Connect { address, port } => {
-            let there = TcpStream::connect_timeout(&SocketAddr::from((address, port)), CONNECT);
-            Ok(Reply::Connected(Connected { connected: there.is_ok() }))
+            let address = SocketAddr::from((address, port));
+            let there = TcpStream::connect_timeout(&address, CONNECT);
+            Ok(Reply::Connected(Connected { connected: there.is_ok_and(|there| !is_its_own(&there, address)) }))
         }
     }
+}
+
+/// Where nobody listens, a connection whose own port happens to be the one it asks for is accepted by itself.
+fn is_its_own(connection: &TcpStream, address: SocketAddr) -> bool {
+    connection.local_addr().is_ok_and(|own| own == address)
 }
 
 fn refuse(id: Option<u64>, error: String) -> Answer {
@@ -131,6 +137,21 @@ mod tests {
         assert_eq!(answers[0]["version"], env!("CARGO_PKG_VERSION"));
         assert!(answers[0]["addresses"].is_array());
         assert!(answers[0].get("id").is_none() && answers[0].get("error").is_none());
+    }
+
+    #[test]
+    fn a_connection_to_itself_is_no_listener() {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let own = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&own, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let own = TcpStream::from(own);
+        let address = own.local_addr().unwrap();
+        connect(&own, &address).unwrap();
+        assert_eq!(own.peer_addr().unwrap(), address);
+        assert!(is_its_own(&own, address));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        assert!(!is_its_own(&TcpStream::connect(address).unwrap(), address));
     }
 
     #[test]
