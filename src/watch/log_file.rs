@@ -211,7 +211,11 @@ impl LogFile {
     fn rotate(&self, full: &Arc<Segment>) -> io::Result<Arc<Segment>> {
         let at = |name: &str| self.0.dir.join(name);
         let next = Arc::new(Segment::create(&at("log.new"), full.end(), self.0.limit)?);
-        fs::rename(at("log"), at("log.old"))?;
+        match fs::rename(at("log"), at("log.old")) {
+            // Somebody has removed it. Who reads has it open still; what came before it does not belong to what follows.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => drop(fs::remove_file(at("log.old"))),
+            renamed => renamed?,
+        }
         fs::rename(at("log.new"), at("log"))?;
         let mut segments = self.0.segments.lock();
         segments.old = Some(full.clone());

@@ -118,6 +118,34 @@ fn a_reader_goes_on_while_the_oldest_is_cut() {
 }
 
 #[test]
+fn a_log_that_somebody_has_removed_grows_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = LogFile::open(dir.path(), LIMIT).unwrap();
+    let mut end = 0;
+    // Before anything is cut, and after; up to the next cut, and on.
+    for step in [100, 1500, 900, 5000] {
+        write(&log, end..end + step);
+        fs::remove_file(dir.path().join("log")).unwrap();
+        write(&log, end + step..end + 2 * step);
+        end += 2 * step;
+        assert!(whole(&log).ends_with(&line(end - 1)));
+        assert_eq!(log.total(), (end * line(0).len()) as u64);
+    }
+    check(&whole(&log), end);
+    log.join().unwrap();
+    check(&fs::read_to_string(dir.path().join("log")).unwrap(), end);
+    // What was removed is not put together with what came after it.
+    let log = LogFile::open(dir.path(), LIMIT).unwrap();
+    write(&log, end..end + 3000);
+    fs::remove_file(dir.path().join("log")).unwrap();
+    while !dir.path().join("log").exists() {
+        write(&log, end + 3000..end + 3001);
+    }
+    let _ = log.join();
+    assert!(fs::read_to_string(dir.path().join("log")).unwrap().ends_with(&line(end + 3000)));
+}
+
+#[test]
 fn a_line_without_end_is_bounded_too() {
     let dir = tempfile::tempdir().unwrap();
     let log = LogFile::open(dir.path(), LIMIT).unwrap();
