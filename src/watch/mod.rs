@@ -8,6 +8,8 @@ mod logs;
 mod probe;
 mod process;
 mod reach;
+#[cfg(test)]
+mod tests;
 
 pub use log_file::{LogFile, LogReader, SMALLEST_LIMIT};
 pub use probe::{Ask, Probe, exit_is_yes};
@@ -81,6 +83,8 @@ struct Inner {
     probe: Option<Probe>,
     /// The node, or whether the engine can be reached, has changed: for who asks whether it is ready.
     probing: Vec<Notify>,
+    /// Held by who asks.
+    asking: tokio::sync::Semaphore,
     /// The run whose pidfd is held: pid, and when it began.
     watched: Vec<Mutex<Option<(i32, i64)>>>,
     /// Held from a change of the model until everybody knows of it, so that no command answers in between.
@@ -131,6 +135,7 @@ impl Watch {
             closing: tokio::sync::watch::Sender::new(false),
             collected: (0..nodes).map(|_| tokio::sync::watch::Sender::new(false)).collect(),
             probing: (0..nodes).map(|_| Notify::new()).collect(),
+            asking: tokio::sync::Semaphore::new(probe::AT_ONCE),
             probe,
             watched: (0..nodes).map(|_| Mutex::default()).collect(),
             telling: (0..nodes).map(|_| Mutex::default()).collect(),

@@ -21,6 +21,10 @@ const LATE: Duration = Duration::from_secs(5);
 /// Asks a node's container.
 pub type Ask = Box<dyn Fn(usize, ContainerId) -> BoxFuture<'static, Result<bool>> + Send + Sync>;
 
+/// How many questions are under way at once. Each may be a program that the engine runs: hundreds at once would keep it from
+/// everything else.
+pub(super) const AT_ONCE: usize = 8;
+
 /// What makes a node ready.
 pub enum Probe {
     /// A line of the output of its present run that matches.
@@ -46,23 +50,37 @@ pub(super) async fn ask(watch: Watch, index: usize) {
             now.state != State::Running || now.started_at != started_at || !watch.0.cluster.is_reachable()
         };
         let tell = |passed| watch.tell(index, &News::Probed { started_at, passed });
-        let mut answer = question(index, container);
-        let mut late = Some(Instant::now() + LATE);
-        // While no answer comes, nothing else is asked: what was begun in the node may not have ended.
+        let asking = async {
+            let mut turn = watch.0.asking.acquire().await.ok();
+            let mut answer = question(index, container);
+            if let Ok(answer) = tokio::time::timeout(LATE, &mut answer).await {
+                return answer;
+            }
+            // Others need not wait for it.
+            drop(turn.take());
+            // It may be the engine that is silent.
+            watch.doubt().await;
+            if !is_over() {
+                tell(false);
+            }
+            // While no answer comes, nothing else is asked: what was begun in the node may not have ended.
+            answer.await
+        };
+        tokio::pin!(asking);
         let passed = loop {
-            let deadline = late.unwrap_or_else(|| Instant::now() + LATE);
             tokio::select! {
-                answer = &mut answer => break matches!(answer, Ok(true)),
+                answer = &mut asking => match answer {
+                    Ok(passed) => break passed,
+                    Err(EngineError::NotFound(_)) => break false,
+                    Err(_) => {
+                        // That says nothing of the node if it is the engine that is gone.
+                        watch.doubt().await;
+                        break false;
+                    }
+                },
                 () = changed.notified() => {
                     if is_over() {
                         break false;
-                    }
-                }
-                () = tokio::time::sleep_until(deadline) => {
-                    if late.take().is_some() {
-                        tell(false);
-                        // It may be the engine that is silent.
-                        watch.doubt().await;
                     }
                 }
             }

@@ -1,0 +1,169 @@
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc;
+
+use super::*;
+use crate::cluster::{ClusterId, ClusterSpec, NodeName, NodeSpec, label};
+use crate::engine::simulated::{Op, SimulatedEngine};
+use crate::engine::{ContainerSpec, Labels, Network};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A cluster over the simulated engine, whose nodes run.
+struct Watched {
+    engine: SimulatedEngine,
+    cluster: Cluster,
+    watch: Watch,
+    /// After each change: whether the engine can be reached, and what the probe of the first node says.
+    seen: mpsc::Receiver<(bool, Option<bool>)>,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.watch.stop();
+    }
+}
+
+impl Watched {
+    async fn new(nodes: usize, probe: impl FnOnce(&SimulatedEngine) -> Option<Probe>) -> Self {
+        let (engine, dir) = (SimulatedEngine::new(), tempfile::tempdir().unwrap());
+        engine.add_image("image");
+        let node = |index| {
+            let (name, dir) = (NodeName::nth(index), dir.path().join(index.to_string()));
+            std::fs::create_dir(&dir).unwrap();
+            NodeSpec { name, ip: [172, 30, 0, 2 + index as u8].into(), published_port: None, dir }
+        };
+        let cluster = Cluster::probed(ClusterSpec {
+            id: ClusterId("0123456789ab".into()),
+            mountpoint: "/mnt".into(),
+            prefix: String::new(),
+            image: "image".into(),
+            port: 8080,
+            nodes: (0..nodes).map(node).collect(),
+        });
+        let (told, seen) = mpsc::channel();
+        let model = cluster.clone();
+        let on_change = Box::new(move |_| {
+            let _ = told.send((model.is_reachable(), model.node(0).probe));
+        });
+        let options = Options { probe: probe(&engine), ..Options::new(TIMEOUT) };
+        let watch = Watch::begin(Arc::new(engine.clone()), cluster.clone(), options, on_change).await.unwrap();
+        let watched = Self { engine, cluster, watch, seen, _dir: dir };
+        for index in 0..nodes {
+            let container = watched.engine.create(&watched.container(index)).await.unwrap();
+            watched.engine.start(&container).await.unwrap();
+            watched.watch.adopt(index, &container).await.unwrap();
+        }
+        watched
+    }
+
+    fn container(&self, index: usize) -> ContainerSpec {
+        let labels: Labels = vec![(label::CLUSTER.into(), self.cluster.spec().id.0.clone())];
+        ContainerSpec {
+            name: self.cluster.node_spec(index).name.to_string(),
+            image: "image".into(),
+            entrypoint: None,
+            command: None,
+            network: Network::None,
+            labels,
+            env: vec![],
+            binds: vec![],
+            user: None,
+            memory: None,
+            nano_cpus: None,
+            cap_add: vec![],
+            cap_drop: vec![],
+            privileged: false,
+            read_only: false,
+            attached_stdin: false,
+            auto_remove: false,
+        }
+    }
+
+    fn are_ready(&self) -> usize {
+        self.cluster.snapshot().iter().filter(|node| node.is_ready()).count()
+    }
+}
+
+/// Waits for a condition that somebody else will make true.
+async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    for _ in 0..10_000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}
+
+/// A program that runs in the node.
+fn program(engine: &SimulatedEngine) -> Option<Probe> {
+    let engine = engine.clone();
+    Some(Probe::Ask(Box::new(move |_, container| {
+        let engine = engine.clone();
+        Box::pin(async move { exit_is_yes(engine.exec(&container, &[]).await) })
+    })))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_goes_does_not_make_a_node_unready() {
+    let f = Watched::new(1, program).await;
+    let gone = || EngineError::Unreachable("gone".into());
+    for silent in [true, false] {
+        until("it is ready", || f.cluster.is_reachable() && f.are_ready() == 1).await;
+        f.seen.try_iter().for_each(drop);
+        if silent {
+            f.engine.hang(Op::Exec);
+            f.engine.hang(Op::Ping);
+        } else {
+            f.engine.fail_next(Op::Exec, 1, gone());
+            f.engine.fail_next(Op::Ping, 2, gone());
+        }
+        until("the loss is known", || !f.cluster.is_reachable()).await;
+        f.engine.release(Op::Exec);
+        f.engine.release(Op::Ping);
+        until("the engine is back", || f.cluster.is_reachable()).await;
+        let seen: Vec<_> = f.seen.try_iter().collect();
+        assert!(seen.contains(&(false, Some(true))), "{seen:?}");
+        assert!(!seen.contains(&(true, Some(false))) && !seen.contains(&(false, Some(false))), "{seen:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_without_answer_makes_a_node_unready_while_the_engine_lives() {
+    let f = Watched::new(1, program).await;
+    until("it is ready", || f.are_ready() == 1).await;
+    f.engine.fail_next(Op::Exec, 1, EngineError::Refused("no".into()));
+    until("an error says no", || f.are_ready() == 0).await;
+    until("it is ready again", || f.are_ready() == 1).await;
+    f.engine.hang(Op::Exec);
+    until("silence says no", || f.are_ready() == 0).await;
+    let asked = f.engine.calls(Op::Exec);
+    tokio::time::sleep(10 * TIMEOUT).await;
+    assert_eq!(f.engine.calls(Op::Exec), asked, "no second question meanwhile");
+    f.engine.release(Op::Exec);
+    until("it is ready in the end", || f.are_ready() == 1).await;
+    assert!(f.cluster.is_reachable());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_few_are_asked_at_once_and_those_without_answer_keep_nobody_waiting() {
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, peak) = (now.clone(), most.clone());
+    let ask: Ask = Box::new(move |index, _| {
+        let (now, most) = (counted.clone(), peak.clone());
+        Box::pin(async move {
+            if index % 2 == 0 {
+                std::future::pending::<()>().await;
+            }
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok(true)
+        })
+    });
+    let f = Watched::new(40, |_| Some(Probe::Ask(ask))).await;
+    until("those that answer are ready", || f.are_ready() == 20).await;
+    let most = most.load(Ordering::SeqCst);
+    assert!((2..=probe::AT_ONCE).contains(&most), "{most}");
+}
