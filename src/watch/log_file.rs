@@ -244,7 +244,9 @@ impl LogFile {
 
     /// Begins to read.
     pub fn reader(&self) -> LogReader {
-        LogReader { first: self.0.segments.lock().oldest().clone(), at: 0, log: self.clone() }
+        let segments = self.0.segments.lock();
+        let (first, second) = (segments.oldest().clone(), segments.new.clone());
+        LogReader { first, second, at: 0, log: self.clone() }
     }
 }
 
@@ -275,8 +277,10 @@ fn split(dir: &Path, whole: Segment, limit: u64) -> io::Result<(Option<Segment>,
 /// Reads output on from where it began to read, also when the oldest is cut meanwhile.
 pub struct LogReader {
     log: LogFile,
-    /// The oldest file when it began. Held open: so half of the limit can be read at leisure.
+    /// The oldest file when it began. Held open: so what there was then can be read at leisure.
     first: Arc<Segment>,
+    /// The latest one then. Held open too.
+    second: Arc<Segment>,
     /// The offset at which that file begins, for this reader.
     at: u64,
 }
@@ -293,7 +297,7 @@ impl LogReader {
             (segments.old.clone(), segments.new.clone())
         };
         if offset == 0 || offset < self.at {
-            (self.first, self.at) = (old.as_ref().unwrap_or(&new).clone(), 0);
+            (self.first, self.second, self.at) = (old.as_ref().unwrap_or(&new).clone(), new.clone(), 0);
         }
         let place = offset - self.at;
         if place < self.first.len() {
@@ -305,7 +309,10 @@ impl LogReader {
                 return segment.read(place - segment.start + segment.header, size);
             }
         }
-        (self.first, self.at) = (old.unwrap_or(new), offset);
+        if (self.second.start..self.second.end()).contains(&place) {
+            return self.second.read(place - self.second.start + self.second.header, size);
+        }
+        (self.first, self.second, self.at) = (old.unwrap_or_else(|| new.clone()), new, offset);
         self.first.read(0, size)
     }
 }

@@ -118,6 +118,27 @@ fn a_reader_goes_on_while_the_oldest_is_cut() {
 }
 
 #[test]
+fn who_reads_on_has_all_that_was_there_at_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = LogFile::open(dir.path(), LIMIT).unwrap();
+    write(&log, 0..3000);
+    let (there, mut reader) = (whole(&log), log.reader());
+    let mut text = reader.read(0, 1000).unwrap();
+    write(&log, 3000..9000);
+    loop {
+        let more = reader.read(text.len() as u64, 1000).unwrap();
+        if more.is_empty() {
+            break;
+        }
+        text.extend(more);
+    }
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.starts_with(&there), "both files");
+    check(&text[text.rfind("[cthulhu").unwrap()..], 9000);
+    assert_eq!(text.matches("[cthulhu").count(), 2);
+}
+
+#[test]
 fn a_log_that_somebody_has_removed_grows_on() {
     let dir = tempfile::tempdir().unwrap();
     let log = LogFile::open(dir.path(), LIMIT).unwrap();
