@@ -257,3 +257,16 @@ async fn a_loss_that_many_notice_is_told_once() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn output_that_does_not_come_makes_no_command_late() {
+    let f = Fixture::new(1, TIMEOUT).await;
+    f.engine.hang(Op::Logs);
+    f.write("i001/control", &[b"start\n"]).await.unwrap();
+    f.engine.delay(Op::Kill, TIMEOUT - Duration::from_secs(1));
+    f.write("i001/control", &[b"kill\n"]).await.unwrap();
+    assert_eq!(f.read("i001/state").unwrap(), "exited\n");
+    assert_eq!(f.read("i001/log").unwrap(), "", "it did not come");
+    f.engine.release(Op::Logs);
+    eventually("it comes later", || f.read("i001/log").unwrap() == "started\nexited 137\n").await;
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::{Mutex, Semaphore};
+use tokio::time::Instant;
 
 use super::ControlError;
 use super::parse::{Command, Verb, shown};
@@ -279,10 +280,12 @@ impl Executor {
             return Err(late());
         }
         let limit = self.timeout + grace;
+        let deadline = Instant::now() + limit;
         let heard = async {
             work.await?;
             // Who reads the log next finds what the run has said last. That is no reason to be late.
-            let _ = tokio::time::timeout(limit / 4, self.watch.settle(index)).await;
+            let left = deadline.saturating_duration_since(Instant::now());
+            let _ = tokio::time::timeout((limit / 4).min(left / 2), self.watch.settle(index)).await;
             // The engine answers again and the watch has not noticed yet: what is read next would be an error.
             self.watch.reachable().await;
             Ok(())

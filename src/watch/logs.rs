@@ -19,6 +19,10 @@ use crate::engine::{ContainerId, EngineError};
 /// Wait before output is asked for again after the engine broke off.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// Waits before output is asked for again that the engine refuses to give: from this, doubling, to the slowest.
+const REFUSED: Duration = Duration::from_secs(2);
+const SLOWEST_REFUSED: Duration = Duration::from_secs(60);
+
 /// Wait before a piece is written again for which there was no room.
 const NO_ROOM: Duration = Duration::from_secs(1);
 
@@ -46,15 +50,24 @@ impl Watch {
             return;
         }
         let mut whole = self.0.whole[index].subscribe();
+        // An engine whose logs cannot be read: nobody need wait for them. But this run it has not refused yet.
+        let refusals = whole.borrow().refusals;
+        if refusals > 0 {
+            self.0.output[index].notify_one();
+        }
         for patience in SETTLE {
             if self.0.no_room[index].load(Ordering::Acquire) || !self.0.cluster.is_reachable() {
                 return;
             }
-            if timeout(patience, whole.wait_for(|whole| whole.has(&node))).await.is_ok() {
+            let before = self.log(index).total();
+            let settled = whole.wait_for(|whole| whole.has(&node) || whole.refusals > refusals);
+            if timeout(patience, settled).await.is_ok() {
                 return;
             }
-            // It may wait on a connection that is dead.
-            self.0.output[index].notify_one();
+            // It may wait on a connection that is dead, unless output comes all the time: then there is only much of it.
+            if self.log(index).total() == before {
+                self.0.output[index].notify_one();
+            }
         }
     }
 
@@ -89,6 +102,8 @@ pub(super) struct Whole {
     pub run: i64,
     /// A container that is no more.
     pub gone: Option<ContainerId>,
+    /// How often the engine has refused to give output since it last gave some.
+    pub refusals: u64,
 }
 
 impl Whole {
@@ -114,6 +129,8 @@ struct Collector {
     matcher: Option<Matcher>,
     /// The run that was last known, by when it began.
     run: i64,
+    /// Wait before output is asked for again that the engine has refused to give.
+    refused: Duration,
 }
 
 /// Appends output to the node's log until the watch ends.
@@ -123,7 +140,7 @@ pub(super) async fn collect(watch: Watch, index: usize) {
         Some(Probe::Ask(_)) | None => None,
     };
     let mut closing = watch.0.closing.subscribe();
-    let mut collector = Collector { watch: watch.clone(), index, position: None, matcher, run: 0 };
+    let mut collector = Collector { watch: watch.clone(), index, position: None, matcher, run: 0, refused: REFUSED };
     tokio::select! {
         () = collector.follow() => {}
         _ = closing.wait_for(|closing| *closing) => {}
@@ -151,12 +168,19 @@ impl Collector {
                     }
                     Err(EngineError::Unreachable(_)) => watch.doubt().await,
                     Err(error) => {
-                        warn!(node = %cluster.node_spec(index).name, %error, "cannot read a node's output");
-                        // An engine whose logs cannot be read: nobody need wait for them.
-                        self.ended(&container);
+                        if self.refused == REFUSED {
+                            warn!(node = %cluster.node_spec(index).name, %error, "cannot read a node's output");
+                        }
+                        watch.0.whole[index].send_modify(|whole| whole.refusals += 1);
+                        let wait = self.refused;
+                        self.refused = (wait * 2).min(SLOWEST_REFUSED);
                         let node = cluster.node(index);
-                        if node.container == Some(container) && node.started_at == self.run {
-                            break;
+                        if node.container.as_ref() == Some(&container) && node.started_at == self.run {
+                            if !node.is_alive() {
+                                break;
+                            }
+                            let _ = timeout(wait, watch.0.output[index].notified()).await;
+                            continue;
                         }
                     }
                 }
@@ -167,6 +191,12 @@ impl Collector {
                 tokio::time::sleep(RETRY).await;
             }
         }
+    }
+
+    /// The engine gives output.
+    fn is_given(&mut self) {
+        self.refused = REFUSED;
+        self.watch.0.whole[self.index].send_if_modified(|whole| std::mem::take(&mut whole.refusals) > 0);
     }
 
     /// What was written up to now, if that is not known to be taken.
@@ -241,7 +271,9 @@ impl Collector {
                     return Ok(Taken::Again);
                 }
             };
-            let Some(chunk) = chunk.transpose()? else { return Ok(Taken::ToTheEnd) };
+            let chunk = chunk.transpose()?;
+            self.is_given();
+            let Some(chunk) = chunk else { return Ok(Taken::ToTheEnd) };
             let Some(position) = &mut self.position else { return Ok(Taken::ToTheEnd) };
             if position.has(&chunk) {
                 continue;

@@ -167,3 +167,56 @@ async fn a_few_are_asked_at_once_and_those_without_answer_keep_nobody_waiting() 
     let most = most.load(Ordering::SeqCst);
     assert!((2..=probe::AT_ONCE).contains(&most), "{most}");
 }
+
+/// What the log of the first node says.
+fn said(f: &Watched) -> String {
+    String::from_utf8(f.watch.log(0).reader().read(0, 1 << 20).unwrap()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_output_that_the_engine_refuses() {
+    let f = Watched::new(1, |_| None).await;
+    until("its start is told", || said(&f) == "started\n").await;
+    let asked = f.engine.calls(Op::Logs);
+    let refuse = |count| f.engine.fail_next(Op::Logs, count, EngineError::Refused("no reading".into()));
+    // A live node's log is asked for again and again, ever more seldom.
+    refuse(4);
+    f.watch.0.output[0].notify_one();
+    until("it is refused", || f.engine.calls(Op::Logs) > asked).await;
+    f.engine.print("i001", b"meanwhile\n").unwrap();
+    let began = Instant::now();
+    until("it is given again", || said(&f) == "started\nmeanwhile\n").await;
+    assert!(began.elapsed() > Duration::from_secs(20), "{:?}", began.elapsed());
+    // Who waits for the last words of a run waits for one refusal.
+    refuse(1000);
+    f.engine.die("i001", 0).unwrap();
+    until("its end is known", || !f.cluster.node(0).is_alive()).await;
+    f.watch.0.output[0].notify_one();
+    for _ in 0..3 {
+        let (began, asked) = (Instant::now(), f.engine.calls(Op::Logs));
+        f.watch.settle(0).await;
+        assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+        assert!(f.engine.calls(Op::Logs) <= asked + 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn output_that_comes_slowly_is_not_asked_for_again() {
+    let f = Watched::new(1, |_| None).await;
+    until("its start is told", || said(&f) == "started\n").await;
+    f.engine.die("i001", 0).unwrap();
+    until("its end is told", || said(&f) == "started\nexited 0\n").await;
+    // As if it were not known that this is all.
+    f.watch.0.whole[0].send_modify(|whole| whole.run = 0);
+    let log = f.watch.log(0).clone();
+    let asked = f.engine.calls(Op::Logs);
+    tokio::join!(f.watch.settle(0), async {
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_millis(800)).await;
+            log.append(b"more\n").unwrap();
+        }
+    });
+    assert_eq!(f.engine.calls(Op::Logs), asked);
+    f.watch.settle(0).await;
+    assert_eq!(f.engine.calls(Op::Logs), asked + 1, "while none comes it is");
+}
