@@ -155,7 +155,7 @@ serving i002'
         echo "{\"op\":\"write\",\"key\":\"k\"}" >>history; echo kill >i002/control; false'
     runs 1 -n 2 -i "$IMAGE" --prefix "$P" --artifacts "art/of it" --node-command \
         'sh -c "echo hello from {{ name }}; exec sleep 3600"' -- sh -c "$test"
-    has "$output" "what is left of the cluster is in $TMP/work/art/of it/$P"
+    has "$output" "artifacts: $TMP/work/art/of it/$P"
     cd "art/of it/$P"
     is kept "$(cat i001/bindmounts/var/mine)"
     jq -e .peers i001/bindmounts/etc/config.json
@@ -176,10 +176,11 @@ serving i002'
     cd "$TMP/work"
     runs 1 --host simulated: --prefix "$P" --artifacts "art/of it" -- false
     [ -s "art/of it/$P.2/timeline.html" ]
-    # Where none can be written, the status is the command's all the same.
+    # Where none can be written, nothing is begun.
     touch file
-    runs 9 --host simulated: --artifacts file -- sh -c 'exit 9'
-    has "$output" 'cannot keep all artifacts'
+    runs 1 --host simulated: --artifacts file/x -- touch ran
+    has "$output" "--artifacts $TMP/work/file/x"
+    refused test -e ran
     no_trace
 }
 

@@ -35,7 +35,7 @@ pub struct Cli {
 pub enum Command {
     /// Mount a cluster and go to the background once it can be used
     #[command(after_help = "Example:
-  cthulhu mount -n 3 -i my-kv --port 7000 -e LEVEL=debug ./cluster -- my-kv --config /opt/app/etc/config.json
+  cthulhu mount -n 3 -i my-kv --port 7000 ./cluster -- my-kv --level debug
 
 Values of -e, COMMAND and the files in --config DIR are templates (Jinja syntax).
 They are rendered for each node with: name, index (from 1), self (its address),
@@ -213,8 +213,8 @@ pub struct MountArgs {
     /// Stay in the foreground and log to stderr
     #[arg(long)]
     pub foreground: bool,
-    /// How long the engine may take for a command, in seconds
-    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    /// How long the engine may take for a command: seconds, or 500ms, 2m
+    #[arg(long, value_name = "TIME", default_value = "30", value_parser = seconds)]
     #[serde(with = "as_seconds")]
     pub timeout: Seconds,
     /// The engine: unix://PATH, tcp://HOST:PORT, or simulated: for none at all

@@ -1,10 +1,11 @@
 //! `cthulhu run`.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 
 use super::args::seconds;
@@ -80,5 +81,11 @@ pub fn run(args: RunArgs) -> Result<ExitCode> {
     mount.mountpoint = Some(std::env::temp_dir().join(format!("cthulhu-{name}")));
     let plan = Plan::new(mount, true)?;
     let artifacts = args.artifacts.map(std::path::absolute).transpose()?;
+    if let Some(dir) = &artifacts {
+        // Now, and not when the tests have failed.
+        fs::create_dir_all(dir)
+            .and_then(|()| Ok(rustix::fs::access(dir, rustix::fs::Access::WRITE_OK)?))
+            .with_context(|| format!("--artifacts {}", dir.display()))?;
+    }
     Ok(runner::run(&Job { plan, command, artifacts, wait_timeout: args.wait_timeout.0 }).into())
 }

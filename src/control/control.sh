@@ -8,7 +8,7 @@
 #   restart [-t SECONDS]@NODES@
 #   kill [-s SIGNAL]@NODES@    send SIGNAL (KILL)
 #   pause@NODES@ · resume@NODES@  freeze and thaw
-#   crash@NODES@               as if the power failed
+#   crash@NODES@               as if the power failed (not in this version yet)
 #
 # A write that succeeds has taken effect. Why one failed stands in the file error.
 if [ $# -eq 0 ]; then

@@ -92,6 +92,9 @@ fn command_line(text: &str) -> Result<Vec<String>> {
     match serde_json::from_str::<Vec<String>>(text) {
         Ok(words) if words.first().is_some_and(|word| !word.is_empty()) => Ok(words),
         Ok(_) => bail!("--ready-cmd {text}: the first word is the program to run, and there is none"),
+        Err(error) if text.trim_start().starts_with("[\"") => {
+            bail!("--ready-cmd {text}: this is no JSON array of words: {error}")
+        }
         // `[ -f /ready ]` is a line for the shell.
         Err(_) => Ok(vec!["/bin/sh".into(), "-c".into(), text.into()]),
     }

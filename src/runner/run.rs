@@ -70,7 +70,7 @@ impl Job {
         let kept = self.plan.place.lock_to_prune();
         if let Some(artifacts) = artifacts {
             match artifacts.and_then(|artifacts| artifacts.finish(&self.plan)) {
-                Ok(dir) => say(&format!("what is left of the cluster is in {}", dir.display())),
+                Ok(dir) => say(&format!("artifacts: {}", dir.display())),
                 Err(error) => say(&crate::cli::sentence(&anyhow!(error).context("cannot keep all artifacts"))),
             }
         }

@@ -123,6 +123,8 @@ pub struct Command {
     pub line: String,
     /// Whom it concerned: indices of nodes.
     pub nodes: Vec<usize>,
+    /// Where it has failed: the nodes of its own for which it had not.
+    pub went_well: Vec<usize>,
     /// Why it failed; `None` if it didn't.
     pub failure: Option<String>,
 }
@@ -290,7 +292,14 @@ impl Building {
             let nodes = line.nodes.iter().map(|name| self.node(name)).collect();
             let text = if line.line.is_empty() { line.verb.clone().unwrap_or_default() } else { line.line.clone() };
             self.command_ids.insert(line.id, self.commands.len());
-            self.commands.push(Command { from: at, to: None, line: text.trim().to_owned(), nodes, failure: None });
+            self.commands.push(Command {
+                from: at,
+                to: None,
+                line: text.trim().to_owned(),
+                nodes,
+                failure: None,
+                went_well: vec![],
+            });
             return;
         }
         let Some(index) = self.command_ids.get(&line.id).copied() else { return };
@@ -300,6 +309,12 @@ impl Building {
             let parts = [line.errno.as_deref(), line.error.as_deref()];
             let parts: Vec<&str> = parts.into_iter().flatten().map(str::trim).collect();
             command.failure = Some(if parts.is_empty() { "failed".into() } else { parts.join(": ") });
+            // With one node there is no such list, and it is that one.
+            if !line.failed.is_empty() {
+                let well = line.nodes.iter().filter(|name| !line.failed.contains_key(*name));
+                let well: Vec<_> = well.map(|name| self.node(name)).collect();
+                self.commands[index].went_well = well;
+            }
         }
     }
 

@@ -119,6 +119,8 @@ pub struct Command {
     pub errno: Option<String>,
     /// The sentence in the error file.
     pub error: Option<String>,
+    /// Which nodes failed, and with what, where there are several.
+    pub failed: std::collections::BTreeMap<String, String>,
 }
 
 /// A change of a node's state.

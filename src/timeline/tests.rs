@@ -98,6 +98,20 @@ fn faults_and_a_lost_engine_are_spans() {
 }
 
 #[test]
+fn a_command_failed_where_it_failed() {
+    let lines = [
+        r#""command":{"id":1,"phase":"invoke","line":"pause","verb":"pause","nodes":["i001","i002"]}"#,
+        r#""command":{"id":1,"phase":"fail","verb":"pause","nodes":["i001","i002"],"errno":"ESRCH","error":"i002 is not running","failed":{"i002":"ESRCH"}}"#,
+    ];
+    let line = |(nth, rest)| {
+        format!("{{\"seq\":{nth},\"time\":\"2026-11-25T07:00:00.{nth}00000000Z\",\"mono_ns\":{nth},{rest}}}\n")
+    };
+    let timeline = timeline(&lines.iter().enumerate().map(line).collect::<String>());
+    assert_eq!(timeline.commands[0].went_well, [0]);
+    assert!(timeline.commands[0].failure.is_some());
+}
+
+#[test]
 fn each_mount_is_a_picture_of_its_own() {
     let twice = format!("{KILL}{PARTITIONS}");
     let history = History::read(twice.as_bytes()).unwrap();

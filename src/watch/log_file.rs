@@ -292,6 +292,20 @@ impl LogReader {
     /// # Errors
     /// From the file system.
     pub fn read(&mut self, offset: u64, size: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = self.read_in_one(offset, size)?;
+        // A regular file gives less than was asked for at its end only: programs take it for the end.
+        while bytes.len() < size {
+            let more = self.read_in_one(offset + bytes.len() as u64, size - bytes.len())?;
+            if more.is_empty() {
+                break;
+            }
+            bytes.extend(more);
+        }
+        Ok(bytes)
+    }
+
+    /// As [`Self::read`], of one of the two files: less where that ends.
+    fn read_in_one(&mut self, offset: u64, size: usize) -> io::Result<Vec<u8>> {
         let (old, new) = {
             let segments = self.log.0.segments.lock();
             (segments.old.clone(), segments.new.clone())

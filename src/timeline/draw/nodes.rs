@@ -93,12 +93,13 @@ fn stay(canvas: &mut Canvas, timeline: &Timeline, index: usize, stay: &Stay, (y,
 fn commands(canvas: &mut Canvas, timeline: &Timeline, index: usize, y: f64, height: f64) {
     let mut last = f64::MIN;
     for command in timeline.commands.iter().filter(|command| command.nodes.contains(&index)) {
-        let (x, failed) = (canvas.x(command.from), command.failure.is_some());
+        let failure = command.failure.as_ref().filter(|_| !command.went_well.contains(&index));
+        let (x, failed) = (canvas.x(command.from), failure.is_some());
         if x - last < 2.0 && !failed {
             continue;
         }
         last = x;
-        let failure = command.failure.as_ref().map(|failure| format!("\nfailed: {failure}")).unwrap_or_default();
+        let failure = failure.map(|failure| format!("\nfailed: {failure}")).unwrap_or_default();
         canvas.at((x, y), &format!("{}: {}{failure}", time(command.from), command.line), |canvas| {
             if failed {
                 head::sign(canvas, (0.0, height / 2.0), true);

@@ -37,6 +37,21 @@ fn check(text: &str, end: usize) {
 }
 
 #[test]
+fn a_read_is_short_at_the_end_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = LogFile::open(dir.path(), LIMIT).unwrap();
+    write(&log, 0..3000);
+    let text = whole(&log);
+    for offset in (1..text.len()).step_by(251) {
+        for size in [1, 4096, 1 << 20] {
+            let read = log.reader().read(offset as u64, size).unwrap();
+            assert!(text.as_bytes()[offset..].starts_with(&read), "at {offset}");
+            assert_eq!(read.len(), size.min(text.len() - offset), "at {offset}");
+        }
+    }
+}
+
+#[test]
 fn the_oldest_is_cut_at_a_line_and_the_rest_is_whole() {
     let dir = tempfile::tempdir().unwrap();
     let log = LogFile::open(dir.path(), LIMIT).unwrap();
