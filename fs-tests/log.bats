@@ -129,6 +129,11 @@ used() { du -cb "$1"/log* | tail -n 1 | cut -f 1; }
     wait "$began"
     echo "# read $read times meanwhile"
     wait_for 120 newest_lines "$M/i001/log" "$most" "$lines" 2>/dev/null || newest_lines "$M/i001/log" "$most" "$lines"
+    # Both read in pieces from an offset, backwards.
+    is 3 "$(tail -n 3 "$M/i001/log" | wc -l)"
+    tac "$M/i001/log" >"$TMP/reversed"
+    is "$(tail -n 1 "$M/i001/log")" "$(head -n 1 "$TMP/reversed")"
+    is "$(wc -l <"$M/i001/log")" "$(wc -l <"$TMP/reversed")"
     umount_cluster
     newest_lines "$dir/log" "$most" "$lines"
     is 'etc log var' "$(echo $(ls "$dir"))"
