@@ -63,13 +63,20 @@ pub async fn leftovers(host: Option<&str>) -> Finding {
         Ok(left) => {
             let kept = left.places.iter().filter(|place| place.record.is_none()).count();
             let parts = [
-                (left.clusters.len(), "clusters in the engine"),
-                (left.mounts.len(), "dead mounts"),
-                (left.places.len() - kept, "records of clusters"),
-                (kept, "directories that nodes of earlier clusters wrote"),
-                (left.images.len(), "unused images of other versions of cthulhu"),
+                (left.clusters.len(), "cluster in the engine", "clusters in the engine"),
+                (left.mounts.len(), "dead mount", "dead mounts"),
+                (left.places.len() - kept, "record of a cluster", "records of clusters"),
+                (kept, "directory that is kept of an earlier cluster", "directories that are kept of earlier clusters"),
+                (
+                    left.images.len(),
+                    "unused image of another version of cthulhu",
+                    "unused images of other versions of cthulhu",
+                ),
             ];
-            let parts = parts.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{number} {what}"));
+            let words = |(number, one, many): &(usize, &str, &str)| {
+                format!("{number} {}", if *number == 1 { one } else { many })
+            };
+            let parts = parts.iter().filter(|(number, ..)| *number > 0).map(words);
             let parts: Vec<_> = parts.chain(left.obstacles).collect();
             finding(Verdict::Note, format!("{}; to see and remove them: cthulhu prune", parts.join(", ")))
         }
