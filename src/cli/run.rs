@@ -1,6 +1,5 @@
 //! `cthulhu run`.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -82,10 +81,16 @@ pub fn run(args: RunArgs) -> Result<ExitCode> {
     let plan = Plan::new(mount, true)?;
     let artifacts = args.artifacts.map(std::path::absolute).transpose()?;
     if let Some(dir) = &artifacts {
-        // Now, and not when the tests have failed.
-        fs::create_dir_all(dir)
-            .and_then(|()| Ok(rustix::fs::access(dir, rustix::fs::Access::WRITE_OK)?))
-            .with_context(|| format!("--artifacts {}", dir.display()))?;
+        can_be_made(dir).with_context(|| format!("--artifacts {}", dir.display()))?;
     }
     Ok(runner::run(&Job { plan, command, artifacts, wait_timeout: args.wait_timeout.0 }).into())
+}
+
+/// Whether there is room for a directory, seen now and not when the tests have failed; it is not made yet.
+fn can_be_made(dir: &Path) -> io::Result<()> {
+    let there = dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    if !there.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    Ok(rustix::fs::access(there, rustix::fs::Access::WRITE_OK)?)
 }
