@@ -55,6 +55,8 @@ use start::{Made, Running, start};
 /// request that can be under way then is a start: 300 to 400 ms on two busy cores.
 const UNSETTLED_ROUNDS: u32 = 8;
 const ROUND: Duration = Duration::from_millis(200);
+/// How long a teardown that is done looks for what an earlier cluster at its place has left.
+const EARLIER: Duration = Duration::from_secs(5);
 /// A teardown is given up when so many rounds of it have failed.
 const FAILURES: u32 = 3;
 
@@ -177,7 +179,7 @@ async fn take_down(plan: &Plan, made: &Made, sandboxes: Option<Arc<Provisioner>>
     }
     let engine = made.engine.lock().clone();
     let mut done = Ok(());
-    if let Some(engine) = engine {
+    if let Some(engine) = &engine {
         let quiet_rounds = if unsettled { UNSETTLED_ROUNDS } else { 1 };
         let (mut quiet, mut failures) = (0, 0);
         while quiet < quiet_rounds && failures < FAILURES {
@@ -198,6 +200,13 @@ async fn take_down(plan: &Plan, made: &Made, sandboxes: Option<Arc<Provisioner>>
         }
     }
     drop(sandboxes);
+    if let (Ok(()), Some(engine)) = (&done, engine) {
+        // What a killed daemon had asked a busy engine for may have come when we had looked for it already.
+        let again = start::remove_earlier(&plan.place, engine.as_ref(), |_| {});
+        if !matches!(tokio::time::timeout(EARLIER, again).await, Ok(Ok(()))) {
+            warn!("cannot look once more for what an earlier cluster here has left");
+        }
+    }
     if made.mountpoint {
         // Only if it is empty: it may have been there before, with somebody's files in it by now.
         let _ = fs::remove_dir(&plan.place.mountpoint);

@@ -15,7 +15,7 @@ use super::data;
 use super::needs::{fuse_device, fuse_helper};
 use super::options::Plan;
 use super::owner::Owner;
-use super::place::{Lock, Record};
+use super::place::{Lock, Place, Record};
 use super::program::programs;
 use super::readiness;
 use super::report::{Report, Reporter};
@@ -305,10 +305,17 @@ fn fuse_advice(error: &std::io::Error) -> String {
 }
 
 async fn remove_leftovers(plan: &Plan, engine: &dyn Engine, report: &Reporter) -> Result<()> {
+    let say =
+        |mountpoint: &str| report(Report::Step(format!("removing what is left of an earlier cluster at {mountpoint}")));
+    remove_earlier(&plan.place, engine, say).await.context("cannot remove what is left of an earlier cluster here")
+}
+
+/// Removes what clusters at a place have left in the engine, their daemons being gone, having said of each that it does.
+pub async fn remove_earlier(place: &Place, engine: &dyn Engine, say: impl Fn(&str)) -> Result<()> {
     for (id, mountpoint, owner) in leftovers(engine).await? {
-        if Path::new(&mountpoint) == plan.place.mountpoint && Owner::is_gone(&owner, engine.info().local) {
-            report(Report::Step(format!("removing what is left of an earlier cluster at {mountpoint}")));
-            remove_cluster(engine, &id).await.context("cannot remove what is left of an earlier cluster here")?;
+        if Path::new(&mountpoint) == place.mountpoint && Owner::is_gone(&owner, engine.info().local) {
+            say(&mountpoint);
+            remove_cluster(engine, &id).await?;
         }
     }
     Ok(())

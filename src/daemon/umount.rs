@@ -1,7 +1,8 @@
 //! Unmounting from outside: ends the daemon, or clears away what a dead one left.
 
+use std::cell::Cell;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -9,10 +10,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::owner::Owner;
 use super::place::{Place, records};
+use super::start::remove_earlier;
 use super::{connect, runtime};
-use crate::provision::{leftovers, remove_cluster};
 use crate::sys;
 
 /// How long to wait for an engine when a dead cluster is cleared away.
@@ -86,13 +86,8 @@ fn end_daemon(place: &Place, pid: u32) -> Result<bool> {
 fn remove_left(place: &Place, host: Option<&str>) -> Result<bool> {
     runtime()?.block_on(async {
         let engine = connect(host, ENGINE_TIMEOUT).await?;
-        let mut any = false;
-        for (id, mountpoint, owner) in leftovers(engine.as_ref()).await? {
-            if Path::new(&mountpoint) == place.mountpoint && Owner::is_gone(&owner, engine.info().local) {
-                remove_cluster(engine.as_ref(), &id).await?;
-                any = true;
-            }
-        }
-        Ok(any)
+        let any = Cell::new(false);
+        remove_earlier(place, engine.as_ref(), |_| any.set(true)).await?;
+        Ok(any.get())
     })
 }
