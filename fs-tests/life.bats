@@ -208,6 +208,22 @@ PY
     as_before
 }
 
+@test "kill -9 of the daemon: what the engine makes for it after the next mount has looked goes with that mount" {
+    local network labels=()
+    cluster
+    network=$(networks "$TMP" | head -n 1)
+    mapfile -t labels < <(docker network inspect "$network" | jq -r '.[0].Labels | to_entries[] | "--label=\(.key)=\(.value)"')
+    [ ${#labels[@]} -gt 2 ]
+    kill -9 "$(only_daemon)"
+    wait_for 10 no_daemons "$TMP"
+    with_deadline 120 "$CTHULHU" mount --prefix "$P" "$M" -n 2 -i "$IMAGE" -- "${NODE[@]}"
+    # As a busy engine does that carries out late what the dead one had asked for.
+    docker network create "${labels[@]}" "$P-late"
+    is 2 "$(networks "$TMP" | wc -l)" networks
+    umount_cluster
+    as_before
+}
+
 @test "kill -9 of the daemon: cthulhu umount clears it away" {
     cluster
     kill -9 "$(only_daemon)"
