@@ -3,12 +3,12 @@
 #![no_main]
 
 use cthulhu::engine::Attachment;
-use cthulhu::sandbox::{Client, serve};
+use cthulhu::sandbox::{Client, Pretended, serve};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let mut answers = Vec::new();
-    serve(data, &mut answers).unwrap();
+    serve(data, &mut answers, &mut Pretended::default()).unwrap();
     let lines = data.split(|byte| *byte == b'\n').count() - usize::from(data.is_empty() || data.ends_with(b"\n"));
     let text = String::from_utf8(answers).unwrap();
     assert_eq!(text.lines().count(), lines);

@@ -3,6 +3,7 @@
 //! Holds [`ClusterSpec`], [`Node`] and [`Cluster::apply`]. No I/O, no clock, no lock held across an await:
 //! the same news in any order ends in the same model, which is what its property tests check.
 
+pub mod faults;
 mod model;
 mod name;
 mod spec;

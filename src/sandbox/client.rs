@@ -7,7 +7,8 @@ use std::pin::Pin;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
-use super::protocol::{Connected, Hello, MAX_LINE, Numbered, Request};
+use super::protocol::{Aborted, Connected, Hello, Kernel, MAX_LINE, Numbered, Request};
+use crate::cluster::faults::Desired;
 use crate::engine::Attachment;
 
 /// Why a sandbox could not be asked.
@@ -38,6 +39,10 @@ impl From<io::Error> for ClientError {
 
 /// Result of a request to a sandbox.
 pub type Result<T> = std::result::Result<T, ClientError>;
+
+/// An answer that says no more than that it is done.
+#[derive(serde::Deserialize)]
+struct Empty {}
 
 /// One sandbox, attached. Dropping it closes the sandbox's stdin, and so ends it.
 ///
@@ -75,6 +80,23 @@ impl Client {
     pub async fn connects(&mut self, address: Ipv4Addr, port: u16) -> Result<bool> {
         let answer: Connected = self.request(&Request::Connect { address, port }).await?;
         Ok(answer.connected)
+    }
+
+    /// Asks what its kernel can do.
+    pub async fn probe(&mut self) -> Result<Kernel> {
+        self.request(&Request::Probe).await
+    }
+
+    /// Has it bring this about in its network namespace; returns when it is in force. On a refusal, what was before is.
+    pub async fn apply(&mut self, kernel: Kernel, desired: Desired) -> Result<()> {
+        let _: Empty = self.request(&Request::Apply { kernel, desired }).await?;
+        Ok(())
+    }
+
+    /// Has it destroy the sockets of its node's dead run; returns how many there were.
+    pub async fn abort(&mut self) -> Result<u64> {
+        let aborted: Aborted = self.request(&Request::Abort).await?;
+        Ok(aborted.sockets)
     }
 
     /// Sends one request and waits for its answer.
@@ -133,6 +155,7 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
+    use super::super::namespace::Pretended;
     use super::*;
     use std::os::unix::net::UnixStream;
     use std::thread::JoinHandle;
@@ -147,7 +170,9 @@ mod tests {
     fn sandbox() -> (Client, JoinHandle<io::Result<()>>) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let output = theirs.try_clone().unwrap();
-        let server = std::thread::spawn(move || super::super::serve(io::BufReader::new(theirs), output));
+        let server = std::thread::spawn(move || {
+            super::super::serve(io::BufReader::new(theirs), output, &mut Pretended::default())
+        });
         (attach(ours), server)
     }
 
@@ -180,7 +205,7 @@ mod tests {
         assert!(tokio::time::timeout(brief, client.hello()).await.is_err());
         assert!(tokio::time::timeout(brief, client.hello()).await.is_err());
         let output = theirs.try_clone().unwrap();
-        std::thread::spawn(move || super::super::serve(io::BufReader::new(theirs), output));
+        std::thread::spawn(move || super::super::serve(io::BufReader::new(theirs), output, &mut Pretended::default()));
         client.hello().await.unwrap();
         assert_eq!(client.last, 3);
     }

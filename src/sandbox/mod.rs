@@ -8,13 +8,18 @@
 use std::io;
 use std::process::ExitCode;
 
+use namespace::Real;
+
 mod address;
 pub mod client;
+mod namespace;
+mod netlink;
 pub mod protocol;
 mod server;
 mod signals;
 
 pub use client::Client;
+pub use namespace::{Namespace, Pretended};
 pub use protocol::Hello;
 pub use server::serve;
 
@@ -24,7 +29,7 @@ pub fn run() -> ExitCode {
         eprintln!("cthulhu sandbox: cannot watch for signals: {error}");
         return ExitCode::FAILURE;
     }
-    match serve(io::stdin().lock(), io::stdout().lock()) {
+    match serve(io::stdin().lock(), io::stdout().lock(), &mut Real::default()) {
         Ok(()) => ExitCode::SUCCESS,
         // Nobody is left to read our answers: that is an end like end of file.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,

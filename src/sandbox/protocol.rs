@@ -9,6 +9,8 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::faults::Desired;
+
 /// The longest line either side takes, in bytes, its newline not counted.
 pub const MAX_LINE: usize = 1 << 20;
 
@@ -25,6 +27,17 @@ pub enum Request {
         /// TCP.
         port: u16,
     },
+    /// What can your kernel do? Answered with [`Kernel`].
+    Probe,
+    /// Bring this about, all of it or nothing; answered when it is in force and has been read back. What was before is undone.
+    Apply {
+        /// What a sandbox of this machine has found.
+        kernel: Kernel,
+        /// The whole state.
+        desired: Desired,
+    },
+    /// Destroy the TCP sockets of the node's dead run, so that none of them sends anything any more. Loopback ones stay.
+    Abort,
 }
 
 /// What a successful operation answers.
@@ -35,6 +48,12 @@ pub enum Reply {
     Hello(Hello),
     /// To [`Request::Connect`].
     Connected(Connected),
+    /// To [`Request::Probe`].
+    Kernel(Kernel),
+    /// To [`Request::Apply`].
+    Applied {},
+    /// To [`Request::Abort`].
+    Aborted(Aborted),
 }
 
 /// A sandbox introduces itself.
@@ -51,6 +70,44 @@ pub struct Hello {
 pub struct Connected {
     /// Nobody listens, or too many wait already, if it was not.
     pub connected: bool,
+}
+
+/// How a packet can be handed to us by a rule of nftables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QueueBy {
+    /// The expression `queue`.
+    Native,
+    /// The xtables target NFQUEUE, through the expression `target`.
+    Target,
+}
+
+/// What the kernel can do in a sandbox, found by trying.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// Tables, chains, sets and rules that drop.
+    pub nftables: bool,
+    /// Rules that reject.
+    pub reject: bool,
+    /// Rules that hit at random.
+    pub numgen: bool,
+    /// Rules that send a packet twice.
+    pub dup: bool,
+    /// Rules that hand packets to us, and that we can hand them back.
+    pub queue: Option<QueueBy>,
+    /// The queueing discipline netem.
+    pub netem: bool,
+    /// The queueing discipline HTB.
+    pub htb: bool,
+    /// Sockets can be destroyed.
+    pub sock_destroy: bool,
+}
+
+/// How many sockets were destroyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aborted {
+    /// TCP ones.
+    pub sockets: u64,
 }
 
 /// A request on the wire.

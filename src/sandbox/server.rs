@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::address;
-use super::protocol::{Answer, Connected, Hello, MAX_LINE, Reply, Request};
+use super::namespace::Namespace;
+use super::protocol::{Aborted, Answer, Connected, Hello, MAX_LINE, Reply, Request};
 
 /// Buffer space kept from one request to the next; more is given back.
 const KEPT: usize = 16 << 10;
@@ -17,14 +18,14 @@ const CONNECT: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// Only when reading or writing fails: a bad request is answered, and the next one read.
-pub fn serve(mut input: impl BufRead, mut output: impl Write) -> io::Result<()> {
+pub fn serve(mut input: impl BufRead, mut output: impl Write, namespace: &mut impl Namespace) -> io::Result<()> {
     let mut line = Vec::new();
     let mut out = Vec::new();
     loop {
         let answer = match read_line(&mut input, &mut line)? {
             Line::End => return Ok(()),
             Line::TooLong => refuse(None, format!("a request is at most {MAX_LINE} bytes long")),
-            Line::Whole => answer(&line),
+            Line::Whole => answer(&line, namespace),
         };
         // One write, so that a line is never seen in parts for longer than needed.
         serde_json::to_writer(&mut out, &answer)?;
@@ -38,7 +39,7 @@ pub fn serve(mut input: impl BufRead, mut output: impl Write) -> io::Result<()> 
     }
 }
 
-fn answer(line: &[u8]) -> Answer {
+fn answer(line: &[u8], namespace: &mut impl Namespace) -> Answer {
     // In two steps, so that a request we don't understand still gets its number back.
     let value: serde_json::Value = match serde_json::from_slice(line) {
         Ok(value) => value,
@@ -49,14 +50,14 @@ fn answer(line: &[u8]) -> Answer {
         Ok(request) => request,
         Err(error) => return refuse(id, format!("bad request: {error}")),
     };
-    match execute(request) {
+    match execute(request, namespace) {
         Ok(reply) => Answer { ok: true, id, error: None, reply: Some(reply) },
         Err(error) => refuse(id, error),
     }
 }
 
 /// Does what is asked; the error is a sentence for the daemon's user.
-fn execute(request: Request) -> Result<Reply, String> {
+fn execute(request: Request, namespace: &mut impl Namespace) -> Result<Reply, String> {
     match request {
         Request::Hello => Ok(Reply::Hello(Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -67,6 +68,12 @@ fn execute(request: Request) -> Result<Reply, String> {
             let there = TcpStream::connect_timeout(&address, CONNECT);
             Ok(Reply::Connected(Connected { connected: there.is_ok_and(|there| !is_its_own(&there, address)) }))
         }
+        Request::Probe => Ok(Reply::Kernel(namespace.probe()?)),
+        Request::Apply { kernel, desired } => {
+            namespace.apply(&kernel, &desired)?;
+            Ok(Reply::Applied {})
+        }
+        Request::Abort => Ok(Reply::Aborted(Aborted { sockets: namespace.abort()? })),
     }
 }
 
@@ -119,11 +126,12 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::namespace::Pretended;
     use super::*;
 
     fn ask(input: impl AsRef<[u8]>) -> Vec<serde_json::Value> {
         let mut output = Vec::new();
-        serve(io::BufReader::new(input.as_ref()), &mut output).unwrap();
+        serve(io::BufReader::new(input.as_ref()), &mut output, &mut Pretended::default()).unwrap();
         assert!(output.is_empty() || output.ends_with(b"\n"));
         let text = String::from_utf8(output).unwrap();
         text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()

@@ -1,0 +1,75 @@
+//! The network namespace that a sandbox rules over.
+
+use super::protocol::Kernel;
+use crate::cluster::faults::Desired;
+
+/// What can be asked of one. Each error is a sentence for the daemon's user.
+pub trait Namespace {
+    /// Finds out what the kernel can do here. Leaves nothing behind.
+    ///
+    /// # Errors
+    /// What keeps it from trying at all.
+    fn probe(&mut self) -> Result<Kernel, String>;
+
+    /// Brings `desired` about, and reads it back. What was before is undone; on an error it is what is in force still.
+    ///
+    /// # Errors
+    /// What could not be done.
+    fn apply(&mut self, kernel: &Kernel, desired: &Desired) -> Result<(), String>;
+
+    /// Destroys the TCP sockets that are bound to no loopback address, and returns how many there were.
+    ///
+    /// # Errors
+    /// What keeps it from that.
+    fn abort(&mut self) -> Result<u64, String>;
+}
+
+/// This process's own.
+#[derive(Default)]
+pub struct Real {}
+
+impl Namespace for Real {
+    fn probe(&mut self) -> Result<Kernel, String> {
+        Err("not built yet".into())
+    }
+
+    fn apply(&mut self, _: &Kernel, _: &Desired) -> Result<(), String> {
+        Err("not built yet".into())
+    }
+
+    fn abort(&mut self) -> Result<u64, String> {
+        Err("not built yet".into())
+    }
+}
+
+/// One that can do everything and does nothing: for sandboxes that are simulated.
+#[derive(Debug, Default)]
+pub struct Pretended {
+    /// What was last asked for.
+    pub desired: Desired,
+}
+
+impl Namespace for Pretended {
+    fn probe(&mut self) -> Result<Kernel, String> {
+        use super::protocol::QueueBy;
+        Ok(Kernel {
+            nftables: true,
+            reject: true,
+            numgen: true,
+            dup: true,
+            queue: Some(QueueBy::Native),
+            netem: true,
+            htb: true,
+            sock_destroy: true,
+        })
+    }
+
+    fn apply(&mut self, _: &Kernel, desired: &Desired) -> Result<(), String> {
+        self.desired = desired.clone();
+        Ok(())
+    }
+
+    fn abort(&mut self) -> Result<u64, String> {
+        Ok(0)
+    }
+}
