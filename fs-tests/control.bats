@@ -339,14 +339,6 @@ started() {
     is_state i001 exited
 }
 
-@test "crash: EOPNOTSUPP until the network faults are there" {
-    is '95 EOPNOTSUPP' "$(put_line i001/control crash)"
-    has "$(cat i001/error)" crash
-    is '95 EOPNOTSUPP' "$(put_line control 'crash i002')"
-    is_state i001 running
-    is_state i002 running
-}
-
 @test "error holds the last failure, of its own directory" {
     put_line i001/control nonsense
     has "$(cat i001/error)" nonsense

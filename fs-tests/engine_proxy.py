@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""A unix socket in front of an engine's, whose behaviour can be switched.
+"""A socket in front of an engine's, whose behaviour can be switched.
 
 usage: engine_proxy.py SOCKET ENGINE_SOCKET CONTROL
+
+SOCKET is the path of a unix socket, or `tcp`: then a free port of 127.0.0.1 is taken, and stands in CONTROL.port.
 
 Every line written to the FIFO CONTROL is a mode; once it is in force, its name stands in CONTROL.mode.
 
@@ -18,18 +20,24 @@ import threading
 
 
 class Proxy:
-    def __init__(self, path, engine):
-        self.path, self.engine = path, engine
+    def __init__(self, path, engine, control):
+        self.path, self.engine, self.control = path, engine, control
         self.mode = "pass"
         self.changed = threading.Condition()
         self.listener = None
         self.open = set()
 
     def listen(self):
-        if os.path.exists(self.path):
-            os.unlink(self.path)
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(self.path)
+        if self.path == "tcp":
+            self.listener = socket.socket(socket.AF_INET)
+            self.listener.bind(("127.0.0.1", 0))
+            with open(self.control + ".port", "w") as file:
+                file.write(f"{self.listener.getsockname()[1]}\n")
+        else:
+            if os.path.exists(self.path):
+                os.unlink(self.path)
+            self.listener = socket.socket(socket.AF_UNIX)
+            self.listener.bind(self.path)
         self.listener.listen(128)
         threading.Thread(target=self.accept, args=(self.listener,), daemon=True).start()
 
@@ -89,7 +97,7 @@ class Proxy:
 
 
 def main(path, engine, control):
-    proxy = Proxy(path, engine)
+    proxy = Proxy(path, engine, control)
     if not os.path.exists(control):
         os.mkfifo(control)
     mode = "pass"

@@ -27,7 +27,7 @@ with_cargo=yes
 lanes=(root user)
 files=()
 # What an ordinary user runs where both lanes do: rights, ways to mount and unmount, bindmounts without the kernel's passthrough.
-users_files=(bad bindmounts cli control demo life live posix prune run templates tree wait)
+users_files=(bad bindmounts cli control demo faults life live posix prune run templates tree wait)
 while [ $# -gt 0 ]; do
     case $1 in
     --no-cargo) with_cargo= ;;
@@ -76,7 +76,7 @@ fi
 # Debian's package of each command.
 needed=(
     dockerd:docker.io fusermount3:fuse3 bats:bats tree:tree rsync:rsync python3:python3 getfattr:attr jq:jq
-    curl:curl script:bsdutils ip:iproute2 flock:util-linux
+    curl:curl script:bsdutils ip:iproute2 nft:nftables flock:util-linux
     setpriv:util-linux useradd:passwd
 )
 missing=()
@@ -245,7 +245,7 @@ fi
 # What a caller may set for the tests; sudo hands nothing on by itself.
 settings=()
 for name in DOCKER_HOST RANDOM_VERBS RANDOM_SEED HARD_USE_FILES HARD_USE_MB HOSTILE_FILES POSIX_HOST POSIX_SEED SCALE_NODES IDLE_SECONDS \
-    LINES_APPENDED KILL_ROUNDS RUN_CLUSTERS FLOOD_MB; do
+    LINES_APPENDED KILL_ROUNDS RUN_CLUSTERS FLOOD_MB FAULT_STATES FAULT_KILLS; do
     if [ -n "${!name:-}" ]; then settings+=("$name=${!name}"); fi
 done
 # What does not depend on who runs it, the ordinary user does less often.

@@ -81,7 +81,6 @@ is_state() {
     has "$(cat i001/error)" nonsense
     is '2 ENOENT' "$(put_line control 'stop i009')"
     has "$(cat error)" i009
-    is '95 EOPNOTSUPP' "$(put_line i001/control crash)"
     is '22 EINVAL' "$(printf 'st\0op\n' | put i001/control)"
 }
 

@@ -76,23 +76,30 @@ async fn pieces_of_lines_are_one_command_run_once() {
 async fn errors_have_a_number_and_a_sentence_and_change_nothing() {
     let f = Fixture::new(2, TIMEOUT).await;
     let long = vec![b'x'; 1 << 20];
-    let cases: [(&str, &[u8], Errno, &str); 9] = [
+    let cases: [(&str, &[u8], Errno, &str); 12] = [
         ("i001/control", b"frobnicate\n", Errno::INVAL, "frobnicate"),
         ("i001/control", b"stop i002\n", Errno::INVAL, "i002"),
         ("i001/control", b"kill -s NOPE\n", Errno::INVAL, "NOPE"),
         ("i001/control", b"st\0op\n", Errno::INVAL, "NUL"),
         ("i001/control", &long, Errno::INVAL, "longer"),
         ("i001/control", b"kill\n", Errno::SRCH, "not running"),
-        ("i001/control", b"crash\n", Errno::OPNOTSUPP, "crash"),
+        ("i001/net", b"loss 101%\n", Errno::INVAL, "101%"),
+        ("links", b"i001>i002 drop\ni001>i003 drop\n", Errno::NOENT, "i003"),
+        ("partition", b"i001 | i002\n\xff\n", Errno::INVAL, "UTF-8"),
+        ("links", &long, Errno::INVAL, "longer"),
         ("control", b"stop i001 ../i002\n", Errno::NOENT, "../i002"),
         ("control", b"stop i003\n", Errno::NOENT, "i003"),
     ];
     for (path, line, errno, word) in cases {
         assert_eq!(f.write(path, &[line]).await, Err(errno), "{word}");
-        let error = f.read(&path.replace("control", "error")).unwrap();
+        let directory = if path.starts_with("i001/") { "i001/" } else { "" };
+        let error = f.read(&format!("{directory}error")).unwrap();
         assert!(error.contains(word) && error.ends_with('\n') && error.lines().count() == 1, "{error}");
     }
     assert!(f.cluster.snapshot().iter().all(|node| node.state == State::Created));
+    for path in ["partition", "links", "i001/net"] {
+        assert_eq!(f.read(path).unwrap(), "", "{path}");
+    }
 }
 
 #[tokio::test]
@@ -234,7 +241,10 @@ async fn an_open_handle_reads_one_version() {
 async fn a_cancelled_write_skips_what_has_not_begun() {
     let f = Fixture::new(1, TIMEOUT).await;
     let fh = f.tree.open(f.find("i001/control"), true).unwrap();
-    let cthulhu::tree::Written::Later(pending) = f.tree.write(fh, b"start\nstop\n") else { panic!("at once") };
+    let cthulhu::tree::Written::Later(pending) = f.tree.write(fh, cthulhu::tree::Position::default(), b"start\nstop\n")
+    else {
+        panic!("at once")
+    };
     pending.cancelled.store(true, Ordering::Release);
     assert_eq!(pending.done.await, Err(Errno::INTR));
     assert_eq!(f.read("i001/state").unwrap(), "created\n");

@@ -194,7 +194,7 @@ fn pieces_of_one_line_from_two_tasks_are_one_command() {
         let fh = f.tree.open(f.find("i001/control"), true).unwrap();
         let piece = |text: &'static [u8]| {
             let f = f.clone();
-            spawn(async move { common::done(f.tree.write(fh, text)).await })
+            spawn(async move { common::done(f.tree.write(fh, cthulhu::tree::Position::default(), text)).await })
         };
         let flush = |f: Arc<Fixture>| spawn(async move { common::done(f.tree.flush(fh)).await });
         assert_eq!(piece(b"kill -s ").await, Ok(8));

@@ -217,6 +217,9 @@ pub struct MountArgs {
     #[arg(long, value_name = "TIME", default_value = "30", value_parser = seconds)]
     #[serde(with = "as_seconds")]
     pub timeout: Seconds,
+    /// Makes the random choices of partition the same each time: a number up to 2^64-1 [default: drawn; the history tells it]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
     /// The engine: unix://PATH, tcp://HOST:PORT, or simulated: for none at all
     /// [default: DOCKER_HOST, the docker context, /var/run/docker.sock, podman's socket]
     #[arg(long, value_name = "URL")]

@@ -6,8 +6,10 @@
 pub mod faults;
 mod model;
 mod name;
+mod shown;
 mod spec;
 
 pub use model::{Change, Cluster, News, Node, State};
 pub use name::NodeName;
+pub use shown::shown;
 pub use spec::{ClusterId, ClusterSpec, NodeSpec, label};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::faults::Faults;
 use super::{ClusterSpec, NodeName, NodeSpec};
 use crate::engine::{ContainerId, Health, Inspection, Status};
 
@@ -222,11 +223,14 @@ pub enum Change {
     Node(usize),
     /// Whether the engine can be reached, and with it every live value.
     Reachable,
+    /// The network faults in force.
+    Faults,
 }
 
 struct Model {
     nodes: Vec<Slot>,
     reachable: bool,
+    faults: Arc<Faults>,
 }
 
 /// A node, and what tells old news of it from new.
@@ -304,8 +308,9 @@ impl Cluster {
     }
 
     fn with(spec: ClusterSpec, probed: bool) -> Self {
-        let nodes = spec.nodes.iter().map(|_| Slot::new(probed)).collect();
-        Self { spec: Arc::new(spec), model: Arc::new(Mutex::new(Model { nodes, reachable: true })) }
+        let nodes: Vec<_> = spec.nodes.iter().map(|_| Slot::new(probed)).collect();
+        let faults = Arc::new(Faults::new(nodes.len()));
+        Self { spec: Arc::new(spec), model: Arc::new(Mutex::new(Model { nodes, reachable: true, faults })) }
     }
 
     /// What it was asked to be.
@@ -369,6 +374,21 @@ impl Cluster {
         }
         model.reachable = reachable;
         Change::Reachable
+    }
+
+    /// The network faults in force.
+    pub fn faults(&self) -> Arc<Faults> {
+        self.model.lock().faults.clone()
+    }
+
+    /// Tells which network faults are in force.
+    pub fn set_faults(&self, faults: Faults) -> Change {
+        let mut model = self.model.lock();
+        if *model.faults == faults {
+            return Change::None;
+        }
+        model.faults = Arc::new(faults);
+        Change::Faults
     }
 
     /// Takes news of a node in. News that is out of date changes nothing.

@@ -7,8 +7,10 @@
 #   stop [-t SECONDS]@NODES@   stop signal, SIGKILL after SECONDS (1)
 #   restart [-t SECONDS]@NODES@
 #   kill [-s SIGNAL]@NODES@    send SIGNAL (KILL)
-#   pause@NODES@ · resume@NODES@  freeze and thaw
-#   crash@NODES@               as if the power failed (not in this version yet)
+#   crash@NODES@               as if the power failed: its peers hear nothing any more
+#   pause@NODES@               freeze
+#   resume@NODES@              thaw
+#   heal@NODES@                take network faults away: @FAULTS@
 #
 # A write that succeeds has taken effect. Why one failed stands in the file error.
 if [ $# -eq 0 ]; then

@@ -85,6 +85,22 @@ impl ControlError {
         }
     }
 
+    /// The node that did not answer, if that is what happened.
+    pub fn silent_node(&self) -> Option<&str> {
+        match self {
+            Self::TimedOut { node, .. } => Some(node),
+            Self::Invalid(_)
+            | Self::NoSuchNode(_)
+            | Self::NotRunning { .. }
+            | Self::Busy(_)
+            | Self::Unsupported(_)
+            | Self::Interrupted
+            | Self::Unreachable(_)
+            | Self::Refused(_)
+            | Self::Several(_) => None,
+        }
+    }
+
     /// How it is told in the history.
     pub fn outcome(&self) -> Outcome {
         Outcome::fail(self.errno_name(), self.to_string())

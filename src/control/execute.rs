@@ -9,8 +9,9 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 
 use super::ControlError;
-use super::parse::{Command, Verb, shown};
-use crate::cluster::{Cluster, Node, State};
+use super::parse::{Command, Verb};
+use crate::cluster::faults::Dice;
+use crate::cluster::{Change, Cluster, Node, State, shown};
 use crate::engine::{ContainerId, Engine, EngineError};
 use crate::history::{Acting, CommandId, Outcome, Recorder};
 use crate::provision::{AT_ONCE, Provisioner};
@@ -36,6 +37,8 @@ pub struct Invoked {
     verb: Verb,
     /// Whom it is about; or why it is none.
     nodes: Result<Vec<usize>>,
+    /// It is about the cluster as a whole.
+    whole: bool,
 }
 
 impl Invoked {
@@ -53,14 +56,20 @@ struct Work {
 }
 
 /// Tells the end of a command, whichever way it comes.
-struct End<'a> {
+pub(super) struct End<'a> {
     recorder: &'a Recorder,
     id: CommandId,
     outcome: Option<Outcome>,
 }
 
 impl End<'_> {
-    fn tell(mut self, answer: Result<()>, outcome: Outcome) -> Result<()> {
+    /// The end is this.
+    pub(super) fn tell(self, answer: Result<()>) -> Result<()> {
+        let outcome = answer.as_ref().map_or_else(ControlError::outcome, |()| Outcome::Ok);
+        self.tell_as(answer, outcome)
+    }
+
+    fn tell_as(mut self, answer: Result<()>, outcome: Outcome) -> Result<()> {
         self.outcome = Some(outcome);
         answer
     }
@@ -110,10 +119,12 @@ pub struct Executor {
     closing: AtomicBool,
     /// Commands under way on nodes.
     under_way: AtomicUsize,
+    /// One change of the network's faults at a time; who has the turn has the dice.
+    faults: Mutex<Dice>,
 }
 
 impl Executor {
-    /// An executor whose commands give the engine `timeout` each, and are told to `recorder`.
+    /// An executor whose commands give the engine `timeout` each, and are told to `recorder`. `dice` makes random choices.
     pub fn new(
         engine: Arc<dyn Engine>,
         cluster: Cluster,
@@ -121,6 +132,7 @@ impl Executor {
         provisioner: Arc<Provisioner>,
         recorder: Recorder,
         timeout: Duration,
+        dice: Dice,
     ) -> Self {
         let turns = (0..cluster.len()).map(|_| Mutex::default()).collect();
         Self {
@@ -134,6 +146,7 @@ impl Executor {
             starts: Semaphore::new(AT_ONCE),
             closing: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
+            faults: Mutex::new(dice),
         }
     }
 
@@ -143,11 +156,32 @@ impl Executor {
         self.under_way.load(Ordering::SeqCst) > 0
     }
 
-    fn check_open(&self) -> Result<()> {
+    pub(super) fn check_open(&self) -> Result<()> {
         if self.closing.load(Ordering::SeqCst) {
             return Err(ControlError::Busy("the cluster is being taken down".into()));
         }
         Ok(())
+    }
+
+    pub(super) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    pub(super) fn provisioner(&self) -> &Provisioner {
+        &self.provisioner
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub(super) fn faults_turn(&self) -> &Mutex<Dice> {
+        &self.faults
+    }
+
+    /// Tells everybody of a change that was made here.
+    pub(super) fn tell(&self, change: Change) {
+        self.watch.spread(change);
     }
 
     /// A node's output.
@@ -165,7 +199,13 @@ impl Executor {
         let nodes = self.resolve(target, &command);
         let names = nodes.iter().flatten().map(|&index| self.name(index)).collect();
         let id = self.recorder.invoke(line, Some(command.verb.name()), names);
-        Invoked { id, verb: command.verb, nodes }
+        let whole = target == Target::Root && command.nodes.is_empty();
+        Invoked { id, verb: command.verb, nodes, whole }
+    }
+
+    /// Sees to it that a command's end is told, also if it panics.
+    pub(super) fn end_of(&self, id: CommandId) -> End<'_> {
+        End { recorder: &self.recorder, id, outcome: Some(broken_off()) }
     }
 
     /// Executes a command that has begun. Its end is in the history before this returns.
@@ -173,16 +213,15 @@ impl Executor {
     /// # Errors
     /// What failed; at the root, all that failed, after every node had its turn.
     pub async fn execute(&self, invoked: Invoked) -> Result<()> {
-        let Invoked { id, verb, nodes } = invoked;
-        // A panic is an end too.
-        let end = End { recorder: &self.recorder, id, outcome: Some(broken_off()) };
+        let Invoked { id, verb, nodes, whole } = invoked;
+        let end = self.end_of(id);
         let nodes = match nodes {
             Ok(nodes) => nodes,
-            Err(error) => {
-                let outcome = error.outcome();
-                return end.tell(Err(error), outcome);
-            }
+            Err(error) => return end.tell(Err(error)),
         };
+        if verb == Verb::Heal {
+            return end.tell(self.heal(Some(&nodes[..]).filter(|_| !whole)).await);
+        }
         let engine_hangs = AtomicBool::new(false);
         let results = join_all(nodes.iter().map(|&index| self.on_node(index, id, &verb, &engine_hangs))).await;
         let failed = nodes.iter().zip(&results).filter_map(|(&index, result)| {
@@ -191,12 +230,12 @@ impl Executor {
         let failed = if nodes.len() > 1 { failed.collect() } else { Default::default() };
         let mut failures: Vec<_> = results.into_iter().filter_map(Result::err).collect();
         let error = match failures.len() {
-            0 => return end.tell(Ok(()), Outcome::Ok),
+            0 => return end.tell(Ok(())),
             1 => failures.remove(0),
             _ => ControlError::Several(failures),
         };
         let outcome = Outcome::Fail { errno: error.errno_name(), error: error.to_string(), failed };
-        end.tell(Err(error), outcome)
+        end.tell_as(Err(error), outcome)
     }
 
     /// The nodes that a command is about.
@@ -245,9 +284,9 @@ impl Executor {
             Verb::Kill { signal } => self.limited(index, no_grace, engine_hangs, self.kill(work, signal)).await,
             Verb::Pause => self.limited(index, no_grace, engine_hangs, self.pause(work)).await,
             Verb::Resume => self.limited(index, no_grace, engine_hangs, self.resume(work)).await,
-            Verb::Crash => Err(ControlError::Unsupported(
-                "crash is not built into this version yet: use kill, whose resets a peer can see".into(),
-            )),
+            Verb::Crash => self.limited(index, no_grace, engine_hangs, self.crash(work)).await,
+            // It is about links, not about one node's process, and is done before it comes here.
+            Verb::Heal => self.heal(Some(&[index])).await,
         }
     }
 
@@ -311,7 +350,7 @@ impl Executor {
         done
     }
 
-    fn name(&self, index: usize) -> String {
+    pub(super) fn name(&self, index: usize) -> String {
         self.cluster.node_spec(index).name.to_string()
     }
 
@@ -347,7 +386,7 @@ impl Executor {
         let _acting = self.acts(work, "start");
         loop {
             match node.state {
-                State::Running if self.has_sandbox(index).await? => return Ok(()),
+                State::Running if self.has_sandbox(index).await? => return self.end_crash(index, true).await,
                 // It runs, and nobody hears it: its network went with the sandbox.
                 State::Running => {}
                 State::Paused => {
@@ -357,6 +396,7 @@ impl Executor {
                 State::Created | State::Exited | State::Missing => {}
             }
             let container = self.startable(index, &node).await?;
+            self.end_crash(index, node.is_alive()).await?;
             let before = node.started_at;
             match self.engine.start(&container).await {
                 // Removed under our hands: the next round makes it anew.
@@ -419,12 +459,16 @@ impl Executor {
     }
 
     async fn kill(&self, work: Work, signal: &str) -> Result<()> {
+        self.kill_as(work, signal, "kill").await
+    }
+
+    async fn kill_as(&self, work: Work, signal: &str, verb: &'static str) -> Result<()> {
         let index = work.index;
         let node = self.look(index).await?;
         let Some(container) = node.container.clone().filter(|_| node.is_alive()) else {
             return Err(self.not_running(index, &node));
         };
-        let _acting = self.acts(work, "kill");
+        let _acting = self.acts(work, verb);
         let done = self.engine.kill(&container, signal).await;
         if matches!(done, Err(EngineError::Conflict(_))) {
             let node = self.look(index).await?;
@@ -437,6 +481,16 @@ impl Executor {
             self.thaw_for_signal(index, &container).await?;
         }
         Ok(())
+    }
+
+    /// Nobody hears of the death: first nothing leaves or enters the node any more, then it is killed.
+    async fn crash(&self, work: Work) -> Result<()> {
+        let index = work.index;
+        self.silence(index).await?;
+        match self.kill_as(work, "SIGKILL", "crash").await {
+            Err(ControlError::NotRunning { .. }) => Ok(()),
+            done => done,
+        }
     }
 
     /// A signal thaws a frozen node. Docker does it after it has answered, and not for every signal of an image that

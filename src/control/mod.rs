@@ -4,15 +4,18 @@
 
 mod error;
 mod execute;
+mod faults;
 mod parse;
 
 pub use error::ControlError;
 pub use execute::{Executor, Invoked, Target};
-pub use parse::{Command, Verb, parse, shown};
+pub use faults::{Setting, Writing};
+pub use parse::{Command, Verb, parse};
 
 /// What `cat control` shows: a script that writes its arguments to itself.
 pub fn script(at_root: bool) -> String {
     include_str!("control.sh")
         .replace("@NODES@", if at_root { " [NODE...]" } else { "" })
+        .replace("@FAULTS@", if at_root { "the nodes named, or all" } else { "this node's links" })
         .replace("@WHOM@", if at_root { "the nodes named, or all" } else { "this node" })
 }

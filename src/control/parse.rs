@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::ControlError;
+use crate::cluster::shown;
 
 /// Seconds between the stop signal and SIGKILL unless `-t` says otherwise.
 const DEFAULT_GRACE: Duration = Duration::from_secs(1);
 /// Longest grace that `-t` takes: a day.
 const MAX_GRACE_SECONDS: u64 = 86_400;
 /// The verbs, as a reader of an error wants them.
-const VERBS: &str = "start, stop, restart, kill, pause, resume, crash";
+const VERBS: &str = "start, stop, restart, kill, crash, pause, resume, heal";
 
 /// What is to be done to a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub enum Verb {
     Pause,
     /// Thaw it.
     Resume,
+    /// Take its network faults away, or all.
+    Heal,
 }
 
 impl Verb {
@@ -50,6 +53,7 @@ impl Verb {
             Self::Crash => "crash",
             Self::Pause => "pause",
             Self::Resume => "resume",
+            Self::Heal => "heal",
         }
     }
 }
@@ -98,6 +102,7 @@ pub fn parse(line: &[u8]) -> Result<Option<Command>, ControlError> {
         "crash" => Verb::Crash,
         "pause" => Verb::Pause,
         "resume" => Verb::Resume,
+        "heal" => Verb::Heal,
         other => return invalid(format!("no such command: '{}'; there are {VERBS}", shown(other))),
     };
     let nodes: Vec<String> = words.map(str::to_owned).collect();
@@ -107,13 +112,6 @@ pub fn parse(line: &[u8]) -> Result<Option<Command>, ControlError> {
         return invalid(format!("{}: no such option: '{}'{hint}", verb.name(), shown(flag)));
     }
     Ok(Some(Command { verb, nodes }))
-}
-
-/// A word of the user's as a sentence can hold it: escaped and not too long.
-pub fn shown(word: &str) -> String {
-    const LONGEST: usize = 64;
-    let escaped: String = word.escape_debug().take(LONGEST + 1).collect();
-    if escaped.chars().count() > LONGEST { escaped.chars().take(LONGEST).chain(['…']).collect() } else { escaped }
 }
 
 fn grace(seconds: Option<String>) -> Result<Duration, ControlError> {

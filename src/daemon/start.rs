@@ -19,6 +19,7 @@ use super::place::{Lock, Place, Record};
 use super::program::programs;
 use super::readiness;
 use super::report::{Report, Reporter};
+use crate::cluster::faults::Dice;
 use crate::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec, State, label};
 use crate::control::Executor;
 use crate::engine::docker;
@@ -199,6 +200,9 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         .await
         .context("cannot follow the engine's events")?;
     make_nodes(&cluster, &provisioner, &watch, report).await?;
+    if let Err(error) = provisioner.kernel().await {
+        warn!(%error, "cannot find out which network faults are possible");
+    }
 
     let bindmounts = Arc::new(Passthrough::new(None, Descriptors::of_limit(limit.unwrap_or(u64::MAX))));
     let mut roots = vec![];
@@ -207,8 +211,17 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         roots.push([("etc", root("etc")?), ("var", root("var")?)]);
     }
     let layout = Layout::new(&cluster, |index| roots[index]);
-    let executor =
-        Executor::new(engine.clone(), cluster.clone(), watch.clone(), provisioner.clone(), recorder.clone(), timeout);
+    let seed = args.seed.map_or_else(drawn_seed, Ok)?;
+    let dice = Dice::new(seed);
+    let executor = Executor::new(
+        engine.clone(),
+        cluster.clone(),
+        watch.clone(),
+        provisioner.clone(),
+        recorder.clone(),
+        timeout,
+        dice,
+    );
     let tree = Tree::new(cluster.clone(), executor, layout);
     let _ = tree_slot.set(tree.clone());
     // News between the two would be lost.
@@ -219,7 +232,7 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
     let mounted = fuse::mount(&tree, bindmounts, mountpoint, args.allow_other, Handle::current())
         .map_err(|error| anyhow!("cannot mount {}: {}", mountpoint.display(), fuse_advice(&error)))?;
     // Before the first request is served.
-    recorder.begin(env!("CARGO_PKG_VERSION"), &sys::boot_id().unwrap_or_default());
+    recorder.begin(env!("CARGO_PKG_VERSION"), &sys::boot_id().unwrap_or_default(), seed);
     let (gone, unmounted) = oneshot::channel();
     std::thread::Builder::new().name("fuse".into()).spawn(move || {
         if let Err(error) = mounted.serve() {
@@ -235,6 +248,13 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         note = exited_at_once(&cluster);
     }
     Ok(Running { tree, watch, unmounted, provisioner, note })
+}
+
+/// A seed that nobody has chosen: short enough to be typed again.
+fn drawn_seed() -> Result<u64> {
+    let mut bytes = [0; 4];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(u32::from_ne_bytes(bytes).into())
 }
 
 /// A sentence on nodes whose image does not stay up: their start has succeeded all the same.

@@ -1,4 +1,4 @@
-//! What network faults will use: whether this kernel has it, as its own lists say. Nothing is loaded to find out.
+//! What network faults use: whether this kernel has it, as its own lists say. Nothing is loaded to find out.
 
 use std::fs;
 use std::process::{Command, Stdio};

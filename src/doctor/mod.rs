@@ -87,9 +87,10 @@ pub async fn examine(host: Option<&str>, tell: &mut (dyn FnMut(Finding) + Send))
     }
     // What is known to be broken need not be tried.
     if well {
-        let trial = trial::mount(host).await;
-        well = trial.verdict != Verdict::Problem;
-        tell(trial);
+        for finding in trial::mount(host).await {
+            well &= finding.verdict != Verdict::Problem;
+            tell(finding);
+        }
     }
     well
 }

@@ -13,18 +13,20 @@ use super::{Finding, Verdict};
 /// How long mounting, and unmounting, may take.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Tries it, at a mountpoint of its own among temporary files, with state where the user's is.
-pub async fn mount(host: Option<&str>) -> Finding {
+/// Tries it, at a mountpoint of its own among temporary files, with state where the user's is. The last finding says whether
+/// it works.
+pub async fn mount(host: Option<&str>) -> Vec<Finding> {
     let began = Instant::now();
     let finding = |verdict, text: String| Finding::new("trial", verdict, text);
     let mountpoint = match directory() {
         Ok(dir) => dir,
-        Err(why) => return finding(Verdict::Problem, why),
+        Err(why) => return vec![finding(Verdict::Problem, why)],
     };
     let prefix = format!("doctor{}", std::process::id());
     let mut begin = vec!["mount", "-n", "1", "--start", "--prefix", &prefix];
     begin.extend(host.iter().flat_map(|host| ["--host", host]));
     let mounted = ourselves(&begin, &mountpoint).await;
+    let faults = mounted.is_ok().then(|| faults(&mountpoint));
     let unmounted = match &mounted {
         Ok(()) => ourselves(&["umount"], &mountpoint).await,
         // It has taken away what it had made, or says what not.
@@ -35,7 +37,7 @@ pub async fn mount(host: Option<&str>) -> Finding {
     end.extend(host.iter().flat_map(|host| ["--host", host]));
     let pruned = ourselves(&end, &mountpoint).await;
     let _ = fs::remove_dir(&mountpoint);
-    match (mounted, unmounted.and(pruned)) {
+    let trial = match (mounted, unmounted.and(pruned)) {
         (Ok(()), Ok(())) => {
             let took = began.elapsed().as_secs_f64();
             finding(
@@ -45,7 +47,35 @@ pub async fn mount(host: Option<&str>) -> Finding {
         }
         (Err(why), _) => finding(Verdict::Problem, format!("a cluster of one demo node cannot be mounted: {why}")),
         (_, Err(why)) => finding(Verdict::Problem, format!("a cluster of one demo node cannot be unmounted: {why}")),
-    }
+    };
+    faults.into_iter().chain([trial]).collect()
+}
+
+/// Which network faults its sandbox has found possible.
+fn faults(mountpoint: &Path) -> Finding {
+    let text = fs::read_to_string(mountpoint.join("capabilities")).unwrap_or_default();
+    judge_faults(&text)
+}
+
+/// `text` is what the file `capabilities` says: a line an effect, `WORD yes|no HOW-OR-WHY`.
+fn judge_faults(text: &str) -> Finding {
+    let lines = text.lines().filter_map(|line| {
+        let (word, rest) = line.split_once(' ')?;
+        let (possible, how) = rest.trim_start().split_once(' ')?;
+        Some((word, possible == "yes", how.trim_start()))
+    });
+    let (possible, not): (Vec<_>, Vec<_>) = lines.partition(|(_, possible, _)| *possible);
+    let listed = |lines: &[(&str, bool, &str)]| {
+        let texts: Vec<_> = lines.iter().map(|(word, _, how)| format!("{word} ({how})")).collect();
+        texts.join(", ")
+    };
+    let (verdict, text) = match (possible.is_empty(), not.is_empty()) {
+        (true, true) => (Verdict::Unknown, "a sandbox could not find out which are possible".into()),
+        (false, true) => (Verdict::Ok, format!("all are possible: {}", listed(&possible))),
+        (true, false) => (Verdict::Note, format!("none is possible: {}", not[0].2)),
+        (false, false) => (Verdict::Note, format!("possible: {}; not possible: {}", listed(&possible), listed(&not))),
+    };
+    Finding::new("faults", verdict, text)
 }
 
 fn directory() -> Result<PathBuf, String> {
@@ -70,4 +100,20 @@ async fn ourselves(args: &[&str], mountpoint: &Path) -> Result<(), String> {
     let said = String::from_utf8_lossy(&output.stderr);
     let last = said.lines().last().unwrap_or("it ended without a word");
     Err(last.trim_start_matches("cthulhu: ").to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_sandbox_has_found_is_told() {
+        let all = judge_faults("drop       yes  nftables\nrate       yes  HTB\n");
+        assert_eq!((all.verdict, all.text.as_str()), (Verdict::Ok, "all are possible: drop (nftables), rate (HTB)"));
+        let some = judge_faults("drop       yes  nftables\nrate       no   the kernel has no HTB\n");
+        assert_eq!(some.verdict, Verdict::Note);
+        assert_eq!(some.text, "possible: drop (nftables); not possible: rate (the kernel has no HTB)");
+        assert_eq!(judge_faults("drop       no   no nftables\n").text, "none is possible: no nftables");
+        assert_eq!(judge_faults("").verdict, Verdict::Unknown);
+    }
 }

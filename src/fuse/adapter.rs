@@ -23,7 +23,7 @@ use super::pending;
 use super::reply;
 use crate::passthrough::{self, DirFh, OpenFile, Passthrough, SetAttr, XattrReply, owns};
 use crate::sys;
-use crate::tree::{Fh, Ino, Tree};
+use crate::tree::{Fh, Ino, Position, Tree};
 
 /// Largest write in one request, in bytes.
 const MAX_WRITE: u32 = 1 << 20;
@@ -359,7 +359,8 @@ impl fuser::Filesystem for Adapter {
                     Err(e) => reply.error(errno(e)),
                 };
             }
-            pending::answer(&self.runtime, self.tree.write(Fh(fh.0), data), req.pid(), |result| match result {
+            let at = Position { offset, appends: flags.0 & libc::O_APPEND != 0 };
+            pending::answer(&self.runtime, self.tree.write(Fh(fh.0), at, data), req.pid(), |result| match result {
                 Ok(written) => reply.written(written),
                 Err(e) => reply.error(errno(e)),
             });

@@ -60,9 +60,9 @@ pub(super) fn of_exit(exit_code: Option<i64>, out_of_memory: bool) -> Cause {
 pub(super) fn command(acting: Option<(CommandId, &'static str)>, from: State, to: State) -> Option<CommandId> {
     let (id, verb) = acting?;
     let can = match to {
-        State::Exited => matches!(verb, "stop" | "kill"),
+        State::Exited => matches!(verb, "stop" | "kill" | "crash"),
         // A frozen node is thawed to die.
-        State::Running if from == State::Paused => matches!(verb, "resume" | "stop" | "kill"),
+        State::Running if from == State::Paused => matches!(verb, "resume" | "stop" | "kill" | "crash"),
         // A start makes anew what is missing, and what has lost its sandbox.
         State::Running | State::Created | State::Missing => verb == "start",
         State::Paused => verb == "pause",

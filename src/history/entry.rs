@@ -60,6 +60,9 @@ pub enum ClusterEntry {
         image: String,
         /// The nodes, all of them created and none running.
         nodes: Vec<NodeAddress>,
+        /// What random choices come from; the same one makes the same choices.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seed: Option<u64>,
     },
     /// The last line of a mount.
     #[serde(rename = "unmounting")]

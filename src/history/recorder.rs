@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 
 use super::causes;
 use super::{
-    Cause, ClusterEntry, CommandEntry, HealthEntry, History, Kind, NodeAddress, Phase, ReadyEntry, StateEntry,
+    Cause, ClusterEntry, CommandEntry, FaultEntry, HealthEntry, History, Kind, NodeAddress, Phase, ReadyEntry,
+    StateEntry,
 };
 use crate::cluster::{Change, Cluster, Node, State};
 use crate::engine::Health;
@@ -101,8 +102,8 @@ impl Recorder {
         &self.0.history
     }
 
-    /// Writes the first line of a mount. From here on all is told.
-    pub fn begin(&self, version: &str, boot_id: &str) {
+    /// Writes the first line of a mount. From here on all is told. `seed` is what random choices come from.
+    pub fn begin(&self, version: &str, boot_id: &str, seed: u64) {
         let spec = self.0.cluster.spec();
         let mounted = ClusterEntry::Mounted {
             id: spec.id.to_string(),
@@ -110,6 +111,7 @@ impl Recorder {
             boot_id: boot_id.into(),
             image: spec.image.clone(),
             nodes: spec.nodes.iter().map(|node| NodeAddress { name: node.name.to_string(), ip: node.ip }).collect(),
+            seed: Some(seed),
         };
         let mut recording = self.0.recording.lock();
         recording.begun = true;
@@ -131,12 +133,15 @@ impl Recorder {
     fn look(&self, recording: &mut Recording, change: Change, lines: &mut Vec<Kind>) {
         let cluster = &self.0.cluster;
         let indices = match change {
-            Change::None => 0..0,
+            Change::None | Change::Faults => 0..0,
             Change::Node(index) => index..index + 1,
             Change::Reachable => 0..cluster.len(),
         };
         for index in indices {
             recording.nodes[index].take(cluster.node_spec(index).name.as_str(), &cluster.node(index), lines);
+        }
+        if change == Change::Faults {
+            lines.push(Kind::Fault(FaultEntry { links: cluster.faults().in_force() }));
         }
         let reachable = cluster.is_reachable();
         if change == Change::Reachable && recording.reachable != reachable {

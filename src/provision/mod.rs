@@ -2,22 +2,25 @@
 //!
 //! Knows the recipe of sandbox and node; works through the engine only. It never touches the tree or FUSE.
 
+mod faults;
 mod network;
 mod teardown;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Mutex;
 
+pub use faults::FaultsError;
 pub use network::{NetworkPlan, NetworkWish, free_subnets, plan};
 pub use teardown::{Found, Removed, clusters, leftovers, remove_cluster};
 
+use crate::cluster::faults::Desired;
 use crate::cluster::{Cluster, ClusterId, label};
 use crate::engine::{Bind, ContainerId, ContainerSpec, Engine, EngineError, Labels, Network, Result};
-use crate::sandbox;
+use crate::sandbox::{self, protocol::Kernel};
 use crate::selfimage::{self, SelfImage};
 
 /// Containers made at once. The work is bound by CPU: more than this gains nothing (docs/performance.md).
@@ -66,6 +69,13 @@ struct Sandbox {
     client: sandbox::Client,
 }
 
+/// A node's sandbox, and what it is to bring about in its network.
+#[derive(Default)]
+struct Slot {
+    live: Option<Sandbox>,
+    desired: Desired,
+}
+
 /// Makes the containers of one cluster.
 pub struct Provisioner {
     engine: Arc<dyn Engine>,
@@ -75,7 +85,9 @@ pub struct Provisioner {
     network: String,
     owner: String,
     timeout: Duration,
-    sandboxes: Vec<Mutex<Option<Sandbox>>>,
+    sandboxes: Vec<Mutex<Slot>>,
+    /// What the kernel can do, once that is known.
+    kernel: OnceLock<Kernel>,
 }
 
 impl Provisioner {
@@ -89,8 +101,8 @@ impl Provisioner {
         owner: String,
         timeout: Duration,
     ) -> Self {
-        let sandboxes = (0..cluster.len()).map(|_| Mutex::new(None)).collect();
-        Self { engine, cluster, options, image, network, owner, timeout, sandboxes }
+        let sandboxes = (0..cluster.len()).map(|_| Mutex::default()).collect();
+        Self { engine, cluster, options, image, network, owner, timeout, sandboxes, kernel: OnceLock::new() }
     }
 
     /// Makes every sandbox and node; calls `made` after each. The first failure ends it, and what was made stays for
@@ -128,15 +140,17 @@ impl Provisioner {
         let name = self.cluster.node_spec(index).name.clone();
         let named = |error: EngineError| in_context(&name.to_string(), error);
         let mut slot = self.sandboxes[index].lock().await;
-        let lives = match slot.as_ref() {
+        let lives = match slot.live.as_ref() {
             Some(sandbox) => self.is_running(&sandbox.id).await.map_err(named)?,
             None => false,
         };
         if !lives {
-            *slot = None;
-            *slot = Some(self.make_sandbox(index).await.map_err(named)?);
+            slot.live = None;
+            let mut sandbox = self.make_sandbox(index).await.map_err(named)?;
+            self.hand_on(&mut sandbox, &slot.desired).await.map_err(named)?;
+            slot.live = Some(sandbox);
         }
-        let sandbox = slot.as_ref().map(|sandbox| sandbox.id.clone());
+        let sandbox = slot.live.as_ref().map(|sandbox| sandbox.id.clone());
         let spec = self.node(index, sandbox.ok_or_else(|| named(EngineError::NotFound("no sandbox".into())))?);
         self.create(&spec).await.map_err(named)
     }
@@ -146,7 +160,7 @@ impl Provisioner {
     /// # Errors
     /// The engine's.
     pub async fn has_sandbox(&self, index: usize) -> Result<bool> {
-        match self.sandboxes[index].lock().await.as_ref() {
+        match self.sandboxes[index].lock().await.live.as_ref() {
             Some(sandbox) => self.is_running(&sandbox.id).await,
             None => Ok(false),
         }
@@ -159,7 +173,7 @@ impl Provisioner {
     /// The sandbox's, or that there is none.
     pub async fn accepts(&self, index: usize, port: u16) -> Result<bool> {
         let mut slot = self.sandboxes[index].lock().await;
-        let sandbox = slot.as_mut().ok_or_else(|| EngineError::NotFound("no sandbox".into()))?;
+        let sandbox = slot.live.as_mut().ok_or_else(|| EngineError::NotFound("no sandbox".into()))?;
         // Whoever makes the node anew waits for this lock.
         let asked = tokio::time::timeout(SANDBOX, sandbox.client.connects(self.cluster.node_spec(index).ip, port));
         let answer = asked.await.map_err(|_| EngineError::TimedOut(SANDBOX))?;

@@ -12,13 +12,14 @@ use namespace::Real;
 
 mod address;
 pub mod client;
+mod means;
 mod namespace;
 mod netlink;
 pub mod protocol;
 mod server;
 mod signals;
 
-pub use client::Client;
+pub use client::{Client, ClientError};
 pub use namespace::{Namespace, Pretended};
 pub use protocol::Hello;
 pub use server::serve;

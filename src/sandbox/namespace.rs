@@ -51,17 +51,7 @@ pub struct Pretended {
 
 impl Namespace for Pretended {
     fn probe(&mut self) -> Result<Kernel, String> {
-        use super::protocol::QueueBy;
-        Ok(Kernel {
-            nftables: true,
-            reject: true,
-            numgen: true,
-            dup: true,
-            queue: Some(QueueBy::Native),
-            netem: true,
-            htb: true,
-            sock_destroy: true,
-        })
+        Ok(Kernel::everything())
     }
 
     fn apply(&mut self, _: &Kernel, desired: &Desired) -> Result<(), String> {

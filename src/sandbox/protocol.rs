@@ -103,6 +103,22 @@ pub struct Kernel {
     pub sock_destroy: bool,
 }
 
+impl Kernel {
+    /// One that can do all of it.
+    pub fn everything() -> Self {
+        Self {
+            nftables: true,
+            reject: true,
+            numgen: true,
+            dup: true,
+            queue: Some(QueueBy::Native),
+            netem: true,
+            htb: true,
+            sock_destroy: true,
+        }
+    }
+}
+
 /// How many sockets were destroyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Aborted {

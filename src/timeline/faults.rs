@@ -16,11 +16,18 @@ fn parse(link: &str) -> Option<Link<'_>> {
 }
 
 /// The set in a few words: as groups that do not hear each other, if that is what it amounts to.
-pub fn summary(links: &[String], nodes: &[&str]) -> String {
-    if let Some(groups) = groups(links, nodes) {
+pub fn summary(faults: &[String], nodes: &[&str]) -> String {
+    let (crashed, links): (Vec<String>, Vec<String>) = faults.iter().cloned().partition(|fault| parse(fault).is_none());
+    if !crashed.is_empty() && !links.is_empty() {
+        return format!("{}, {}", summary(&links, nodes), crashed.join(", "));
+    }
+    if !crashed.is_empty() {
+        return crashed.join(", ");
+    }
+    if let Some(groups) = groups(&links, nodes) {
         return groups;
     }
-    match links {
+    match &links[..] {
         [one] => one.clone(),
         _ if links.len() <= 3 => links.join(", "),
         _ => format!("{} links: {}, …", links.len(), links[..2].join(", ")),
@@ -65,7 +72,10 @@ pub fn share(links: &[String], node: &str) -> Option<String> {
             effects.entry(link.effects).or_default().entry(link.from).or_default().1 = true;
         }
     }
-    let mut parts = vec![];
+    // What is no link is a node's own, as in `i001 crashed`.
+    let own = links.iter().filter(|fault| parse(fault).is_none());
+    let own = own.filter_map(|fault| fault.trim().strip_prefix(node)?.strip_prefix(' '));
+    let mut parts: Vec<String> = own.map(|what| what.trim().to_owned()).collect();
     for (effect, peers) in &effects {
         for (arrow, direction) in [("↔", (true, true)), ("→", (true, false)), ("←", (false, true))] {
             let peers: Vec<&str> = peers.iter().filter(|(_, d)| **d == direction).map(|(peer, _)| *peer).collect();
@@ -101,6 +111,17 @@ mod tests {
         }
         let many = links("a>b delay 1ms, b>c delay 1ms, c>a delay 1ms, a>host drop");
         assert_eq!(summary(&many, &nodes), "4 links: a>b delay 1ms, b>c delay 1ms, …");
+    }
+
+    #[test]
+    fn a_crashed_node_is_told_apart() {
+        let nodes = ["a", "b", "c"];
+        let faults = links("a>b drop, a>c drop, b>a drop, c>a drop, b crashed");
+        assert_eq!(summary(&faults, &nodes), "a | b c, b crashed");
+        assert_eq!(summary(&links("b crashed"), &nodes), "b crashed");
+        assert_eq!(share(&faults, "b").unwrap(), "crashed; drop ↔ a");
+        assert_eq!(share(&faults, "c").unwrap(), "drop ↔ a");
+        assert_eq!(share(&links("bb crashed"), "b"), None);
     }
 
     #[test]

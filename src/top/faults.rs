@@ -94,7 +94,7 @@ fn in_force_after(line: &[u8]) -> Option<Vec<String>> {
     }
 }
 
-/// Whether a link, as in `i001>* drop`, begins or ends at a node.
+/// Whether a link, as in `i001>* drop`, begins or ends at a node, or a node itself is meant, as in `i001 crashed`.
 pub fn names(link: &str, node: &str) -> bool {
     let ends = link.split_whitespace().next().unwrap_or_default();
     ends == "*>*" || ends.split('>').any(|end| end == node)

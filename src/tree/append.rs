@@ -54,7 +54,7 @@ impl Tree {
         let mut batch = Batch::default();
         for line in lines.split(|&byte| byte == b'\n') {
             batch.push(line).map_err(|why| {
-                let shown = crate::control::shown(&String::from_utf8_lossy(&line[..line.len().min(256)]));
+                let shown = crate::cluster::shown(&String::from_utf8_lossy(&line[..line.len().min(256)]));
                 (Errno::INVAL, format!("history: '{shown}' is {why}; a line must be one JSON object"))
             })?;
         }

@@ -46,6 +46,8 @@ struct Handle {
     read_to: u64,
     /// Written and not yet a whole line.
     pub(super) line: Vec<u8>,
+    /// What is written next is a whole new state, and does not go on with the one before.
+    anew: bool,
     wake: Option<Wake>,
 }
 
@@ -105,6 +107,7 @@ impl Files {
             on_disk,
             read_to: 0,
             line: vec![],
+            anew: false,
             wake: None,
         };
         self.handles.insert(fh, handle);
@@ -126,6 +129,26 @@ impl Files {
     /// The handle's unfinished line.
     pub fn line(&mut self, fh: Fh) -> Result<&mut Vec<u8>, Errno> {
         Ok(&mut self.handle(fh)?.line)
+    }
+
+    /// What is written through the handle from now on is a whole new state.
+    pub fn begin_anew(&mut self, fh: Fh) {
+        if let Ok(handle) = self.handle(fh) {
+            handle.anew = true;
+            handle.line.clear();
+        }
+    }
+
+    /// Whether what is written is a whole new state.
+    pub fn is_anew(&mut self, fh: Fh) -> bool {
+        self.handle(fh).is_ok_and(|handle| handle.anew)
+    }
+
+    /// The new state has been taken: what comes now adds to it.
+    pub fn goes_on(&mut self, fh: Fh) {
+        if let Ok(handle) = self.handle(fh) {
+            handle.anew = false;
+        }
     }
 
     pub fn read(&mut self, fh: Fh, offset: u64, size: usize) -> Result<Vec<u8>, Errno> {

@@ -19,6 +19,14 @@ pub enum File {
     SpecJson,
     /// What has happened; tests append to it.
     History,
+    /// Groups of nodes that hear each other; written to change them.
+    Partition,
+    /// What befalls the traffic of single links; written to change it.
+    Links,
+    /// Which faults are possible here.
+    Capabilities,
+    /// What befalls all that the node sends; written to change it.
+    Net,
     /// Pid of the node's first process.
     Pid,
     /// Its state.
@@ -49,11 +57,16 @@ impl File {
         matches!(self, Self::Log | Self::History)
     }
 
+    /// Whether network faults are what it tells of.
+    pub fn is_of_faults(self) -> bool {
+        matches!(self, Self::Partition | Self::Links | Self::Net | Self::Capabilities)
+    }
+
     /// Its permission bits.
     pub fn perm(self) -> u16 {
         match self {
             Self::Control => 0o755,
-            Self::History => 0o644,
+            Self::History | Self::Partition | Self::Links | Self::Net => 0o644,
             _ => 0o444,
         }
     }
@@ -64,21 +77,25 @@ impl File {
     }
 }
 
-const ROOT_FILES: [(&str, File); 5] = [
+const ROOT_FILES: [(&str, File); 8] = [
     ("control", File::Control),
     ("status", File::Status),
     ("spec.json", File::SpecJson),
     ("history", File::History),
+    ("partition", File::Partition),
+    ("links", File::Links),
+    ("capabilities", File::Capabilities),
     ("error", File::Error),
 ];
 
-const NODE_FILES: [(&str, File); 13] = [
+const NODE_FILES: [(&str, File); 14] = [
     ("control", File::Control),
     ("pid.txt", File::Pid),
     ("state", File::State),
     ("exit_code", File::ExitCode),
     ("health", File::Health),
     ("ready", File::Ready),
+    ("net", File::Net),
     ("name", File::Name),
     ("ip", File::Ip),
     ("image", File::Image),

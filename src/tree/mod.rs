@@ -8,6 +8,7 @@ mod files;
 mod layout;
 mod listing;
 mod render;
+mod settings;
 mod write;
 
 use std::ffi::OsStr;
@@ -21,7 +22,7 @@ use rustix::io::Errno;
 use files::{Content, Files, OnDisk};
 pub use layout::{File, Kind, Layout};
 pub use listing::DirEntry;
-pub use write::{Pending, Written};
+pub use write::{Pending, Position, Written};
 
 use crate::cluster::{Change, Cluster};
 use crate::control::{ControlError, Executor, Target, parse};
@@ -271,17 +272,21 @@ impl Tree {
 
     /// Takes a change of the model in: what is read from now on tells it, and the kernel forgets what it remembered.
     pub fn changed(&self, change: Change) {
-        let concerns = |node: &Option<usize>| match change {
+        let concerns = |file: File, node: &Option<usize>| match change {
             Change::None => false,
-            Change::Node(index) => node.is_none_or(|node| node == index),
+            Change::Node(index) => !file.is_of_faults() && node.is_none_or(|node| node == index),
             Change::Reachable => true,
+            Change::Faults => file.is_of_faults(),
         };
         for (ino, entry) in self.0.layout.iter() {
             if let Kind::File(file, node) = &entry.kind
-                && concerns(node)
+                && concerns(*file, node)
                 && !(file.is_on_disk() || *file == File::Error)
             {
-                self.set(ino, |cluster| render::render(cluster, *file, *node));
+                self.set(ino, |cluster| match file {
+                    File::Capabilities => Ok(self.0.executor.capabilities().into_bytes()),
+                    _ => render::render(cluster, *file, *node),
+                });
             }
         }
     }

@@ -16,6 +16,10 @@ pub fn render(cluster: &Cluster, file: File, node: Option<usize>) -> Result<Vec<
         (File::Control, _) => crate::control::script(node.is_none()),
         (File::Status, _) => live(status(cluster))?,
         (File::SpecJson, _) => live(spec_json(cluster))?,
+        // What is in force is so whether the engine answers or not.
+        (File::Partition, _) => cluster.faults().partition(),
+        (File::Links, _) => cluster.faults().links(),
+        (File::Net, Some(index)) => cluster.faults().net(index),
         (_, Some(index)) => {
             let (spec, node) = (cluster.node_spec(index), cluster.node(index));
             match file {
@@ -55,6 +59,10 @@ fn value(file: File, node: &Node) -> String {
         | File::Status
         | File::SpecJson
         | File::History
+        | File::Partition
+        | File::Links
+        | File::Capabilities
+        | File::Net
         | File::Name
         | File::Ip
         | File::Image

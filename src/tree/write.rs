@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::layout::{File, Kind};
 use super::{Fh, Tree};
-use crate::control::{Command, ControlError, Target, parse};
+use crate::control::{Command, ControlError, Setting, Target, parse};
 use crate::history::{CommandId, LONGEST_LINE};
 
 /// How much of a line that is no command is kept in the history, in bytes.
@@ -34,6 +34,9 @@ pub struct Pending {
     pub done: BoxFuture<'static, Result<u32, Errno>>,
 }
 
+/// The command that is at work, if one is.
+pub(super) type UnderWay = Arc<Mutex<Option<CommandId>>>;
+
 /// A command, and the line that it was.
 type Line = (String, Command);
 
@@ -41,6 +44,16 @@ type Line = (String, Command);
 enum Sink {
     Commands(Target),
     History,
+    Setting(Setting),
+}
+
+/// Where a write goes in its file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Bytes from the beginning.
+    pub offset: u64,
+    /// The file is open with O_APPEND.
+    pub appends: bool,
 }
 
 /// Takes bytes into a buffer, and the whole lines out of it; the rest stays.
@@ -61,19 +74,20 @@ pub(super) fn whole_lines(buffer: &mut Vec<u8>, data: &[u8]) -> Result<Vec<u8>, 
 }
 
 impl Tree {
-    /// Writes to a file: commands to a control file, lines to the history. What is no whole line yet waits for its newline
-    /// or for [`Tree::flush`].
-    pub fn write(&self, fh: Fh, data: &[u8]) -> Written {
+    /// Writes to a file: commands to a control file, lines to the history, a new state to a setting. What is no whole line
+    /// yet waits for its newline or for [`Tree::flush`].
+    pub fn write(&self, fh: Fh, at: Position, data: &[u8]) -> Written {
         let target = match self.sink(fh) {
             Ok(Sink::Commands(target)) => target,
             Ok(Sink::History) => return self.append(fh, data),
+            Ok(Sink::Setting(setting)) => return self.write_setting(fh, setting, at, data),
             Err(errno) => return Written::Now(Err(errno)),
         };
         let taken = u32::try_from(data.len()).unwrap_or(u32::MAX);
         match self.take_lines(fh, data) {
             Ok(commands) if commands.is_empty() => Written::Now(Ok(taken)),
             Ok(commands) => Written::Later(self.run(target, commands, taken)),
-            Err((line, error)) => Written::Later(self.refuse_line(target, &line, &error)),
+            Err((line, error)) => Written::Later(self.refuse_line(node(target), &line, &error)),
         }
     }
 
@@ -82,6 +96,7 @@ impl Tree {
         let target = match self.sink(fh) {
             Ok(Sink::Commands(target)) => target,
             Ok(Sink::History) => return self.append_rest(fh),
+            Ok(Sink::Setting(setting)) => return self.flush_setting(fh, setting),
             Err(_) => return Written::Now(Ok(0)),
         };
         let mut files = self.0.files.lock();
@@ -101,7 +116,7 @@ impl Tree {
                 // The line stays: one of several processes that write it in turn may have closed its copy.
                 let line = line.clone();
                 drop(files);
-                Written::Later(self.refuse_line(target, &line, &error))
+                Written::Later(self.refuse_line(node(target), &line, &error))
             }
         }
     }
@@ -112,6 +127,9 @@ impl Tree {
             Kind::File(File::Control, None) => Ok(Sink::Commands(Target::Root)),
             Kind::File(File::Control, Some(index)) => Ok(Sink::Commands(Target::Node(*index))),
             Kind::File(File::History, _) => Ok(Sink::History),
+            Kind::File(File::Partition, _) => Ok(Sink::Setting(Setting::Partition)),
+            Kind::File(File::Links, _) => Ok(Sink::Setting(Setting::Links)),
+            Kind::File(File::Net, Some(index)) => Ok(Sink::Setting(Setting::Net(*index))),
             Kind::File(..) | Kind::Directory(_) | Kind::Link(_) => Err(Errno::BADF),
         }
     }
@@ -136,39 +154,46 @@ impl Tree {
     }
 
     fn run(&self, target: Target, commands: Vec<Line>, taken: u32) -> Pending {
-        let cancelled = Arc::new(AtomicBool::new(false));
-        let current: Arc<Mutex<Option<CommandId>>> = Arc::default();
-        let (tree, stop, under_way) = (self.clone(), cancelled.clone(), current.clone());
-        let done = Box::pin(async move {
-            let mut answer = Ok(taken);
+        self.pending(node(target), taken, async move |tree, stop, under_way| {
             for (line, command) in commands {
                 if stop.load(Ordering::Acquire) {
-                    answer = Err(tree.fail(target, &ControlError::Interrupted));
-                    break;
+                    return Err(ControlError::Interrupted);
                 }
                 let (verb, nodes) = (command.verb.name(), command.nodes.clone());
                 let invoked = tree.0.executor.invoke(target, &line, command);
                 *under_way.lock() = Some(invoked.id());
                 let result = tree.0.executor.execute(invoked).await;
                 info!(?target, verb, ?nodes, ok = result.is_ok(), "command");
-                if let Err(error) = result {
-                    answer = Err(tree.fail(target, &error));
-                    break;
-                }
+                result?;
             }
+            Ok(())
+        })
+    }
+
+    /// What `work` does, to be awaited by somebody else. It notes the command that is under way, and begins none when it is
+    /// told to stop; why it fails is noted in the directory of `node`.
+    pub(super) fn pending<W, F>(&self, node: Option<usize>, taken: u32, work: W) -> Pending
+    where
+        W: FnOnce(Tree, Arc<AtomicBool>, UnderWay) -> F + Send + 'static,
+        F: Future<Output = Result<(), ControlError>> + Send + 'static,
+    {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let current = UnderWay::default();
+        let (tree, stop, under_way) = (self.clone(), cancelled.clone(), current.clone());
+        let done = Box::pin(async move {
+            let answer = match work(tree.clone(), stop, under_way).await {
+                Ok(()) => Ok(taken),
+                Err(error) => Err(tree.fail(node, &error)),
+            };
             if let Some(kernel) = tree.0.kernel.get() {
                 kernel.flushed().await;
             }
             answer
         });
-        Pending { cancelled, interrupted: self.interruption(target, current), done }
+        Pending { cancelled, interrupted: self.interruption(node, current), done }
     }
 
-    fn interruption(
-        &self,
-        target: Target,
-        current: Arc<Mutex<Option<CommandId>>>,
-    ) -> Box<dyn FnOnce() -> Errno + Send> {
+    fn interruption(&self, node: Option<usize>, current: UnderWay) -> Box<dyn FnOnce() -> Errno + Send> {
         let tree = self.clone();
         Box::new(move || {
             let current = *current.lock();
@@ -176,16 +201,16 @@ impl Tree {
                 // It is what its writer was told; one that has ended meanwhile has told its end already.
                 tree.0.executor.recorder().end(id, ControlError::Interrupted.outcome());
             }
-            tree.fail(target, &ControlError::Interrupted)
+            tree.fail(node, &ControlError::Interrupted)
         })
     }
 
     /// Answers a line that is no command, and tells the history of it.
-    fn refuse_line(&self, target: Target, line: &[u8], error: &ControlError) -> Pending {
+    pub(super) fn refuse_line(&self, node: Option<usize>, line: &[u8], error: &ControlError) -> Pending {
         let recorder = self.0.executor.recorder();
         let id = recorder.invoke(&text(&line[..line.len().min(LONGEST_REFUSED)]), None, vec![]);
         recorder.end(id, error.outcome());
-        self.refuse(node(target), error.errno(), &error.to_string())
+        self.refuse(node, error.errno(), &error.to_string())
     }
 
     /// Answers with an error once the kernel knows that `error` has changed.
@@ -203,8 +228,8 @@ impl Tree {
     }
 
     /// Notes in the directory's `error` file why a write failed.
-    fn fail(&self, target: Target, error: &ControlError) -> Errno {
-        self.note(node(target), &error.to_string());
+    fn fail(&self, node: Option<usize>, error: &ControlError) -> Errno {
+        self.note(node, &error.to_string());
         error.errno()
     }
 

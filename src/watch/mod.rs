@@ -226,8 +226,8 @@ impl Watch {
         }
     }
 
-    /// Tells of a change. If that panics, a part of it may not have been told: then of everything.
-    fn spread(&self, change: Change) {
+    /// Tells of a change that somebody else has made. If that panics, a part of it may not have been told: then of everything.
+    pub fn spread(&self, change: Change) {
         let told = catch_unwind(AssertUnwindSafe(|| (self.0.on_change)(change)));
         if told.is_err() {
             (self.0.on_change)(Change::Reachable);

@@ -86,11 +86,20 @@ impl Fixture {
             let container = provisioner.make(index).await.unwrap();
             watch.adopt(index, &container).await.unwrap();
         }
+        provisioner.kernel().await.unwrap();
         let layout = Layout::new(&cluster, |_| [("etc", Ino(1 << 62)), ("var", Ino((1 << 62) + 1))]);
-        let executor = Executor::new(shared, cluster.clone(), watch.clone(), provisioner, recorder.clone(), timeout);
+        let executor = Executor::new(
+            shared,
+            cluster.clone(),
+            watch.clone(),
+            provisioner,
+            recorder.clone(),
+            timeout,
+            cthulhu::cluster::faults::Dice::new(0),
+        );
         let tree = Tree::new(cluster.clone(), executor, layout);
         *slot.lock().unwrap() = Some(tree.clone());
-        recorder.begin("0.0.0", "boot");
+        recorder.begin("0.0.0", "boot", 0);
         Self { engine, cluster, tree, watch, recorder, slot, _dir: dir }
     }
 
@@ -124,7 +133,9 @@ impl Fixture {
         let fh = self.tree.open(self.find(path), true)?;
         let mut result = Ok(());
         for piece in pieces {
-            result = done(self.tree.write(fh, piece)).await.map(|taken| assert_eq!(taken as usize, piece.len()));
+            result = done(self.tree.write(fh, cthulhu::tree::Position::default(), piece))
+                .await
+                .map(|taken| assert_eq!(taken as usize, piece.len()));
             if result.is_err() {
                 break;
             }

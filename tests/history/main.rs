@@ -207,7 +207,9 @@ async fn a_command_whose_writer_is_gone_and_one_that_is_cut_off() {
     let f = Fixture::new(1, TIMEOUT).await;
     f.engine.delay(Op::Start, Duration::from_millis(300));
     let fh = f.tree.open(f.find("i001/control"), true).unwrap();
-    let Written::Later(pending) = f.tree.write(fh, b"start\nstop\n") else { panic!("at once") };
+    let Written::Later(pending) = f.tree.write(fh, cthulhu::tree::Position::default(), b"start\nstop\n") else {
+        panic!("at once")
+    };
     let running = tokio::spawn(pending.done);
     line(&f, "1 \"start\" i001").await;
     pending.cancelled.store(true, Ordering::Release);
@@ -218,7 +220,9 @@ async fn a_command_whose_writer_is_gone_and_one_that_is_cut_off() {
     assert_eq!(briefs(&f), wanted);
 
     f.engine.delay(Op::Stop, Duration::from_secs(20));
-    let Written::Later(pending) = f.tree.write(fh, b"stop\n") else { panic!("at once") };
+    let Written::Later(pending) = f.tree.write(fh, cthulhu::tree::Position::default(), b"stop\n") else {
+        panic!("at once")
+    };
     let running = tokio::spawn(pending.done);
     line(&f, "2 \"stop\" i001").await;
     f.recorder.finish();
@@ -272,12 +276,15 @@ async fn a_write_with_a_wrong_line_takes_nothing() {
     }
     // What stands in the way is gone, for one who goes on too.
     let fh = f.tree.open(f.find("history"), true).unwrap();
-    assert_eq!(done(f.tree.write(fh, b"{}\nbad\n{\"rest\":")).await, Err(Errno::INVAL));
-    assert_eq!(done(f.tree.write(fh, b"{\"next\":1}\n")).await, Ok(11));
+    assert_eq!(
+        done(f.tree.write(fh, cthulhu::tree::Position::default(), b"{}\nbad\n{\"rest\":")).await,
+        Err(Errno::INVAL)
+    );
+    assert_eq!(done(f.tree.write(fh, cthulhu::tree::Position::default(), b"{\"next\":1}\n")).await, Ok(11));
     // The end of a line that another process begins: a copy that is closed in between spoils nothing.
-    assert_eq!(done(f.tree.write(fh, b"{\"last\":")).await, Ok(8));
+    assert_eq!(done(f.tree.write(fh, cthulhu::tree::Position::default(), b"{\"last\":")).await, Ok(8));
     assert_eq!(done(f.tree.flush(fh)).await, Err(Errno::INVAL));
-    assert_eq!(done(f.tree.write(fh, b"2}\n")).await, Ok(3));
+    assert_eq!(done(f.tree.write(fh, cthulhu::tree::Position::default(), b"2}\n")).await, Ok(3));
     assert_eq!(briefs(&f)[1..], [r#"{"next":1}"#, r#"{"last":2}"#]);
 }
 
@@ -410,7 +417,7 @@ proptest! {
             let f = Fixture::new(1, TIMEOUT).await;
             let fh = f.tree.open(f.find("history"), true).unwrap();
             for piece in &pieces {
-                let answer = done(f.tree.write(fh, piece)).await;
+                let answer = done(f.tree.write(fh, cthulhu::tree::Position::default(), piece)).await;
                 assert!(answer == Ok(piece.len() as u32) || answer == Err(Errno::INVAL));
             }
             let _ = done(f.tree.flush(fh)).await;

@@ -67,7 +67,7 @@ impl Writer {
 
     async fn write(&mut self, piece: &[u8], dies: bool) {
         let commands = self.lines(piece);
-        let written = self.world.fixture.tree.write(self.fh, piece);
+        let written = self.world.fixture.tree.write(self.fh, cthulhu::tree::Position::default(), piece);
         self.answered(written, commands, piece.len(), dies).await;
     }
 

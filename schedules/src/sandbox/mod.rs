@@ -2,8 +2,10 @@
 
 #[path = "../../../src/sandbox/client.rs"]
 pub mod client;
+#[path = "../../../src/sandbox/means.rs"]
+mod means;
 #[path = "../../../src/sandbox/protocol.rs"]
 pub mod protocol;
 
-pub use client::Client;
+pub use client::{Client, ClientError};
 pub use protocol::Hello;

@@ -1,0 +1,132 @@
+//! The file `links`: one directed link a line, `i001>* delay 100ms`; later lines win.
+
+use std::fmt;
+
+use super::effects::Effects;
+use super::error::{FaultError, Result, invalid};
+use super::partition::node;
+use crate::cluster::{NodeName, shown};
+
+/// The most lines that are written at once, and that a table has.
+pub const MOST_LINES: usize = 4_096;
+
+/// What stands at one end of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// This node.
+    Node(usize),
+    /// Every node.
+    All,
+    /// Whatever is no node.
+    Host,
+}
+
+/// One line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Who sends.
+    pub from: End,
+    /// Who receives.
+    pub to: End,
+    /// What befalls it; nothing, if what earlier lines say is not to hold.
+    pub effects: Effects,
+}
+
+impl Link {
+    /// The pairs `(from, to)` that it is about; the host has the number `nodes`.
+    pub fn pairs(self, nodes: usize) -> impl Iterator<Item = (usize, usize)> {
+        let ends = move |end| match end {
+            End::Node(node) => node..node + 1,
+            End::All => 0..nodes,
+            End::Host => nodes..nodes + 1,
+        };
+        ends(self.from).flat_map(move |from| ends(self.to).map(move |to| (from, to))).filter(|(from, to)| from != to)
+    }
+
+    fn parse(line: &str, nodes: usize) -> Result<Self> {
+        let how = "a line is FROM>TO and what befalls it, as in i001>i002 drop";
+        let Some((from, rest)) = line.split_once('>') else {
+            return invalid(format!("'{}' names no link: {how}", shown(line)));
+        };
+        let rest = rest.trim_start();
+        let (to, effects) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        let (from, to) = (end(from.trim(), nodes)?, end(to, nodes)?);
+        match (from, to) {
+            (End::Host, End::Host) => return invalid("host>host is no link of the cluster's"),
+            (End::Node(one), End::Node(other)) if one == other => {
+                let name = NodeName::nth(one);
+                return invalid(format!("{name}>{name}: what a node sends to itself never leaves it"));
+            }
+            _ => {}
+        }
+        let effects = Effects::parse(effects).map_err(|error| match error {
+            FaultError::Invalid(why) => FaultError::Invalid(format!("{}: {why}", Ends(from, to))),
+            other @ FaultError::NoSuchNode(_) => other,
+        })?;
+        Ok(Self { from, to, effects })
+    }
+}
+
+fn end(word: &str, nodes: usize) -> Result<End> {
+    match word {
+        "*" => Ok(End::All),
+        "host" => Ok(End::Host),
+        "" => invalid("a link has two ends, as in i001>i002; * stands for all nodes, host for the machine outside"),
+        word => node(word, nodes).map(End::Node),
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(node) => NodeName::nth(*node).fmt(f),
+            Self::All => f.write_str("*"),
+            Self::Host => f.write_str("host"),
+        }
+    }
+}
+
+/// `FROM>TO`.
+pub struct Ends(pub End, pub End);
+
+impl fmt::Display for Ends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}>{}", self.0, self.1)
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", Ends(self.from, self.to), self.effects)
+    }
+}
+
+/// Reads lines; blank ones say nothing. `None` for one that is `heal`, which stands alone.
+///
+/// # Errors
+/// What is wrong with the first wrong one.
+pub fn parse(text: &str, nodes: usize) -> Result<Option<Vec<Link>>> {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if lines == ["heal"] {
+        return Ok(None);
+    }
+    if lines.len() > MOST_LINES {
+        return invalid(format!(
+            "{} lines are too many: a table of links has at most {MOST_LINES}; * stands for all nodes",
+            lines.len()
+        ));
+    }
+    let mut links: Vec<Link> = Vec::with_capacity(lines.len());
+    let mut said = std::collections::HashMap::new();
+    for line in lines {
+        let link = Link::parse(line, nodes)?;
+        let ends = Ends(link.from, link.to).to_string();
+        if let Some(earlier) = said.insert(ends.clone(), link.effects)
+            && earlier != link.effects
+        {
+            return invalid(format!("{ends} is there twice, with different effects: which one is it to be?"));
+        }
+        links.push(link);
+    }
+    Ok(Some(links))
+}

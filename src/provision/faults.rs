@@ -1,0 +1,103 @@
+//! What sandboxes are told of network faults.
+
+use super::{Provisioner, Sandbox};
+use crate::cluster::faults::Desired;
+use crate::engine::EngineError;
+use crate::sandbox::ClientError;
+use crate::sandbox::protocol::Kernel;
+
+/// Why a sandbox has not done what it was told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FaultsError {
+    /// It is gone. What it was told is noted for the one that is made in its place.
+    #[error("its sandbox is gone, and with it the control of its network")]
+    Gone,
+    /// It could not; what was in force before is in force still. Its own words.
+    #[error("{0}")]
+    Refused(String),
+    /// Nobody knows what has become of it.
+    #[error("its sandbox answers nonsense: {0}")]
+    Nonsense(String),
+}
+
+impl From<ClientError> for FaultsError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Ended | ClientError::Io(_) => Self::Gone,
+            ClientError::Refused(why) => Self::Refused(why),
+            ClientError::Nonsense(what) => Self::Nonsense(what),
+        }
+    }
+}
+
+impl Provisioner {
+    /// What the kernel can do in a sandbox. The first sandbox that there is finds out, once.
+    ///
+    /// # Errors
+    /// The sandbox's; [`FaultsError::Gone`] if there is none.
+    pub async fn kernel(&self) -> Result<Kernel, FaultsError> {
+        if let Some(kernel) = self.kernel.get() {
+            return Ok(*kernel);
+        }
+        for slot in &self.sandboxes {
+            if let Some(sandbox) = slot.lock().await.live.as_mut() {
+                let kernel = sandbox.client.probe().await?;
+                // Two who ask at once get the same answer.
+                return Ok(*self.kernel.get_or_init(|| kernel));
+            }
+        }
+        Err(FaultsError::Gone)
+    }
+
+    /// The same, if somebody has asked before.
+    pub fn known_kernel(&self) -> Option<Kernel> {
+        self.kernel.get().copied()
+    }
+
+    /// Has a node's sandbox bring this about; a sandbox that is made later begins with it.
+    ///
+    /// # Errors
+    /// The sandbox's.
+    pub async fn apply(&self, index: usize, desired: &Desired) -> Result<(), FaultsError> {
+        let kernel = self.kernel().await?;
+        let mut slot = self.sandboxes[index].lock().await;
+        let applied = match slot.live.as_mut() {
+            Some(sandbox) => sandbox.client.apply(kernel, desired.clone()).await.map_err(FaultsError::from),
+            None => Err(FaultsError::Gone),
+        };
+        if matches!(applied, Ok(()) | Err(FaultsError::Gone)) {
+            slot.desired = desired.clone();
+        }
+        applied
+    }
+
+    /// Has a node's sandbox destroy the TCP sockets of the node's dead run, if the kernel lets it.
+    ///
+    /// # Errors
+    /// The sandbox's.
+    pub async fn abort(&self, index: usize) -> Result<(), FaultsError> {
+        if !self.kernel().await?.sock_destroy {
+            return Ok(());
+        }
+        match self.sandboxes[index].lock().await.live.as_mut() {
+            Some(sandbox) => Ok(sandbox.client.abort().await.map(drop)?),
+            None => Err(FaultsError::Gone),
+        }
+    }
+
+    /// Has a new sandbox bring about what its predecessor was told.
+    pub(super) async fn hand_on(&self, sandbox: &mut Sandbox, desired: &Desired) -> Result<(), EngineError> {
+        if *desired == Desired::default() {
+            return Ok(());
+        }
+        let kernel = match self.kernel.get() {
+            Some(kernel) => *kernel,
+            None => sandbox.client.probe().await.map_err(|error| refused(&error))?,
+        };
+        sandbox.client.apply(kernel, desired.clone()).await.map_err(|error| refused(&error))
+    }
+}
+
+fn refused(error: &ClientError) -> EngineError {
+    EngineError::Refused(format!("its network faults cannot be brought about anew: {error}"))
+}

@@ -1,0 +1,60 @@
+//! Writes to `partition`, `links` and `net`: each is a new state, in force when the write returns.
+
+use std::sync::atomic::Ordering;
+
+use super::write::{Position, Written, whole_lines};
+use super::{Fh, Tree};
+use crate::control::{ControlError, Setting, Writing};
+
+impl Tree {
+    /// Takes bytes, and brings about what their whole lines say, all of it at once. From the beginning of the file they are the
+    /// whole new state; further on, or with O_APPEND, they add to a table.
+    pub(super) fn write_setting(&self, fh: Fh, setting: Setting, at: Position, data: &[u8]) -> Written {
+        let taken = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let lines = {
+            let mut files = self.0.files.lock();
+            if at.offset == 0 && !at.appends {
+                files.begin_anew(fh);
+            }
+            files.line(fh).map(|buffer| whole_lines(buffer, data))
+        };
+        match lines {
+            Err(errno) => Written::Now(Err(errno)),
+            Ok(Ok(lines)) if lines.is_empty() => Written::Now(Ok(taken)),
+            Ok(Ok(lines)) => self.set_from(fh, setting, lines, taken),
+            Ok(Err(too_long)) => {
+                let error = ControlError::Invalid(format!("{}: {too_long}", setting.name()));
+                Written::Later(self.refuse_line(setting.node(), data, &error))
+            }
+        }
+    }
+
+    /// Takes a last line without a newline as a line. Called when a descriptor is closed.
+    pub(super) fn flush_setting(&self, fh: Fh, setting: Setting) -> Written {
+        match self.0.files.lock().line(fh).map(std::mem::take) {
+            Ok(line) if !line.is_empty() => self.set_from(fh, setting, line, 0),
+            Ok(_) | Err(_) => Written::Now(Ok(0)),
+        }
+    }
+
+    fn set_from(&self, fh: Fh, setting: Setting, lines: Vec<u8>, taken: u32) -> Written {
+        let Ok(lines) = String::from_utf8(lines) else {
+            let error = ControlError::Invalid(format!("{}: what was written is not UTF-8 text", setting.name()));
+            return Written::Later(self.refuse_line(setting.node(), b"", &error));
+        };
+        let writing = if self.0.files.lock().is_anew(fh) { Writing::Whole } else { Writing::More };
+        Written::Later(self.pending(setting.node(), taken, async move |tree, stop, under_way| {
+            if stop.load(Ordering::Acquire) {
+                return Err(ControlError::Interrupted);
+            }
+            let id = tree.0.executor.invoke_setting(setting, &lines);
+            *under_way.lock() = Some(id);
+            let result = tree.0.executor.set(id, setting, writing, &lines).await;
+            tracing::info!(?setting, ok = result.is_ok(), "faults");
+            if result.is_ok() {
+                tree.0.files.lock().goes_on(fh);
+            }
+            result
+        }))
+    }
+}

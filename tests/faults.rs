@@ -1,0 +1,116 @@
+//! Faults through the tree, over the simulated engine: what a write answers, what is read then, and what sandboxes were told.
+
+mod common;
+
+use std::time::Duration;
+
+use common::Fixture;
+use cthulhu::engine::{ContainerId, Engine};
+use rustix::io::Errno;
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+async fn sandbox(f: &Fixture, index: usize) -> ContainerId {
+    let name = f.cluster.spec().sandbox_name(&f.cluster.node_spec(index).name);
+    let all = f.engine.list(None).await.unwrap();
+    all.into_iter().find(|listed| listed.name == name).unwrap().id
+}
+
+/// What the history tells of faults, a set a line.
+fn told(f: &Fixture) -> Vec<String> {
+    let text = f.read("history").unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let sets = lines.filter_map(|line| line["fault"]["links"].as_array().cloned());
+    sets.map(|set| set.iter().map(|link| link.as_str().unwrap().to_owned()).collect::<Vec<_>>().join(", ")).collect()
+}
+
+#[tokio::test]
+async fn what_is_written_is_read_and_told() {
+    let f = Fixture::new(3, TIMEOUT).await;
+    f.write("partition", &[b"i001 | i002 i003\n"]).await.unwrap();
+    assert_eq!(f.read("partition").unwrap(), "i001 | i002 i003\n");
+    f.write("links", &[b"i002>i003 delay 100ms\n"]).await.unwrap();
+    f.write("i003/net", &[b"loss 5%\n"]).await.unwrap();
+    assert_eq!(f.read("i003/net").unwrap(), "loss 5%\n");
+    assert_eq!(told(&f).len(), 3);
+    assert!(
+        told(&f)[2].contains("i002>i003 delay 100ms") && told(&f)[2].contains("i003>i002 loss 5%"),
+        "{:?}",
+        told(&f)
+    );
+    // The same again changes nothing, and is told by nobody.
+    f.write("i003/net", &[b"loss 5%\n"]).await.unwrap();
+    assert_eq!(told(&f).len(), 3);
+    f.write("control", &[b"heal\n"]).await.unwrap();
+    assert_eq!((f.read("partition").unwrap(), f.read("links").unwrap()), (String::new(), String::new()));
+    assert_eq!(told(&f)[3], "");
+}
+
+#[tokio::test]
+async fn lines_in_several_writes_are_one_table() {
+    let f = Fixture::new(3, TIMEOUT).await;
+    // Each piece is a write at the beginning here, as the fixture says no other place: a whole table each.
+    f.write("links", &[b"i001>i002 drop\n"]).await.unwrap();
+    f.write("links", &[b"i002>i003 drop\n"]).await.unwrap();
+    assert_eq!(f.read("links").unwrap(), "i002>i003 drop\n");
+    f.write("links", &[b"\n"]).await.unwrap();
+    assert_eq!(f.read("links").unwrap(), "");
+}
+
+#[tokio::test]
+async fn one_sandbox_that_is_silent_keeps_all_from_changing() {
+    let f = Fixture::new(3, Duration::from_millis(300)).await;
+    f.write("links", &[b"i001>i002 drop\n"]).await.unwrap();
+    let second = sandbox(&f, 1).await;
+    f.engine.pause(&second).await.unwrap();
+    assert_eq!(f.write("partition", &[b"isolate i003\n"]).await, Err(Errno::TIMEDOUT));
+    assert!(f.read("error").unwrap().contains("i002"));
+    assert_eq!(f.read("partition").unwrap(), "");
+    assert_eq!(f.read("links").unwrap(), "i001>i002 drop\n");
+    assert_eq!(told(&f).len(), 1);
+    // Whoever it does not concern can be changed still.
+    f.write("links", &[b"i001>i002 drop\ni001>i003 loss 1%\n"]).await.unwrap();
+    f.engine.unpause(&second).await.unwrap();
+    f.write("partition", &[b"isolate i003\n"]).await.unwrap();
+    assert_eq!(f.read("partition").unwrap(), "i003 | i001 i002\n");
+}
+
+#[tokio::test]
+async fn a_crash_ends_with_the_next_start() {
+    let f = Fixture::new(2, TIMEOUT).await;
+    f.write("control", &[b"start\n"]).await.unwrap();
+    f.write("i002/control", &[b"crash\n"]).await.unwrap();
+    assert_eq!(f.read("i002/state").unwrap(), "exited\n");
+    assert_eq!(f.read("i002/exit_code").unwrap(), "137\n");
+    f.write("control", &[b"heal\n"]).await.unwrap();
+    assert_eq!(told(&f), ["i002 crashed"]);
+    f.write("i002/control", &[b"crash\n"]).await.unwrap();
+    f.write("i002/control", &[b"start\n"]).await.unwrap();
+    assert_eq!(told(&f), ["i002 crashed", ""]);
+    assert_eq!(f.read("i002/state").unwrap(), "running\n");
+}
+
+#[tokio::test]
+async fn a_sandbox_that_is_gone_is_no_reason_to_fail_unless_its_node_runs() {
+    let f = Fixture::new(2, TIMEOUT).await;
+    f.write("i001/control", &[b"start\n"]).await.unwrap();
+    let second = sandbox(&f, 1).await;
+    f.engine.remove(&second).await.unwrap();
+    f.write("partition", &[b"i001 | i002\n"]).await.unwrap();
+    assert_eq!(f.read("partition").unwrap(), "i001 | i002\n");
+    f.write("control", &[b"heal\n"]).await.unwrap();
+    let first = sandbox(&f, 0).await;
+    f.engine.remove(&first).await.unwrap();
+    assert_eq!(f.write("partition", &[b"i001 | i002\n"]).await, Err(Errno::IO));
+    let error = f.read("error").unwrap();
+    assert!(error.contains("i001") && error.contains("start it"), "{error}");
+    assert_eq!(f.read("partition").unwrap(), "");
+}
+
+#[tokio::test]
+async fn capabilities_are_told_before_anything_is_asked_for() {
+    let f = Fixture::new(1, TIMEOUT).await;
+    let text = f.read("capabilities").unwrap();
+    assert_eq!(text.lines().count(), 9, "{text}");
+    assert!(text.lines().all(|line| line.split_whitespace().nth(1) == Some("yes")), "{text}");
+}
