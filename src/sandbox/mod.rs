@@ -16,12 +16,14 @@ mod means;
 mod namespace;
 mod netlink;
 pub mod protocol;
+mod queues;
 mod server;
 mod signals;
 
 pub use client::{Client, ClientError};
 pub use namespace::{Namespace, Pretended};
 pub use protocol::Hello;
+pub use queues::{Hold, Queues};
 pub use server::serve;
 
 /// Serves requests on stdin until its end, SIGTERM or SIGINT. Call it before any runtime is built.

@@ -1,0 +1,115 @@
+//! What befalls the packets of one queue, and what chance decides for each of them.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use crate::cluster::faults::{Delay, Share};
+
+/// What befalls the packets of one queue. The default is nothing: they go on as they come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hold {
+    /// They wait, and keep their order.
+    pub delay: Option<Delay>,
+    /// A bit behind the IP header is not what it was; checksums stay, so that the receiver's notice it as on a wire.
+    pub corrupt: Share,
+    /// They do not wait, and so overtake those before them.
+    pub reorder: Share,
+    /// They go nowhere.
+    pub loss: Share,
+}
+
+/// What befalls one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lot {
+    Lost,
+    Passes {
+        /// `None`: it goes on at once, whoever waits before it.
+        wait: Option<Duration>,
+        corrupt: bool,
+    },
+}
+
+impl Hold {
+    /// The longest that a packet may wait.
+    pub(super) fn longest(&self) -> Duration {
+        self.delay.map_or(Duration::ZERO, |delay| delay.time.saturating_add(delay.jitter))
+    }
+
+    pub(super) fn draw(&self, rng: &mut Rng) -> Lot {
+        if hits(self.loss, rng) {
+            return Lot::Lost;
+        }
+        let corrupt = hits(self.corrupt, rng);
+        let wait = if hits(self.reorder, rng) { None } else { Some(self.wait(rng)) };
+        Lot::Passes { wait, corrupt }
+    }
+
+    fn wait(&self, rng: &mut Rng) -> Duration {
+        let Some(Delay { time, jitter }) = self.delay else {
+            return Duration::ZERO;
+        };
+        let least = time.saturating_sub(jitter);
+        let spread = time.saturating_add(jitter).saturating_sub(least);
+        least + Duration::from_nanos(rng.u64(..=u64::try_from(spread.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+fn hits(share: Share, rng: &mut Rng) -> bool {
+    !share.is_none() && rng.u32(..Share::ALL.in_millionths()) < share.in_millionths()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(millionths: u32) -> Share {
+        Share::millionths(millionths).unwrap()
+    }
+
+    #[test]
+    fn nothing_asked_nothing_befalls() {
+        let mut rng = Rng::with_seed(1);
+        for _ in 0..1000 {
+            let lot = Hold::default().draw(&mut rng);
+            assert_eq!(lot, Lot::Passes { wait: Some(Duration::ZERO), corrupt: false });
+        }
+    }
+
+    #[test]
+    fn all_is_all() {
+        let mut rng = Rng::with_seed(2);
+        let delay = Some(Delay { time: Duration::from_secs(1), jitter: Duration::ZERO });
+        let all = Hold { delay, corrupt: Share::ALL, reorder: Share::ALL, loss: Share::NONE };
+        let lost = Hold { loss: Share::ALL, ..all };
+        for _ in 0..1000 {
+            assert_eq!(all.draw(&mut rng), Lot::Passes { wait: None, corrupt: true });
+            assert_eq!(lost.draw(&mut rng), Lot::Lost);
+        }
+    }
+
+    #[test]
+    fn shares_are_kept_within_three_standard_deviations() {
+        let mut rng = Rng::with_seed(3);
+        for millionths in [1000, 50_000, 300_000, 999_000] {
+            let (count, p) = (100_000, f64::from(millionths) / 1e6);
+            let hit = (0..count).filter(|_| hits(share(millionths), &mut rng)).count() as f64;
+            let mean = f64::from(count) * p;
+            assert!((hit - mean).abs() <= 3.0 * (mean * (1.0 - p)).sqrt(), "{hit} of {mean}");
+        }
+    }
+
+    #[test]
+    fn jitter_is_even_around_the_time() {
+        let mut rng = Rng::with_seed(4);
+        let delay = Some(Delay { time: Duration::from_millis(50), jitter: Duration::from_millis(20) });
+        let hold = Hold { delay, ..Hold::default() };
+        let mut waits: Vec<_> = (0..10_001).map(|_| hold.wait(&mut rng)).collect();
+        waits.sort();
+        assert!(waits[0] >= Duration::from_millis(30) && waits[0] < Duration::from_millis(31));
+        assert!(waits[10_000] <= hold.longest() && waits[10_000] > Duration::from_millis(69));
+        for (at, expected) in [(2500, 40), (5000, 50), (7500, 60)] {
+            assert!(waits[at].abs_diff(Duration::from_millis(expected)) < Duration::from_millis(1), "{:?}", waits[at]);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Packets that wait, are altered or are lost where the kernel cannot do it alone: handed to us by NFQUEUE, and back.
+//!
+//! One thread serves all queues of a network namespace over one netlink socket. It may touch queues of packets that were
+//! given to it by number; it never makes or changes the rules that fill them.
+
+mod heap;
+mod hold;
+mod nfqueue;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::io;
+
+pub use hold::Hold;
+use worker::Worker;
+
+/// The queues that this process serves. Dropping it lets go what they hold, in order.
+///
+/// There is no thread and no socket before the first queue.
+#[derive(Default)]
+pub struct Queues {
+    worker: Option<Worker>,
+}
+
+impl Queues {
+    /// Binds what is new, changes what has changed, releases what is no longer wanted; returns when that is so.
+    ///
+    /// What a queue holds that is no longer wanted is let go at once, in order, and so is whatever still comes to it within
+    /// the next second. A delay that has become shorter holds for what waits already. The kernel drops what is held when
+    /// the chain goes whose rule has queued it, so let go first.
+    ///
+    /// # Errors
+    /// That of the first queue that cannot be bound: `EPERM` or `EBUSY` if somebody else has it. All is then as it was
+    /// before. Or what the thread has failed with, now or since the last call; then no queue is bound any more, what they
+    /// held is lost, and the next call begins anew.
+    pub fn set(&mut self, wanted: &BTreeMap<u16, Hold>) -> io::Result<()> {
+        let worker = match &mut self.worker {
+            Some(worker) => worker,
+            None if wanted.is_empty() => return Ok(()),
+            none => none.insert(Worker::start()?),
+        };
+        match worker.set(wanted.clone()) {
+            Some(result) => result,
+            None => Err(self.worker.take().map_or_else(|| io::ErrorKind::BrokenPipe.into(), Worker::failure)),
+        }
+    }
+}
