@@ -28,8 +28,10 @@ impl Queues {
     /// Binds what is new, changes what has changed, releases what is no longer wanted; returns when that is so.
     ///
     /// What a queue holds that is no longer wanted is let go at once, in order, and so is whatever still comes to it within
-    /// the next second. A delay that has become shorter holds for what waits already. The kernel drops what is held when
-    /// the chain goes whose rule has queued it, so let go first.
+    /// the next second. A delay that has become shorter holds for what waits already.
+    ///
+    /// Rules may come and go while packets wait. Base chains must stay: when one is deleted, whichever table it is in, the
+    /// kernel drops all that is held in this network namespace, of all queues.
     ///
     /// # Errors
     /// That of the first queue that cannot be bound: `EPERM` or `EBUSY` if somebody else has it. All is then as it was
