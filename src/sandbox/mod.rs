@@ -15,10 +15,14 @@ pub mod client;
 mod means;
 mod namespace;
 mod netlink;
+mod nft;
+mod plan;
 pub mod protocol;
 mod queues;
 mod server;
 mod signals;
+mod sockets;
+mod tc;
 
 pub use client::{Client, ClientError};
 pub use namespace::{Namespace, Pretended};

@@ -1,5 +1,7 @@
 //! Attributes: type, length, value, padded to four bytes; a value may be attributes again.
 
+use std::collections::BTreeSet;
+
 /// `NLA_F_NESTED | NLA_F_NET_BYTEORDER`: flags in an attribute's type.
 const FLAGS: u16 = 0xc000;
 const NESTED: u16 = 0x8000;
@@ -25,6 +27,11 @@ impl Attr {
     /// A number as the network writes it: that is how netfilter takes them.
     pub fn be32(kind: u16, value: u32) -> Self {
         Self::Bytes(kind, value.to_be_bytes().to_vec())
+    }
+
+    fn kind(&self) -> u16 {
+        let (Self::Bytes(kind, _) | Self::Nest(kind, _)) = self;
+        *kind
     }
 
     /// Appends it as the kernel reads it.
@@ -69,13 +76,17 @@ pub fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     iter(bytes).find(|(found, _)| *found == kind).map(|(_, value)| value)
 }
 
-/// Whether `bytes`, as the kernel tells them, have all of `wanted` in this order; the kernel may tell more.
+/// Whether `bytes`, as the kernel tells them, have all of `wanted`. The kernel may tell more, and types in another order; those of one
+/// type are a list, whose order counts.
 pub fn contains(bytes: &[u8], wanted: &[Attr]) -> bool {
-    let mut told = iter(bytes);
-    wanted.iter().all(|attr| {
-        told.any(|(kind, value)| match attr {
-            Attr::Bytes(wanted, bytes) => *wanted == kind && bytes == value,
-            Attr::Nest(wanted, inner) => *wanted == kind && contains(value, inner),
+    let kinds: BTreeSet<u16> = wanted.iter().map(Attr::kind).collect();
+    kinds.into_iter().all(|kind| {
+        let mut told = iter(bytes).filter(|(told, _)| *told == kind);
+        wanted.iter().filter(|attr| attr.kind() == kind).all(|attr| {
+            told.any(|(_, value)| match attr {
+                Attr::Bytes(_, bytes) => bytes == value,
+                Attr::Nest(_, inner) => contains(value, inner),
+            })
         })
     })
 }
@@ -116,7 +127,12 @@ mod tests {
         assert!(!contains(&bytes, &other));
         let mut swapped = sample();
         swapped.swap(0, 1);
-        assert!(!contains(&bytes, &swapped), "order counts");
+        assert!(contains(&bytes, &swapped), "types come in any order");
+        let list = [Attr::be32(1, 1), Attr::be32(1, 2)];
+        let listed = encoded(&list);
+        assert!(contains(&listed, &list) && contains(&listed, &list[1..]));
+        assert!(!contains(&listed, &[list[1].clone(), list[0].clone()]), "the order of a list counts");
+        assert!(!contains(&listed, &[list[0].clone(), list[0].clone()]), "each is found once");
         assert!(!contains(&bytes[..bytes.len() - 4], &sample()));
     }
 

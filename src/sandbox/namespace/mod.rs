@@ -1,5 +1,9 @@
 //! The network namespace that a sandbox rules over.
 
+mod real;
+
+pub use real::Real;
+
 use super::protocol::Kernel;
 use crate::cluster::faults::Desired;
 
@@ -22,24 +26,6 @@ pub trait Namespace {
     /// # Errors
     /// What keeps it from that.
     fn abort(&mut self) -> Result<u64, String>;
-}
-
-/// This process's own.
-#[derive(Default)]
-pub struct Real {}
-
-impl Namespace for Real {
-    fn probe(&mut self) -> Result<Kernel, String> {
-        Err("not built yet".into())
-    }
-
-    fn apply(&mut self, _: &Kernel, _: &Desired) -> Result<(), String> {
-        Err("not built yet".into())
-    }
-
-    fn abort(&mut self) -> Result<u64, String> {
-        Err("not built yet".into())
-    }
 }
 
 /// One that can do everything and does nothing: for sandboxes that are simulated.

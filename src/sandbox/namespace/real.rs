@@ -1,0 +1,107 @@
+//! This process's own network namespace.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use super::Namespace;
+use crate::cluster::faults::{Desired, Share};
+use crate::sandbox::netlink::{Protocol, Socket};
+use crate::sandbox::nft::{self, Nft};
+use crate::sandbox::plan::{Act, Numbering, Plan, SINK, plan};
+use crate::sandbox::protocol::{Kernel, QueueBy};
+use crate::sandbox::queues::{Hold, Queues};
+use crate::sandbox::sockets;
+use crate::sandbox::tc::Tc;
+
+/// This process's own. Its sockets are opened when they are first needed, and kept.
+#[derive(Default)]
+pub struct Real {
+    nft: Option<Nft>,
+    tc: Option<Tc>,
+    diag: Option<Socket>,
+    queues: Queues,
+    numbering: Numbering,
+    /// What is in force.
+    plan: Plan,
+}
+
+impl Namespace for Real {
+    fn probe(&mut self) -> Result<Kernel, String> {
+        Ok(Kernel { sock_destroy: sockets::probe(), ..probe_rules().unwrap_or_default() })
+    }
+
+    fn apply(&mut self, kernel: &Kernel, desired: &Desired) -> Result<(), String> {
+        let mut numbering = self.numbering.clone();
+        let wanted = plan(kernel, desired, &mut numbering);
+        if wanted == self.plan {
+            return Ok(());
+        }
+        let before = self.plan.clone();
+        if let Err(why) = self.change(kernel, &before, &wanted) {
+            // What was in force is brought about anew; if that fails too, nobody can do more from here.
+            return match self.change(kernel, &wanted, &before) {
+                Ok(()) => Err(why),
+                Err(again) => Err(format!("{why}; and what was in force before could not be put back: {again}")),
+            };
+        }
+        self.plan = wanted;
+        self.numbering = numbering;
+        Ok(())
+    }
+
+    fn abort(&mut self) -> Result<u64, String> {
+        let diag = opened(&mut self.diag, || Socket::open(Protocol::SockDiag)).map_err(named("sock_diag"))?;
+        sockets::destroy_all(diag).map_err(named("the sockets of the run before cannot be destroyed"))
+    }
+}
+
+impl Real {
+    /// Everything that packets may be sent to is there before the rules send them, and goes after.
+    fn change(&mut self, kernel: &Kernel, before: &Plan, wanted: &Plan) -> Result<(), String> {
+        let nft = opened(&mut self.nft, Nft::open).map_err(named("nftables"))?;
+        nft.queue_by(kernel.queue.unwrap_or(QueueBy::Native));
+        let all: BTreeMap<u16, Hold> =
+            before.queues.iter().chain(&wanted.queues).map(|(n, hold)| (*n, *hold)).collect();
+        self.queues.set(&all).map_err(named("NFQUEUE"))?;
+        if !wanted.classes.is_empty() || self.tc.is_some() {
+            let tc = opened(&mut self.tc, Tc::open).map_err(named("traffic control"))?;
+            tc.make(&wanted.classes).map_err(named("traffic control"))?;
+            tc.check(&wanted.classes).map_err(named("traffic control, reading back"))?;
+        }
+        nft.set(&wanted.rules).map_err(named("nftables"))?;
+        nft.check(&wanted.rules).map_err(named("nftables, reading back"))?;
+        if let Some(tc) = &mut self.tc {
+            tc.keep(&wanted.classes).map_err(named("traffic control"))?;
+        }
+        self.queues.set(&wanted.queues).map_err(named("NFQUEUE"))
+    }
+}
+
+fn opened<T>(slot: &mut Option<T>, open: impl FnOnce() -> io::Result<T>) -> io::Result<&mut T> {
+    match slot {
+        Some(open) => Ok(open),
+        none => Ok(none.insert(open()?)),
+    }
+}
+
+fn named(what: &str) -> impl Fn(io::Error) -> String {
+    move |error| format!("{what}: {error}")
+}
+
+/// What can be found out with rules, classes and queues. Without CAP_NET_ADMIN nothing can.
+fn probe_rules() -> io::Result<Kernel> {
+    let mut socket = Socket::open(Protocol::Netfilter)?;
+    let mut takes = |act, by| nft::probe(&mut socket, act, by);
+    let queue = [QueueBy::Native, QueueBy::Target].into_iter().find(|by| takes(Act::Queue(SINK), *by));
+    let kernel = Kernel {
+        nftables: takes(Act::Drop, QueueBy::Native),
+        reject: takes(Act::Reject, QueueBy::Native),
+        numgen: takes(Act::Lose(Share::ALL), QueueBy::Native),
+        dup: takes(Act::Duplicate(Share::ALL), QueueBy::Native),
+        // Rules are one half of it, whoever listens the other.
+        queue: queue.filter(|_| Queues::default().set(&BTreeMap::from([(SINK - 1, Hold::default())])).is_ok()),
+        ..Kernel::default()
+    };
+    let (htb, netem) = Tc::open()?.probe();
+    Ok(Kernel { htb, netem, ..kernel })
+}

@@ -1,0 +1,79 @@
+//! Rules of nftables: replaced as a whole in one transaction, and read back.
+//!
+//! There is one table of ours in a network namespace. Its chains stay once they are made: the kernel drops every packet that
+//! waits in a queue when a base chain goes (nf_queue_nf_hook_drop).
+
+mod expression;
+mod read_back;
+mod transaction;
+
+use std::io;
+
+use transaction::replace;
+pub use transaction::{Family, probe};
+
+use super::netlink::{Protocol, Socket};
+use super::plan::Rule;
+use super::protocol::QueueBy;
+
+/// The rules of a network namespace.
+pub struct Nft {
+    socket: Socket,
+    /// The chains are there.
+    made: bool,
+    /// So are those for IPv6.
+    made_v6: bool,
+    queue_by: QueueBy,
+}
+
+impl Nft {
+    /// Those of the calling thread's.
+    ///
+    /// # Errors
+    /// No socket.
+    pub fn open() -> io::Result<Self> {
+        Ok(Self { socket: Socket::open(Protocol::Netfilter)?, made: false, made_v6: false, queue_by: QueueBy::Native })
+    }
+
+    /// How packets are handed to queues.
+    pub fn queue_by(&mut self, by: QueueBy) {
+        self.queue_by = by;
+    }
+
+    /// Replaces all rules at one moment.
+    ///
+    /// # Errors
+    /// The kernel's; then nothing has changed.
+    pub fn set(&mut self, rules: &[Rule]) -> io::Result<()> {
+        if rules.is_empty() && !self.made {
+            return Ok(());
+        }
+        // What is for everybody is for IPv6 too, which has a table of its own.
+        let silences = rules.iter().any(Rule::is_for_all) && has_ipv6();
+        replace(&mut self.socket, Family::V4, rules, self.queue_by)?;
+        self.made = true;
+        if silences || self.made_v6 {
+            let for_all: Vec<Rule> = rules.iter().filter(|rule| rule.is_for_all()).cloned().collect();
+            replace(&mut self.socket, Family::V6, &for_all, self.queue_by)?;
+            self.made_v6 = true;
+        }
+        Ok(())
+    }
+
+    /// Whether the kernel has these rules, these alone, and in this order.
+    ///
+    /// # Errors
+    /// What is not so, or the kernel's.
+    pub fn check(&mut self, rules: &[Rule]) -> io::Result<()> {
+        if !self.made {
+            return Ok(());
+        }
+        read_back::check(&mut self.socket, rules, self.queue_by)
+    }
+}
+
+/// Whether an interface other than loopback has an IPv6 address.
+fn has_ipv6() -> bool {
+    let addresses = std::fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
+    addresses.lines().any(|line| line.split_whitespace().last() != Some("lo"))
+}
