@@ -31,7 +31,8 @@ impl Tree {
 
     /// Takes a last line without a newline as a line. Called when a descriptor is closed.
     pub(super) fn flush_setting(&self, fh: Fh, setting: Setting) -> Written {
-        match self.0.files.lock().line(fh).map(std::mem::take) {
+        let rest = self.0.files.lock().line(fh).map(std::mem::take);
+        match rest {
             Ok(line) if !line.is_empty() => self.set_from(fh, setting, line, 0),
             Ok(_) | Err(_) => Written::Now(Ok(0)),
         }
@@ -42,7 +43,8 @@ impl Tree {
             let error = ControlError::Invalid(format!("{}: what was written is not UTF-8 text", setting.name()));
             return Written::Later(self.refuse_line(setting.node(), b"", &error));
         };
-        let writing = if self.0.files.lock().is_anew(fh) { Writing::Whole } else { Writing::More };
+        let is_anew = self.0.files.lock().is_anew(fh);
+        let writing = if is_anew { Writing::Whole } else { Writing::More };
         Written::Later(self.pending(setting.node(), taken, async move |tree, stop, under_way| {
             if stop.load(Ordering::Acquire) {
                 return Err(ControlError::Interrupted);
