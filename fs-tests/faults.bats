@@ -214,7 +214,7 @@ told() { jq -rs '[.[] | select(.fault)] | last | .fault.links | sort | join(", "
     bad '22 EINVAL' i004/net i004/error '' 'delay 10ms 20ms\n'
     bad '22 EINVAL' i004/net i004/error '' 'i001>i002 drop\n'
     bad '22 EINVAL' i004/net i004/error '' 'loss 5\n'
-    bad '22 EINVAL' links error 'UTF-8' 'i001>i002 dr\\xffop\n'
+    bad '22 EINVAL' links error 'UTF-8' 'i001>i002 dr\xffop\n'
     is '22 EINVAL' "$(for _ in $(seq 10000); do echo 'i001>i002 loss 1%'; done | put links)"
     has "$(cat error)" 4096
     is "$before" "$(cat partition links i004/net; told)"
@@ -258,11 +258,11 @@ told() { jq -rs '[.[] | select(.fault)] | last | .fault.links | sort | join(", "
 
 @test "in force before the node's first packet" {
     local program='echo up | nc -w 1 i001 7777 >/dev/null 2>&1; echo "first: $?" >>/opt/app/var/first; sleep 1000'
-    M=$TMP/first
+    P=$P-first
     mount_cluster first -n 2 -i "$IMAGE" -- sh -c "$program"
     cd "$M"
     echo 'start i001' >control
-    docker exec -d "$(cut -d' ' -f1 i001/id)" sh -c 'nc -l -p 7777 >/opt/app/var/heard'
+    docker exec -d "$P-i001" sh -c 'nc -l -p 7777 >/opt/app/var/heard'
     echo 'i002>i001 drop' >links
     echo 'start i002' >control
     wait_for 20 test -s i002/bindmounts/var/first
@@ -275,18 +275,18 @@ told() { jq -rs '[.[] | select(.fault)] | last | .fault.links | sort | join(", "
 }
 
 @test "one sandbox that does not answer: the write fails, and no other keeps the change" {
-    M=$TMP/silent
+    P=$P-silent
     mount_busybox silent -n 3 --timeout 2
     cd "$M"
     echo start >control
-    docker pause "$(docker ps -qf "name=-i002-sandbox" -f "label=io.cthulhu.mountpoint=$M")" >/dev/null
+    docker pause "$(docker ps -qf "name=$P-i002-sandbox")" >/dev/null
     is '110 ETIMEDOUT' "$(put_line partition 'i001 | i002 | i003')"
     has "$(cat error)" i002
     is '' "$(cat partition)"
     local one three
     one=$(cat i001/id) three=$(cat i003/ip)
     docker exec "$one" ping -c 1 -W 5 "$three" >/dev/null
-    docker unpause "$(docker ps -qf "name=-i002-sandbox" -f "label=io.cthulhu.mountpoint=$M")" >/dev/null
+    docker unpause "$(docker ps -qf "name=$P-i002-sandbox")" >/dev/null
     echo 'i001 | i002 | i003' >partition
     refused docker exec "$one" ping -c 1 -W 1 "$three"
     # What was asked for and given up meanwhile does not come back.
