@@ -8,6 +8,7 @@ the sandboxes' business. A write returns when what it asks for is in force in ev
 duration is what is measured: open, write, close. For docker, the nodes of the smaller half are taken off their network one
 after the other by the command line, as a script would do it, and put back.
 """
+import json
 import os
 import statistics
 import subprocess
@@ -56,11 +57,13 @@ def disconnect(nodes, prefix):
     """The same partition with docker's command line: the median of a few, in ms."""
     network = f"{prefix}-bench"
     run("docker", "network", "create", network)
-    image = run("docker", "image", "ls", "cthulhu-self", "--format", "{{.Repository}}:{{.Tag}}").splitlines()[0]
+    # The same program as the cluster's nodes.
+    node = json.loads(run("docker", "inspect", f"{prefix}-i001"))[0]
+    program = ["--entrypoint", node["Path"], node["Config"]["Image"], *node["Args"]]
     names = [f"{prefix}-bench-{n}" for n in range(nodes)]
     try:
         for name in names:
-            run("docker", "run", "-d", "--name", name, "--network", network, image, "demo")
+            run("docker", "run", "-d", "--name", name, "--network", network, *program)
         minority = names[nodes // 2 + 1:]
 
         def apart():

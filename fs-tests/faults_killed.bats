@@ -13,17 +13,22 @@ teardown_file() {
 }
 
 # All of the host's network that faults could have touched: its firewall as nftables and as iptables see it, without
-# counters; queueing disciplines; interfaces.
+# counters; queueing disciplines; interfaces. Without what belongs to networks that the engine has still: others' clusters.
 host_network() {
-    echo "--- nftables"
-    nft list ruleset | sed -E 's/counter packets [0-9]+ bytes [0-9]+/counter/'
-    echo "--- iptables"
-    iptables-save | sed -E '/^#/d; s/\[[0-9]+:[0-9]+\]//'
-    ip6tables-save | sed -E '/^#/d; s/\[[0-9]+:[0-9]+\]//'
-    echo "--- qdiscs"
-    tc qdisc show | sort
-    echo "--- interfaces"
-    ls /sys/class/net
+    local others
+    others=$(docker network ls -q | sed 's/^/br-/' | paste -sd '|')
+    {
+        echo "--- nftables"
+        nft list ruleset 2>/dev/null | sed -E 's/counter packets [0-9]+ bytes [0-9]+/counter/'
+        echo "--- iptables"
+        iptables-save 2>/dev/null | sed -E '/^#/d; s/\[[0-9]+:[0-9]+\]//'
+        ip6tables-save 2>/dev/null | sed -E '/^#/d; s/\[[0-9]+:[0-9]+\]//'
+        echo "--- qdiscs"
+        tc qdisc show | grep -v ' dev veth' | sort
+        echo "--- interfaces"
+        # The ends of others' containers come and go; ours would be seen by nothing_left.
+        ls /sys/class/net | grep -v '^veth'
+    } | grep -Ev "$others"
 }
 
 # Faults without end, until the mount is gone.
@@ -48,7 +53,7 @@ trouble() {
     echo "# $rounds rounds, seed $seed" >&3
     before=$(host_network)
     for round in $(seq "$rounds"); do
-        mount_busybox "killed" -n 3
+        mount_busybox killed -n 3 2>/dev/null
         pid=$(daemons "$TMP")
         trouble 2>/dev/null &
         writer=$!
