@@ -338,6 +338,12 @@ told() { jq -rs '[.[] | select(.fault)] | last | .fault.links | sort | join(", "
     hears i005 i003
 }
 
+@test "delay holds packets, and loses none of those behind one that is held" {
+    grep -q '^delay *yes' capabilities || skip "no delay here: $(grep ^delay capabilities)"
+    echo 'i001>i002 delay 100ms' >links
+    has "$(docker exec "$P-i001" ping -q -c 10 -i 0.01 "$(cat i002/ip)")" '10 packets received'
+}
+
 @test "over a TCP connection to the engine" {
     local host=${DOCKER_HOST:-unix:///var/run/docker.sock} one two
     [ "${host#unix://}" != "$host" ] || skip "the engine at $host is not on a unix socket"

@@ -90,8 +90,9 @@ pub fn chain(hook: Hook) -> &'static str {
 }
 
 fn new_chain(family: Family, table: &str, hook: Hook) -> Message {
-    // NF_INET_LOCAL_IN, NF_INET_LOCAL_OUT
-    let number = if hook == Hook::Input { 1 } else { 3 };
+    // NF_INET_PRE_ROUTING, NF_INET_LOCAL_OUT. At LOCAL_IN a packet that is held would have met connection tracking, which drops the
+    // pings behind it: each of them is new to it, too, and only one of them can be confirmed.
+    let number = if hook == Hook::Input { 0 } else { 3 };
     let priority = Attr::Bytes(2, PRIORITY.to_be_bytes().to_vec());
     let attrs = vec![
         Attr::text(1, table),
@@ -234,10 +235,13 @@ fn set(family: Family, number: u32, addresses: &[Ipv4Addr]) -> Vec<Message> {
 
 /// Whether the kernel takes a rule: in a table that is gone again by the end of the same transaction.
 pub fn probe(socket: &mut Socket, act: Act, by: QueueBy) -> bool {
-    let rule = Rule { hook: Hook::Output, whose: Whose::Of(vec![Ipv4Addr::new(192, 0, 2, 1)]), act };
-    let mut messages = vec![new_table(Family::V4, PROBE_TABLE), new_chain(Family::V4, PROBE_TABLE, rule.hook)];
-    for made in made_of(&rule, by) {
-        messages.push(new_rule(Family::V4, PROBE_TABLE, rule.hook, made.expressions(rule.hook, 0), made.is_target()));
+    let mut messages = vec![new_table(Family::V4, PROBE_TABLE)];
+    for hook in [Hook::Input, Hook::Output] {
+        let rule = Rule { hook, whose: Whose::Of(vec![Ipv4Addr::new(192, 0, 2, 1)]), act };
+        messages.push(new_chain(Family::V4, PROBE_TABLE, hook));
+        for made in made_of(&rule, by) {
+            messages.push(new_rule(Family::V4, PROBE_TABLE, hook, made.expressions(hook, 0), made.is_target()));
+        }
     }
     messages.push(message(DELETE_TABLE, 0, Family::V4, vec![Attr::text(1, PROBE_TABLE)]));
     commit(socket, messages).is_ok()
