@@ -71,12 +71,17 @@ keys() {
         jq -r '.kvs[]?.key | @base64d' | sort
 }
 
+# Who a node is and whom it takes for the leader, by their numbers; 0 for nobody.
+status() { api "$1" maintenance/status '{}' | jq -er '"\(.header.member_id) \(.leader // "0")"'; }
+
+leaderless() { [[ $(status "$1") == *' 0' ]]; }
+
 # The name of whom a node takes for the leader; fails when it knows none.
 leader() {
     local id node
-    id=$(api "$1" maintenance/status '{}' | jq -er '.leader | select(. != "0")') || return 1
+    id=$(status "$1") || return 1
     for node in $NODES; do
-        if [ "$(api "$node" maintenance/status '{}' | jq -r .header.member_id)" = "$id" ]; then
+        if [[ $(status "$node") == "${id#* } "* ]]; then
             echo "$node"
             return
         fi
@@ -84,14 +89,15 @@ leader() {
     return 1
 }
 
-leaderless() { api "$1" maintenance/status '{}' | jq -e '.leader // "0" | . == "0"'; }
-
-# Whether nodes have one leader among them: agreed 'NODE...'
+# Whether nodes have one leader, who is among them: agreed 'NODE...'
 agreed() {
-    local node first
-    first=$(leader "${1%% *}") || return 1
-    [[ " $1 " == *" $first "* ]] || return 1
-    for node in $1; do [ "$(leader "$node")" = "$first" ] || return 1; done
+    local node members='' leaders=''
+    for node in $1; do
+        node=$(status "$node") || return 1
+        members+=" ${node% *}" leaders+="${node#* }"$'\n'
+    done
+    leaders=$(sort -u <<< "${leaders%$'\n'}")
+    [[ "$members " == *" $leaders "* ]]
 }
 
 same_keys() {
