@@ -134,6 +134,30 @@ need_image() {
     rm -rf "$work"
 }
 
+# ---- the image of the traffic agent ---------------------------------------------------------------------------------
+
+# Sets TRAFFIC to an image with nothing in it but fs-tests/traffic/traffic.rs, linked statically. Made once for each source.
+# Without rustc TRAFFIC stays empty: a test then says needs_traffic.
+need_traffic() {
+    local source=$FS_TESTS/traffic/traffic.rs image rustc work
+    export TRAFFIC=
+    image=cthulhu-test-traffic:$(sha256sum "$source" | cut -c1-12)
+    if ! docker image inspect "$image" >/dev/null 2>&1; then
+        rustc=$(command -v rustc || command -v "$HOME/.cargo/bin/rustc") || return 0
+        work=$(mktemp -d "${TMP:-/tmp}/traffic.XXXXXX")
+        "$rustc" -O --edition 2024 -C target-feature=+crt-static -C strip=symbols \
+            --target "$(uname -m)-unknown-linux-gnu" -o "$work/traffic" "$source" || return 1
+        tar -C "$work" -c traffic | docker import --change 'CMD ["/traffic"]' - "$image" >/dev/null || return 1
+        rm -rf "$work"
+    fi
+    TRAFFIC=$image
+}
+
+# For setup.
+needs_traffic() {
+    [ -n "$TRAFFIC" ] || skip "no rustc to build the traffic agent with, and no image of it is there"
+}
+
 # ---- clusters -------------------------------------------------------------------------------------------------------
 
 # mount_cluster DIR OPTION...: makes $TMP/DIR, mounts there with this file's prefix, and sets M to it.
