@@ -8,7 +8,7 @@ fn written(command: &Command) -> String {
     let options = match &command.verb {
         Verb::Stop { grace } | Verb::Restart { grace } => format!(" -t {}", grace.as_secs()),
         Verb::Kill { signal } => format!(" -s {signal}"),
-        Verb::Start | Verb::Crash | Verb::Pause | Verb::Resume => String::new(),
+        Verb::Start | Verb::Crash | Verb::Heal | Verb::Pause | Verb::Resume => String::new(),
     };
     format!("{}{options} {}", command.verb.name(), command.nodes.join(" "))
 }

@@ -37,7 +37,9 @@ async fn write(f: &Fixture, data: &[u8]) {
     for piece in data.split_inclusive(|byte| *byte >= 0xfe) {
         let closes = piece.last() == Some(&0xfe);
         let piece = piece.strip_suffix(&[0xfe]).or(piece.strip_suffix(&[0xff])).unwrap_or(piece);
-        most_kills += check(f, f.tree.write(fh, cthulhu::tree::Position::default(), piece), whole(&mut line, piece), piece.len()).await;
+        most_kills +=
+            check(f, f.tree.write(fh, cthulhu::tree::Position::default(), piece), whole(&mut line, piece), piece.len())
+                .await;
         if closes {
             most_kills += check(f, f.tree.flush(fh), last(&mut line), 0).await;
         }
