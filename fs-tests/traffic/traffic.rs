@@ -254,7 +254,7 @@ impl Agent {
             "seen" => Ok(std::mem::take(&mut self.heard().untold)
                 .iter()
                 .fold(String::new(), |all, one| format!("{all} {one}"))),
-            "stream" => self.stream(words),
+            "stream" => stream(words),
             "got" => {
                 let id = number(words.next())?;
                 Ok(self.heard().got(id))
@@ -308,6 +308,7 @@ impl Agent {
                 let _ = held.writer.shutdown(Shutdown::Both);
                 Ok("closed".into())
             }
+            "via" => via(word(words)?, &words.collect::<Vec<_>>().join(" ")),
             "knock" => knock(word(words)?, number(words.next())?),
             "flood" => flood(word(words)?, number(words.next())?, number(words.next())?),
             _ => Err("no such request".into()),
@@ -340,21 +341,6 @@ impl Agent {
         let heard = self.heard();
         let missing = wanted.iter().filter(|token| !heard.tokens.contains(token));
         Ok(missing.fold(String::new(), |all, one| format!("{all} {one}")))
-    }
-
-    /// `stream ID ADDRESS COUNT SIZE PACE`: numbered packets of SIZE bytes, PACE of them a ms, or as many as the socket takes
-    /// with 0. What a late clock has missed is not caught up with: that would be more at once than a receiver can take.
-    fn stream<'a>(&self, words: &mut impl Iterator<Item = &'a str>) -> Answer {
-        let (id, to) = (number(words.next())?, word(words)?);
-        let (count, size, pace): (u32, _, u32) = (number(words.next())?, number(words.next())?, number(words.next())?);
-        let mut failed = 0;
-        for number in 0..count {
-            if pace > 0 && number % pace == 0 {
-                thread::sleep(Duration::from_millis(1));
-            }
-            failed += u32::from(self.socket.send_to(&packet(b'S', id, number, size), to).is_err());
-        }
-        Ok(format!("{{\"sent\": {}, \"failed\": {failed}}}", count - failed))
     }
 
     /// `connect NAME ADDRESS MS`: opens a connection that both ends know as NAME.
@@ -426,6 +412,24 @@ fn counter(group: &str, name: &str) -> Answer {
     pairs.find(|pair| pair.0 == name).map(|pair| pair.1.into()).ok_or_else(|| "no such counter".into())
 }
 
+/// `stream ID ADDRESS COUNT SIZE BURST MICROS`: numbered packets of SIZE bytes, BURST at once and then a pause of MICROS; 0:
+/// as many as the socket takes. What a late clock has missed is not caught up with: a receiver could not take it.
+fn stream<'a>(words: &mut impl Iterator<Item = &'a str>) -> Answer {
+    let (id, to) = (number(words.next())?, word(words)?);
+    let (count, size, burst): (u32, _, u32) = (number(words.next())?, number(words.next())?, number(words.next())?);
+    let pause = Duration::from_micros(number(words.next())?);
+    // Of its own: one that waits for a slow link would hold back all others.
+    let socket = UdpSocket::bind("0.0.0.0:0").map_err(|error| error.to_string())?;
+    let mut failed = 0;
+    for number in 0..count {
+        if burst > 0 && number % burst == 0 {
+            thread::sleep(pause);
+        }
+        failed += u32::from(socket.send_to(&packet(b'S', id, number, size), to).is_err());
+    }
+    Ok(format!("{{\"sent\": {}, \"failed\": {failed}}}", count - failed))
+}
+
 /// Sends from a connected UDP socket until it hears that it is not wanted. Once a second: kernels limit such answers.
 fn knock(to: &str, millis: u64) -> Answer {
     let end = Instant::now() + Duration::from_millis(millis);
@@ -460,4 +464,16 @@ fn flood(to: &str, bytes: usize, id: u64) -> Answer {
         stream.read(&mut [0; 1])
     };
     Ok(flooding().map_or_else(|error| kind(&error), |_| "sent".into()))
+}
+
+/// Has another agent answer a request: for when the way between the host and that one is cut.
+fn via(to: &str, request: &str) -> Answer {
+    let asking = || {
+        let mut stream = TcpStream::connect(to)?;
+        stream.write_all(format!("{request}\n").as_bytes())?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer)?;
+        Ok::<_, io::Error>(answer.trim_end_matches('\n').to_string())
+    };
+    asking().map_err(|error| error.to_string())
 }

@@ -1,0 +1,42 @@
+#!/usr/bin/env bats
+# What each effect does to real packets between nodes, in both directions, against what was asked. What this machine cannot
+# do, as `capabilities` says, must be refused with EOPNOTSUPP and the reason; then that is what is tested.
+
+load lib.bash
+
+setup_file() {
+    begin
+    need_image
+    need_traffic
+    [ -n "$TRAFFIC" ] || return 0
+    mount_cluster cluster -n 3 -i "$TRAFFIC" --start
+}
+
+teardown_file() {
+    umount_cluster 2>/dev/null || true
+    end
+}
+
+setup() {
+    needs_traffic
+    M=$TMP/cluster
+}
+
+teardown() {
+    [ ! -e "$M/control" ] || echo heal >"$M/control"
+}
+
+measured() {
+    with_deadline 120 python3 "$FS_TESTS/effects.py" "$M" "$1"
+}
+
+@test "drop: none comes one way, and all the other; a partition both ways" { measured drop; }
+@test "loss: the share asked for over 10,000 packets" { measured loss; }
+@test "delay: the median is what was asked for, a peer, and nothing waits the other way" { measured delay; }
+@test "jitter: within its bounds, and order is kept" { measured jitter; }
+@test "rate: UDP and TCP get what was asked for, and nobody else is held back" { measured rate; }
+@test "duplicate: the share asked for comes twice, and nothing is lost" { measured duplicate; }
+@test "corrupt: what is altered is not delivered, and wrong payload never" { measured corrupt; }
+@test "reorder: some overtake others, and nothing is lost" { measured reorder; }
+@test "several effects at once: on one link, on others, and by net" { measured together; }
+@test "reject: refused at once, for TCP and for a connected UDP socket" { measured reject; }
