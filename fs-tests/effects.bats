@@ -26,9 +26,8 @@ teardown() {
     [ ! -e "$M/control" ] || echo heal >"$M/control"
 }
 
-measured() {
-    with_deadline 120 python3 "$FS_TESTS/effects.py" "$M" "$1"
-}
+measured() { with_deadline 120 python3 "$FS_TESTS/effects.py" "$M" "$1"; }
+seen() { with_deadline 120 python3 "$FS_TESTS/connections.py" "$M" "$1"; }
 
 @test "drop: none comes one way, and all the other; a partition both ways" { measured drop; }
 @test "loss: the share asked for over 10,000 packets" { measured loss; }
@@ -39,4 +38,10 @@ measured() {
 @test "corrupt: what is altered is not delivered, and wrong payload never" { measured corrupt; }
 @test "reorder: some overtake others, and nothing is lost" { measured reorder; }
 @test "several effects at once: on one link, on others, and by net" { measured together; }
-@test "reject: refused at once, for TCP and for a connected UDP socket" { measured reject; }
+@test "reject: refused at once, for TCP and for a connected UDP socket" { seen reject; }
+@test "an open connection under drop: silence, and after heal it goes on, nothing missing" { seen silence; }
+@test "an open connection under reject: a reset" { seen reset; }
+@test "crash: peers see silence for as long as it lasts, and a reset once the node is back" { seen crash; }
+@test "the host is reached, and reaches all, unless it is named: drop" { seen host; }
+@test "the host named: reject" { seen host_reject; }
+@test "the host named: loss and delay" { seen host_links; }

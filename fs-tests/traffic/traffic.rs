@@ -431,13 +431,18 @@ fn stream<'a>(words: &mut impl Iterator<Item = &'a str>) -> Answer {
 }
 
 /// Sends from a connected UDP socket until it hears that it is not wanted. Once a second: kernels limit such answers.
+/// `denied` comes first if a send was not permitted.
 fn knock(to: &str, millis: u64) -> Answer {
     let end = Instant::now() + Duration::from_millis(millis);
-    let knocking = || {
+    let mut denied = "";
+    let mut knocking = || {
         let socket = UdpSocket::bind("0.0.0.0:0")?;
         socket.connect(to)?;
         while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            socket.send(&packet(b'T', 0, 0, LEAST))?;
+            match socket.send(&packet(b'T', 0, 0, LEAST)) {
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => denied = "denied ",
+                sent => drop(sent?),
+            }
             socket.set_read_timeout(Some(left.min(Duration::from_secs(1))))?;
             match socket.recv(&mut [0; 64]) {
                 Ok(_) => return Ok("answered"),
@@ -447,7 +452,8 @@ fn knock(to: &str, millis: u64) -> Answer {
         }
         Ok("timeout")
     };
-    Ok(knocking().map_or_else(|error| kind(&error), Into::into))
+    let end = knocking().map_or_else(|error| kind(&error), Into::into);
+    Ok(format!("{denied}{end}"))
 }
 
 /// Sends so many bytes over a connection of its own; returns when the receiver has closed it, having read them all.
