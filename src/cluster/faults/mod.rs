@@ -26,7 +26,7 @@ use partition::Partition;
 
 use super::NodeName;
 
-/// Up to so many nodes each cut link is told of by itself; with more, those of a node that are all cut are told as one.
+/// Up to so many nodes each link is told of by itself: of a thousand nodes there are a million.
 const SPELLED_OUT: usize = 64;
 
 /// One end of a link.
@@ -197,8 +197,24 @@ impl Faults {
     }
 
     /// Every link that something befalls, as in `links`, and every crashed node. A node whose links to all others have the same has
-    /// one text, with `*`, except for cuts.
+    /// one text, with `*`, except for cuts. Of a large cluster it is the settings instead: each `net` as a link to `*`, the lines
+    /// of `links`, which win over those, and the partition, which wins over all.
     pub fn in_force(&self) -> Vec<String> {
+        let mut texts = if self.nodes > SPELLED_OUT { self.settings() } else { self.spelled_out() };
+        let crashed = (0..self.nodes).filter(|node| self.crashed[*node]);
+        texts.extend(crashed.map(|node| format!("{} crashed", NodeName::nth(node))));
+        texts
+    }
+
+    fn settings(&self) -> Vec<String> {
+        let net = self.net.iter().enumerate().filter(|(_, effects)| !effects.is_none());
+        let net = net.map(|(node, effects)| format!("{}>* {effects}", NodeName::nth(node)));
+        let partition =
+            Some(format!("partition {}", self.partition)).filter(|_| self.partition != Partition::default());
+        net.chain(self.links.iter().map(Link::to_string)).chain(partition).collect()
+    }
+
+    fn spelled_out(&self) -> Vec<String> {
         let mut texts = vec![];
         let name = |number: usize| if number == self.nodes { "host".into() } else { NodeName::nth(number).to_string() };
         for from in 0..=self.nodes {
@@ -211,8 +227,6 @@ impl Faults {
                 rest.filter_map(|to| Some(format!("{}>{} {}", name(from), name(to), self.matrix.some(from, to)?))),
             );
         }
-        let crashed = (0..self.nodes).filter(|node| self.crashed[*node]);
-        texts.extend(crashed.map(|node| format!("{} crashed", name(node))));
         texts
     }
 
@@ -222,7 +236,7 @@ impl Faults {
         let first = others.next()??;
         let more = others.next()?;
         let same = more == Some(first) && others.all(|other| other == Some(first));
-        (same && (first.cut.is_none() || self.nodes > SPELLED_OUT)).then_some(first)
+        (same && first.cut.is_none()).then_some(first)
     }
 
     /// Computes what follows from the settings, and forgets lines that are in force for no link.

@@ -203,8 +203,13 @@ fn the_history_spells_out_what_is_cut() {
     assert_eq!(faults.in_force(), ["i001>* loss 1%", "i001>host drop", "i002>i001 loss 1%", "host>i002 delay 1ms"]);
     faults.heal();
     assert!(faults.in_force().is_empty());
-    let many = partitioned(100, "isolate i001");
-    assert_eq!(many.in_force()[0], "i001>* drop");
+    let mut many = partitioned(65, "isolate i001");
+    many.set_net(1, "loss 1%").unwrap();
+    many.set_links("i003>i004 delay 5ms").unwrap();
+    let told = many.in_force();
+    assert_eq!(told.len(), 3);
+    assert_eq!(told[..2], ["i002>* loss 1%", "i003>i004 delay 5ms"]);
+    assert!(told[2].starts_with("partition i001 | i002 i003 "), "{}", told[2]);
 }
 
 #[test]
