@@ -74,7 +74,8 @@ pub fn in_force(nodes: usize, links: Vec<Link>, net: &[Effects]) -> Vec<Link> {
     let links: Vec<Link> =
         links.iter().enumerate().filter(|(line, link)| about(*line, link, &all)).map(|(_, link)| *link).collect();
     let last = last(&links);
-    // Whether something befalls a link by what comes before a line.
+    // Whether a line before, or net, does something to a link. What is excepted from it by a line between may not be
+    // excepted any more: that line may go.
     let mut befallen = vec![false; ends * ends];
     for (from, effects) in net.iter().enumerate() {
         (0..nodes).filter(|to| *to != from).for_each(|to| befallen[from * ends + to] = !effects.is_none());
@@ -85,7 +86,7 @@ pub fn in_force(nodes: usize, links: Vec<Link>, net: &[Effects]) -> Vec<Link> {
         for (from, to) in link.pairs(nodes) {
             let pair = from * ends + to;
             excepts |= last[pair] == line && befallen[pair];
-            befallen[pair] = !link.effects.is_none();
+            befallen[pair] |= !link.effects.is_none();
         }
         if excepts || !link.effects.is_none() {
             kept.push(*link);

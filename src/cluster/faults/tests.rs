@@ -109,6 +109,15 @@ fn links_are_directed_and_later_lines_win() {
 }
 
 #[test]
+fn a_none_holds_though_one_before_it_is_not_kept() {
+    // The second line is in force for i001>i003 alone, from which nothing is to be excepted.
+    let faults = linked(3, "*>i002 drop\ni001>* none\ni001>i002 none");
+    assert_eq!(faults.links(), "*>i002 drop\ni001>i002 none\n");
+    assert!(faults.effects(End::Node(0), End::Node(1)).is_none());
+    assert_eq!(faults.effects(End::Node(2), End::Node(1)), drop());
+}
+
+#[test]
 fn appending_adds() {
     let mut faults = linked(3, "i001>i002 drop");
     faults.add_links("i001>i002 loss 1%\ni002>i003 drop\n").unwrap();
@@ -380,6 +389,30 @@ proptest! {
             let later = &faults.links[line + 1..];
             let is_last = |pair| !later.iter().any(|other| other.pairs(NODES).any(|of_other| of_other == pair));
             prop_assert!(link.pairs(NODES).any(is_last), "{} is in force for no link", link);
+        }
+    }
+
+    /// Few nodes and many exceptions: they cover each other in all ways.
+    #[test]
+    fn exceptions_from_exceptions_hold(
+        writes in prop::collection::vec(prop::collection::vec(("i00[123]|[*]", "i00[123]|[*]", "none|drop"), 1..6), 1..4),
+        net in any::<bool>(),
+    ) {
+        let mut faults = Faults::new(3);
+        if net {
+            faults.set_net(0, "reject").unwrap();
+        }
+        let mut all: Vec<Link> = vec![];
+        for lines in writes {
+            let lines: std::collections::BTreeMap<_, _> =
+                lines.into_iter().filter(|(from, to, _)| from != to || from == "*").map(|(from, to, what)| ((from, to), what)).collect();
+            let text: String = lines.iter().map(|((from, to), what)| format!("{from}>{to} {what}\n")).collect();
+            all.extend(links::parse(&text, 3).unwrap().unwrap());
+            faults.add_links(&text).unwrap();
+            for (from, to) in (0..3).flat_map(|from| (0..3).map(move |to| (from, to))).filter(|(from, to)| from != to) {
+                let last = all.iter().rev().find(|link| link.pairs(3).any(|pair| pair == (from, to)));
+                prop_assert_eq!(faults.matrix.get(from, to), last.map_or(faults.net[from], |link| link.effects), "{}>{} {}", from, to, faults.links());
+            }
         }
     }
 
