@@ -27,19 +27,21 @@ pub struct Real {
 
 impl Namespace for Real {
     fn probe(&mut self) -> Result<Kernel, String> {
-        Ok(Kernel { sock_destroy: sockets::probe(), ..probe_rules().unwrap_or_default() })
+        let rules = probe_rules().unwrap_or_default();
+        // Whether we may destroy a socket, the kernel asks only when it has found it: who may have no rules may not.
+        Ok(Kernel { sock_destroy: rules.nftables && sockets::probe(), ..rules })
     }
 
     fn apply(&mut self, kernel: &Kernel, desired: &Desired) -> Result<(), String> {
         let mut numbering = self.numbering.clone();
         let wanted = plan(kernel, desired, &mut numbering);
-        if wanted == self.plan {
+        if wanted == self.plan && self.is_everywhere()? {
             return Ok(());
         }
         let before = self.plan.clone();
-        if let Err(why) = self.change(kernel, &before, &wanted) {
+        if let Err(why) = self.change(kernel, &before, &wanted, false) {
             // What was in force is brought about anew; if that fails too, nobody can do more from here.
-            return match self.change(kernel, &wanted, &before) {
+            return match self.change(kernel, &wanted, &before, true) {
                 Ok(()) => Err(why),
                 Err(again) => Err(format!("{why}; and what was in force before could not be put back: {again}")),
             };
@@ -56,13 +58,25 @@ impl Namespace for Real {
 }
 
 impl Real {
+    /// Classes are an interface's, and an engine may have given us another one since.
+    fn is_everywhere(&mut self) -> Result<bool, String> {
+        match &mut self.tc {
+            Some(tc) if !self.plan.classes.is_empty() => tc.is_everywhere().map_err(named("traffic control")),
+            _ => Ok(true),
+        }
+    }
+
     /// Everything that packets may be sent to is there before the rules send them, and goes after.
-    fn change(&mut self, kernel: &Kernel, before: &Plan, wanted: &Plan) -> Result<(), String> {
+    fn change(&mut self, kernel: &Kernel, before: &Plan, wanted: &Plan, putting_back: bool) -> Result<(), String> {
         let nft = opened(&mut self.nft, Nft::open).map_err(named("nftables"))?;
         nft.queue_by(kernel.queue.unwrap_or(QueueBy::Native));
         let all: BTreeMap<u16, Hold> =
             before.queues.iter().chain(&wanted.queues).map(|(n, hold)| (*n, *hold)).collect();
-        self.queues.set(&all).map_err(named("NFQUEUE"))?;
+        // When a state is put back whose successor got no queue of its own, the rules name none of the successor's.
+        let bound = self.queues.set(&all);
+        bound
+            .or_else(|error| if putting_back { self.queues.set(&wanted.queues) } else { Err(error) })
+            .map_err(named("NFQUEUE"))?;
         if !wanted.classes.is_empty() || self.tc.is_some() {
             let tc = opened(&mut self.tc, Tc::open).map_err(named("traffic control"))?;
             tc.make(&wanted.classes).map_err(named("traffic control"))?;

@@ -53,8 +53,7 @@ impl Nft {
         replace(&mut self.socket, Family::V4, rules, self.queue_by)?;
         self.made = true;
         if silences || self.made_v6 {
-            let for_all: Vec<Rule> = rules.iter().filter(|rule| rule.is_for_all()).cloned().collect();
-            replace(&mut self.socket, Family::V6, &for_all, self.queue_by)?;
+            replace(&mut self.socket, Family::V6, &for_all(rules), self.queue_by)?;
             self.made_v6 = true;
         }
         Ok(())
@@ -68,8 +67,17 @@ impl Nft {
         if !self.made {
             return Ok(());
         }
-        read_back::check(&mut self.socket, rules, self.queue_by)
+        read_back::check(&mut self.socket, Family::V4, rules, self.queue_by)?;
+        if self.made_v6 {
+            read_back::check(&mut self.socket, Family::V6, &for_all(rules), self.queue_by)?;
+        }
+        Ok(())
     }
+}
+
+/// Those that IPv6 has too.
+fn for_all(rules: &[Rule]) -> Vec<Rule> {
+    rules.iter().filter(|rule| rule.is_for_all()).cloned().collect()
 }
 
 /// Whether an interface other than loopback has an IPv6 address.

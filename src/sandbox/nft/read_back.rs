@@ -17,10 +17,10 @@ const RULE_CHAIN: u16 = 2;
 const RULE_EXPRESSIONS: u16 = 4;
 const SET_ELEMENTS: u16 = 3;
 
-/// Whether the kernel has these rules of IPv4's, these alone, and in this order.
-pub fn check(socket: &mut Socket, rules: &[Rule], by: QueueBy) -> io::Result<()> {
+/// Whether the kernel has these rules of a family, these alone, and in this order. Sets are of IPv4 addresses.
+pub fn check(socket: &mut Socket, family: Family, rules: &[Rule], by: QueueBy) -> io::Result<()> {
     for hook in [Hook::Input, Hook::Output] {
-        let told = told(socket, hook)?;
+        let told = told(socket, family, hook)?;
         let wanted: Vec<Made> =
             rules.iter().filter(|rule| rule.hook == hook).flat_map(|rule| made_of(rule, by)).collect();
         if told.len() != wanted.len() {
@@ -40,10 +40,10 @@ fn differs(what: &str) -> io::Error {
 }
 
 /// The expressions of each rule of a chain of ours.
-fn told(socket: &mut Socket, hook: Hook) -> io::Result<Vec<Vec<u8>>> {
+fn told(socket: &mut Socket, family: Family, hook: Hook) -> io::Result<Vec<Vec<u8>>> {
     let ours = [Attr::text(RULE_TABLE, TABLE), Attr::text(RULE_CHAIN, chain(hook))];
     let mut rules = vec![];
-    socket.dump(&message(GET_RULE, 0, Family::V4, ours.to_vec()), |_, payload| {
+    socket.dump(&message(GET_RULE, 0, family, ours.to_vec()), |_, payload| {
         let attrs = payload.get(HEADER..).unwrap_or_default();
         // Older kernels tell all that there are.
         if contains(attrs, &ours) {

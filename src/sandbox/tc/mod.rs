@@ -18,9 +18,8 @@ use messages::{Qdisc, delete_class, delete_qdisc, new_class, new_qdisc};
 /// The queueing disciplines of a network namespace.
 pub struct Tc {
     socket: Socket,
-    /// Where they are, once there are any.
-    interfaces: Vec<u32>,
-    classes: BTreeMap<u16, Class>,
+    /// What each interface has, by its number, once there are any. Engines can take interfaces away and bring others.
+    interfaces: BTreeMap<u32, BTreeMap<u16, Class>>,
     /// No packet is sent to these any more, and what they hold runs off.
     draining: BTreeSet<u16>,
 }
@@ -32,7 +31,15 @@ impl Tc {
     /// No socket.
     pub fn open() -> io::Result<Self> {
         let socket = Socket::open(Protocol::Route)?;
-        Ok(Self { socket, interfaces: vec![], classes: BTreeMap::new(), draining: BTreeSet::new() })
+        Ok(Self { socket, interfaces: BTreeMap::new(), draining: BTreeSet::new() })
+    }
+
+    /// Whether each interface that is there now has what was made.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn is_everywhere(&mut self) -> io::Result<bool> {
+        Ok(messages::interfaces(&mut self.socket)?.iter().all(|interface| self.interfaces.contains_key(interface)))
     }
 
     /// Makes classes, or changes them; others stay.
@@ -43,38 +50,66 @@ impl Tc {
         if wanted.is_empty() {
             return Ok(());
         }
-        if self.interfaces.is_empty() {
-            let interfaces = messages::interfaces(&mut self.socket)?;
-            for interface in &interfaces {
+        self.look()?;
+        for interface in messages::interfaces(&mut self.socket)? {
+            if !self.interfaces.contains_key(&interface) {
                 // HTB cannot be changed, only made: whatever is at the root goes first.
-                let _ = self.ask(delete_qdisc(*interface, None));
-                self.ask(new_qdisc(*interface, Qdisc::Root))?;
+                let _ = self.ask(delete_qdisc(interface, None));
+                self.ask(new_qdisc(interface, Qdisc::Root))?;
+                self.interfaces.insert(interface, BTreeMap::new());
             }
-            self.interfaces = interfaces;
         }
-        for (number, class) in wanted {
-            let was = self.classes.get(number);
-            if was != Some(class) {
-                self.change(*number, class, was.is_some_and(|was| was.netem.is_some() == class.netem.is_some()))?;
+        for interface in self.numbers() {
+            for (number, class) in wanted {
+                self.change(interface, *number, class)?;
             }
-            self.draining.remove(number);
+        }
+        self.draining.retain(|number| !wanted.contains_key(number));
+        Ok(())
+    }
+
+    /// Forgets interfaces that are no longer there: what they had went with them.
+    fn look(&mut self) -> io::Result<()> {
+        if !self.interfaces.is_empty() {
+            let there = messages::interfaces(&mut self.socket)?;
+            self.interfaces.retain(|interface, _| there.contains(interface));
         }
         Ok(())
     }
 
-    fn change(&mut self, number: u16, class: &Class, keeps_queue: bool) -> io::Result<()> {
-        for interface in self.interfaces.clone() {
-            self.ask(new_class(interface, number, class))?;
-            // A queue of another kind comes in its place; what it held is lost, as with any route that changes.
-            if !keeps_queue && self.classes.contains_key(&number) {
-                self.ask(delete_qdisc(interface, Some(number)))?;
-            }
-            let queue =
-                class.netem.map_or(Qdisc::Fifo(number, class.rate), |netem| Qdisc::Netem(number, netem, class.rate));
-            self.ask(new_qdisc(interface, queue))?;
+    fn numbers(&self) -> Vec<u32> {
+        self.interfaces.keys().copied().collect()
+    }
+
+    fn change(&mut self, interface: u32, number: u16, class: &Class) -> io::Result<()> {
+        let was = self.interfaces.get_mut(&interface).and_then(|classes| classes.insert(number, *class));
+        if was == Some(*class) {
+            return Ok(());
         }
-        self.classes.insert(number, *class);
-        Ok(())
+        let made = self.try_change(interface, number, class, was);
+        if made.is_err() {
+            // Half of a class is none: it is made from nothing the next time.
+            let _ = self.ask(delete_class(interface, number));
+            self.forget(interface, number);
+        }
+        made
+    }
+
+    fn try_change(&mut self, interface: u32, number: u16, class: &Class, was: Option<Class>) -> io::Result<()> {
+        self.ask(new_class(interface, number, class))?;
+        // A queue of another kind comes in its place; what it held is lost, as with any route that changes.
+        if was.is_some_and(|was| was.netem.is_some() != class.netem.is_some()) {
+            self.ask(delete_qdisc(interface, Some(number)))?;
+        }
+        let queue =
+            class.netem.map_or(Qdisc::Fifo(number, class.rate), |netem| Qdisc::Netem(number, netem, class.rate));
+        self.ask(new_qdisc(interface, queue))
+    }
+
+    fn forget(&mut self, interface: u32, number: u16) {
+        if let Some(classes) = self.interfaces.get_mut(&interface) {
+            classes.remove(&number);
+        }
     }
 
     /// Packets are sent to these classes alone from now on: what the others hold runs off, and when it has had the time until the next
@@ -83,20 +118,21 @@ impl Tc {
     /// # Errors
     /// The kernel's.
     pub fn keep(&mut self, wanted: &BTreeMap<u16, Class>) -> io::Result<()> {
-        for number in std::mem::take(&mut self.draining) {
-            for interface in self.interfaces.clone() {
-                self.ask(delete_class(interface, number))?;
+        self.look()?;
+        let over = std::mem::take(&mut self.draining);
+        for interface in self.numbers() {
+            let classes = self.interfaces[&interface].clone();
+            for (number, class) in classes.into_iter().filter(|(number, _)| !wanted.contains_key(number)) {
+                if over.contains(&number) {
+                    self.ask(delete_class(interface, number))?;
+                    self.forget(interface, number);
+                    continue;
+                }
+                let unlimited = Class { rate: None, ..class };
+                self.ask(new_class(interface, number, &unlimited))?;
+                self.interfaces.entry(interface).or_default().insert(number, unlimited);
+                self.draining.insert(number);
             }
-            self.classes.remove(&number);
-        }
-        let over: Vec<u16> = self.classes.keys().filter(|number| !wanted.contains_key(number)).copied().collect();
-        for number in over {
-            let class = Class { rate: None, ..self.classes[&number] };
-            for interface in self.interfaces.clone() {
-                self.ask(new_class(interface, number, &class))?;
-            }
-            self.classes.insert(number, class);
-            self.draining.insert(number);
         }
         Ok(())
     }
@@ -109,7 +145,7 @@ impl Tc {
         if wanted.is_empty() {
             return Ok(());
         }
-        for interface in self.interfaces.clone() {
+        for interface in self.numbers() {
             read_back::check(&mut self.socket, interface, wanted)?;
         }
         Ok(())
