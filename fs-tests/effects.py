@@ -53,6 +53,11 @@ def near(asked, got, what, absolute=1.0, relative=0.05):
     judge(abs(got - asked) <= slack, sentence)
 
 
+def in_order(got, what):
+    """Order is kept. A sender that is moved to another processor overtakes itself once in a while, whatever the network does."""
+    assert got["late"] <= got["packets"] / 100, f"{what}: {summary(got)}"
+
+
 class Effects:
     def __init__(self, mountpoint):
         self.cluster = Cluster(mountpoint)
@@ -123,7 +128,8 @@ class Effects:
 
     @staticmethod
     def all_came(got, count, what="the other way"):
-        assert (got["distinct"], got["duplicates"], got["late"]) == (count, 0, 0), f"{what}: {summary(got)} of {count}"
+        assert (got["distinct"], got["duplicates"]) == (count, 0), f"{what}: {summary(got)} of {count}"
+        in_order(got, what)
 
     def unharmed(self, got, count, what="the other way"):
         self.all_came(got, count, what)
@@ -152,7 +158,8 @@ class Effects:
         def measure():
             forth, back = self.streams((A, B), (B, A), count=10_000)
             share(asked, 10_000 - forth["distinct"], 10_000, "lost")
-            assert (forth["duplicates"], forth["late"]) == (0, 0), summary(forth)
+            assert forth["duplicates"] == 0, summary(forth)
+            in_order(forth, "what is not lost")
             self.unharmed(back, 10_000)
 
         for asked in (0.01, 0.3):
