@@ -268,6 +268,34 @@ fn reject_is_an_answer() {
 }
 
 #[test]
+fn the_host_rejects_what_has_been_sent() {
+    let Some(pair) = Pair::new() else { return };
+    let mut sandbox = Sandbox::new(&pair);
+    if !(sandbox.has("reject") && sandbox.has("queue")) {
+        return;
+    }
+    let (there, here) = pair.udp();
+    let listener = pair.there(|| TcpListener::bind((THERE, 0)).unwrap());
+    let address = listener.local_addr().unwrap();
+    let (mut near, mut far) = connected(&listener, || pair.here(|| TcpStream::connect(address).unwrap()));
+    // Whoever is no node is the host.
+    sandbox.apply(&json!({"to": [["host", cut("reject")]], "nodes": [NOBODY]})).unwrap();
+    here.send(b"rejected").expect("no EPERM");
+    assert_eq!(receive(&here).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    let refused = pair.here(|| TcpStream::connect_timeout(&address, LONG)).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    near.write_all(b"rejected").unwrap();
+    assert_eq!(near.read(&mut [0; 9]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    far.set_nonblocking(true).unwrap();
+    assert_eq!(far.read(&mut [0; 9]).unwrap_err().kind(), io::ErrorKind::WouldBlock, "nothing of it has left");
+    comes(&there, &here, "from the host");
+    sandbox.apply(&json!({"to": [["host", cut("reject")]], "nodes": [THERE]})).unwrap();
+    comes(&here, &there, "to a node");
+    sandbox.apply(&json!({})).unwrap();
+    comes(&here, &there, "healed");
+}
+
+#[test]
 fn as_many_are_lost_as_asked() {
     let Some(pair) = Pair::new() else { return };
     let mut sandbox = Sandbox::new(&pair);

@@ -17,9 +17,16 @@ pub enum Hook {
     Input,
     /// On their way from it.
     Output,
+    /// After [`Hook::Output`]; what came through a queue there, its sender has sent: it is told nothing of what befalls it here.
+    Sent,
 }
 
-/// Whose packets a rule is about: by their source in [`Hook::Input`], by their destination in [`Hook::Output`].
+impl Hook {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Input, Self::Output, Self::Sent];
+}
+
+/// Whose packets a rule is about: by their source in [`Hook::Input`], by their destination elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whose {
     /// Everybody's but the node's own.
@@ -243,6 +250,13 @@ impl Plan {
         let whose = || whose(Peer::Host, desired);
         match effects.cut {
             Some(Cut::Drop) => return self.rule(Hook::Output, whose(), discard(kernel)),
+            // A packet that is rejected while it is sent gives its sender EPERM, which no network does.
+            Some(Cut::Reject) if kernel.queue.is_some() => {
+                let queue = numbering.queues.of((Hook::Output, Peer::Host));
+                self.queues.insert(queue, Hold::default());
+                self.rule(Hook::Output, whose(), Act::Queue(queue));
+                return self.rule(Hook::Sent, whose(), Act::Reject);
+            }
             Some(Cut::Reject) => return self.rule(Hook::Output, whose(), Act::Reject),
             None => {}
         }
@@ -360,6 +374,18 @@ mod tests {
         assert_eq!(planned(&no_netem(), &cut_off).rules[0].act, Act::Queue(SINK), "no EPERM for the sender");
         let poor = Kernel { queue: None, ..no_netem() };
         assert_eq!(planned(&poor, &cut_off).rules[0].act, Act::Drop);
+    }
+
+    #[test]
+    fn what_the_host_rejects_has_been_sent() {
+        let desired = Desired { to: vec![(Peer::Host, cut(Cut::Reject))], nodes: vec![A], ..Desired::default() };
+        let plan = planned(&Kernel::everything(), &desired);
+        let rule = |hook, act| Rule { hook, whose: Whose::NotOf(vec![A]), act };
+        assert_eq!(plan.rules, [rule(Hook::Output, Act::Queue(2)), rule(Hook::Sent, Act::Reject)]);
+        assert_eq!(plan.queues, BTreeMap::from([(2, Hold::default())]));
+        let poor = planned(&Kernel { queue: None, ..no_netem() }, &desired);
+        assert_eq!(poor.rules, [rule(Hook::Output, Act::Reject)]);
+        assert!(poor.queues.is_empty());
     }
 
     #[test]

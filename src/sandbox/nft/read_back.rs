@@ -19,7 +19,7 @@ const SET_ELEMENTS: u16 = 3;
 
 /// Whether the kernel has these rules of a family, these alone, and in this order. Sets are of IPv4 addresses.
 pub fn check(socket: &mut Socket, family: Family, rules: &[Rule], by: QueueBy) -> io::Result<()> {
-    for hook in [Hook::Input, Hook::Output] {
+    for hook in Hook::ALL {
         let told = told(socket, family, hook)?;
         let wanted: Vec<Made> =
             rules.iter().filter(|rule| rule.hook == hook).flat_map(|rule| made_of(rule, by)).collect();

@@ -86,14 +86,19 @@ pub fn chain(hook: Hook) -> &'static str {
     match hook {
         Hook::Input => "input",
         Hook::Output => "output",
+        Hook::Sent => "sent",
     }
 }
 
 fn new_chain(family: Family, table: &str, hook: Hook) -> Message {
     // NF_INET_PRE_ROUTING, NF_INET_LOCAL_OUT. At LOCAL_IN a packet that is held would have met connection tracking, which drops the
     // pings behind it: each of them is new to it, too, and only one of them can be confirmed.
-    let number = if hook == Hook::Input { 0 } else { 3 };
-    let priority = Attr::Bytes(2, PRIORITY.to_be_bytes().to_vec());
+    let (number, priority) = match hook {
+        Hook::Input => (0, PRIORITY),
+        Hook::Output => (3, PRIORITY),
+        Hook::Sent => (3, PRIORITY + 1),
+    };
+    let priority = Attr::Bytes(2, priority.to_be_bytes().to_vec());
     let attrs = vec![
         Attr::text(1, table),
         Attr::text(3, chain(hook)),
@@ -110,12 +115,9 @@ fn new_table(family: Family, table: &str) -> Message {
 
 /// Puts rules in the place of all of ours in a family.
 pub fn replace(socket: &mut Socket, family: Family, rules: &[Rule], by: QueueBy) -> io::Result<()> {
-    let mut messages = vec![
-        new_table(family, TABLE),
-        new_chain(family, TABLE, Hook::Input),
-        new_chain(family, TABLE, Hook::Output),
-        message(DELETE_RULE, 0, family, vec![Attr::text(1, TABLE)]),
-    ];
+    let mut messages = vec![new_table(family, TABLE)];
+    messages.extend(Hook::ALL.map(|hook| new_chain(family, TABLE, hook)));
+    messages.push(message(DELETE_RULE, 0, family, vec![Attr::text(1, TABLE)]));
     let mut sets = 0;
     for rule in rules {
         for made in made_of(rule, by) {
@@ -236,7 +238,7 @@ fn set(family: Family, number: u32, addresses: &[Ipv4Addr]) -> Vec<Message> {
 /// Whether the kernel takes a rule: in a table that is gone again by the end of the same transaction.
 pub fn probe(socket: &mut Socket, act: Act, by: QueueBy) -> bool {
     let mut messages = vec![new_table(Family::V4, PROBE_TABLE)];
-    for hook in [Hook::Input, Hook::Output] {
+    for hook in Hook::ALL {
         let rule = Rule { hook, whose: Whose::Of(vec![Ipv4Addr::new(192, 0, 2, 1)]), act };
         messages.push(new_chain(Family::V4, PROBE_TABLE, hook));
         for made in made_of(&rule, by) {
