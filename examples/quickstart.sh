@@ -193,13 +193,25 @@ show "echo start > cluster/i002/control"
 wait_for "i001 and i003 find i002 again" eval "says i001 $ip2 found 2 && says i003 $ip2 found 2"
 show "grep 'peer $ip2' cluster/i001/log"
 
-say "7. What the engine says is what the files say"
+say "7. Cut one off from the others, and heal the network: no process is touched, nothing of it is on this machine"
+if grep -q '^drop  *yes' cluster/capabilities; then
+    show "echo 'isolate i003' > cluster/partition"
+    show "cat cluster/partition"
+    wait_for "i001 and i003 miss each other" eval "says i001 $ip3 lost && says i003 $ip1 lost"
+    show "tail -n 1 cluster/i001/log cluster/i003/log"
+    show "echo heal > cluster/control"
+    wait_for "they find each other again" eval "says i001 $ip3 found 2 && says i003 $ip1 found 2"
+else
+    echo "This machine cannot do that: $(sed -n 's/^drop  *no  *//p' cluster/capabilities)"
+fi
+
+say "8. What the engine says is what the files say"
 show "cat cluster/i002/pid.txt"
 show "docker inspect -f '{{.State.Pid}}' quickstart-$$-i002"
 [ "$(cat cluster/i002/pid.txt)" = "$(docker inspect -f '{{.State.Pid}}' quickstart-$$-i002)" ] ||
     fail "the two differ: that is a bug, please report it"
 
-say "8. Take it down: nothing is left"
+say "9. Take it down: nothing is left"
 show "cthulhu umount cluster" || fail "the cluster could not be unmounted; the reason stands above"
 ours=label=io.cthulhu.mountpoint=$work/cluster
 left() {
@@ -223,6 +235,7 @@ cat <<END
   tail -f /tmp/cluster/i001/log                # in another terminal; then, here:
   echo kill > /tmp/cluster/i002/control
   echo pause > /tmp/cluster/i003/control
+  echo 'delay 100ms loss 10%' > /tmp/cluster/i001/net
   echo start > /tmp/cluster/i002/control; echo resume > /tmp/cluster/i003/control
   cthulhu umount /tmp/cluster
 END
