@@ -27,6 +27,8 @@ struct Stream {
     /// Came after one with a higher number.
     late: u64,
     highest: Option<u32>,
+    /// For the first of those: number, highest number so far, how long it was on its way in ns, how long the one before it.
+    overtaken: Vec<[u64; 4]>,
     bytes: u64,
     packets: u64,
     first: u64,
@@ -168,8 +170,15 @@ impl Agent {
                 let number = u32::from_be_bytes(body[9..13].try_into().expect("four bytes"));
                 let stream = heard.streams.entry(id).or_default();
                 stream.take(data.len() as u64, at);
-                stream.delays.push(at.saturating_sub(eight(13)));
-                stream.late += u64::from(stream.highest > Some(number));
+                let delay = at.saturating_sub(eight(13));
+                if let Some(highest) = stream.highest.filter(|highest| *highest > number) {
+                    stream.late += 1;
+                    if stream.overtaken.len() < 5 {
+                        let before = stream.delays.last().copied().unwrap_or_default();
+                        stream.overtaken.push([number.into(), highest.into(), delay, before]);
+                    }
+                }
+                stream.delays.push(delay);
                 stream.highest = stream.highest.max(Some(number));
                 stream.duplicates += u64::from(!stream.seen.insert(number));
             }
@@ -382,11 +391,12 @@ impl Heard {
         let none = Stream::default();
         let stream = self.streams.get(&id).unwrap_or(&none);
         format!(
-            "{{\"packets\": {}, \"distinct\": {}, \"duplicates\": {}, \"late\": {}, \"bytes\": {}, \"first\": {}, \"last\": {}, \"bad\": {}}}",
+            "{{\"packets\": {}, \"distinct\": {}, \"duplicates\": {}, \"late\": {}, \"overtaken\": {:?}, \"bytes\": {}, \"first\": {}, \"last\": {}, \"bad\": {}}}",
             stream.packets,
             stream.seen.len(),
             stream.duplicates,
             stream.late,
+            stream.overtaken,
             stream.bytes,
             stream.first,
             stream.last,
