@@ -421,9 +421,7 @@ fn classes_come_and_go_and_follow_the_interface() {
     assert!(pair.classes().contains("rate 1Mbit"), "{}", pair.classes());
     sandbox.apply(&rate(THERE, 2_000_000)).unwrap();
     assert!(pair.classes().contains("rate 2Mbit") && count(pair.classes()) == 1, "{}", pair.classes());
-    // Another peer's beside it, while the first one's runs off; then it goes.
-    sandbox.apply(&rate(NOBODY, 1_000_000)).unwrap();
-    assert_eq!(count(pair.classes()), 2, "{}", pair.classes());
+    // Another peer's in its place: nothing waits in the first one's.
     sandbox.apply(&rate(NOBODY, 3_000_000)).unwrap();
     assert!(pair.classes().contains("rate 3Mbit") && count(pair.classes()) == 1, "{}", pair.classes());
 
@@ -438,6 +436,38 @@ fn classes_come_and_go_and_follow_the_interface() {
     sandbox.apply(&json!({})).unwrap();
     let (there, here) = pair.udp();
     comes(&here, &there, "healed");
+}
+
+#[test]
+fn what_waits_for_a_rate_runs_off_and_then_all_is_as_it_was() {
+    let Some(pair) = Pair::new() else { return };
+    let mut sandbox = Sandbox::new(&pair);
+    if !sandbox.has("htb") {
+        return;
+    }
+    let before = pair.disciplines();
+    // Ten frames of a kilobyte take some 80 ms each: most of them wait when it is over.
+    sandbox.apply(&to(THERE, json!({ "rate": 100_000 }))).unwrap();
+    let (there, here) = pair.udp();
+    for _ in 0..10 {
+        here.send(&[7; 1000]).unwrap();
+    }
+    sandbox.apply(&json!({})).unwrap();
+    let mut buffer = [0; 2000];
+    for _ in 0..10 {
+        assert_eq!(there.recv(&mut buffer).expect("nothing is lost"), 1000);
+    }
+    // The sandbox looks every 100 ms.
+    let deadline = Instant::now() + LONG;
+    while pair.disciplines() != before {
+        assert!(Instant::now() < deadline, "{}", pair.disciplines());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // And once more from the beginning.
+    sandbox.apply(&to(THERE, json!({ "rate": 100_000 }))).unwrap();
+    assert!(pair.classes().contains("rate 100Kbit"), "{}", pair.classes());
+    sandbox.apply(&json!({})).unwrap();
+    assert_eq!(pair.disciplines(), before, "nothing waited");
 }
 
 #[test]

@@ -11,13 +11,13 @@ use crate::sandbox::plan::{Act, Numbering, Plan, SINK, plan};
 use crate::sandbox::protocol::{Kernel, QueueBy};
 use crate::sandbox::queues::{Hold, Queues};
 use crate::sandbox::sockets;
-use crate::sandbox::tc::Tc;
+use crate::sandbox::tc::{Draining, Tc};
 
 /// This process's own. Its sockets are opened when they are first needed, and kept.
 #[derive(Default)]
 pub struct Real {
     nft: Option<Nft>,
-    tc: Option<Tc>,
+    tc: Option<Draining>,
     diag: Option<Socket>,
     queues: Queues,
     numbering: Numbering,
@@ -60,8 +60,8 @@ impl Namespace for Real {
 impl Real {
     /// Classes are an interface's, and an engine may have given us another one since.
     fn is_everywhere(&mut self) -> Result<bool, String> {
-        match &mut self.tc {
-            Some(tc) if !self.plan.classes.is_empty() => tc.is_everywhere().map_err(named("traffic control")),
+        match &self.tc {
+            Some(tc) if !self.plan.classes.is_empty() => tc.lock().is_everywhere().map_err(named("traffic control")),
             _ => Ok(true),
         }
     }
@@ -78,14 +78,16 @@ impl Real {
             .or_else(|error| if putting_back { self.queues.set(&wanted.queues) } else { Err(error) })
             .map_err(named("NFQUEUE"))?;
         if !wanted.classes.is_empty() || self.tc.is_some() {
-            let tc = opened(&mut self.tc, Tc::open).map_err(named("traffic control"))?;
+            let mut tc = opened(&mut self.tc, Draining::open).map_err(named("traffic control"))?.lock();
             tc.make(&wanted.classes).map_err(named("traffic control"))?;
             tc.check(&wanted.classes).map_err(named("traffic control, reading back"))?;
         }
         nft.set(&wanted.rules).map_err(named("nftables"))?;
         nft.check(&wanted.rules).map_err(named("nftables, reading back"))?;
-        if let Some(tc) = &mut self.tc {
-            tc.keep(&wanted.classes).map_err(named("traffic control"))?;
+        if let Some(tc) = &self.tc {
+            // The lock goes in between.
+            let kept = tc.lock().keep(&wanted.classes);
+            kept.and_then(|()| tc.tidy()).map_err(named("traffic control"))?;
         }
         self.queues.set(&wanted.queues).map_err(named("NFQUEUE"))
     }

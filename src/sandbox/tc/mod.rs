@@ -3,12 +3,14 @@
 //! Packets come to a class by their priority, which a rule of nftables sets: so which packets they are changes at one moment, with the
 //! rules. Changes here are not atomic: classes are made before packets are sent to them, and go after.
 
+mod drain;
 mod messages;
 mod read_back;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+pub use drain::Draining;
 pub use messages::handle_of;
 
 use super::netlink::{Protocol, Socket};
@@ -112,22 +114,16 @@ impl Tc {
         }
     }
 
-    /// Packets are sent to these classes alone from now on: what the others hold runs off, and when it has had the time until the next
-    /// change, they go.
+    /// Packets are sent to these classes alone from now on: what the others hold runs off, as fast as can be. [`Self::tidy`] takes
+    /// them away.
     ///
     /// # Errors
     /// The kernel's.
     pub fn keep(&mut self, wanted: &BTreeMap<u16, Class>) -> io::Result<()> {
         self.look()?;
-        let over = std::mem::take(&mut self.draining);
         for interface in self.numbers() {
             let classes = self.interfaces[&interface].clone();
             for (number, class) in classes.into_iter().filter(|(number, _)| !wanted.contains_key(number)) {
-                if over.contains(&number) {
-                    self.ask(delete_class(interface, number))?;
-                    self.forget(interface, number);
-                    continue;
-                }
                 let unlimited = Class { rate: None, ..class };
                 self.ask(new_class(interface, number, &unlimited))?;
                 self.interfaces.entry(interface).or_default().insert(number, unlimited);
@@ -135,6 +131,35 @@ impl Tc {
             }
         }
         Ok(())
+    }
+
+    /// Takes away what no packet is sent to and nothing waits in; all of it, when no class is left. Returns whether something waits
+    /// still.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn tidy(&mut self) -> io::Result<bool> {
+        self.look()?;
+        let mut waits = BTreeSet::new();
+        for interface in self.numbers() {
+            let waiting = read_back::waiting(&mut self.socket, interface)?;
+            for number in self.draining.clone() {
+                if waiting.contains(&number) {
+                    waits.insert(number);
+                } else if self.interfaces[&interface].contains_key(&number) {
+                    self.ask(delete_class(interface, number))?;
+                    self.forget(interface, number);
+                }
+            }
+        }
+        self.draining = waits;
+        if self.interfaces.values().all(BTreeMap::is_empty) {
+            for interface in self.numbers() {
+                self.ask(delete_qdisc(interface, None))?;
+                self.interfaces.remove(&interface);
+            }
+        }
+        Ok(!self.draining.is_empty())
     }
 
     /// Whether the kernel has these classes, as they are wanted.

@@ -1,6 +1,6 @@
 //! What the kernel says that it has, against what it was told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::super::netlink::{Attr, Socket, contains, find};
@@ -34,6 +34,19 @@ pub fn check(socket: &mut Socket, interface: u32, wanted: &BTreeMap<u16, Class>)
         }
     }
     Ok(())
+}
+
+/// The numbers of the classes in which packets wait.
+pub fn waiting(socket: &mut Socket, interface: u32) -> io::Result<BTreeSet<u16>> {
+    // TCA_STATS2, in it TCA_STATS_QUEUE: struct gnet_stats_queue, which begins with how many packets there are.
+    const STATISTICS: u16 = 7;
+    const QUEUE: u16 = 3;
+    let queues = all(socket, GET_QDISC, interface)?;
+    let waits = queues.into_iter().filter(|(_, told)| {
+        let count = find(told, STATISTICS).and_then(|told| find(told, QUEUE)).and_then(|told| told.get(..4));
+        count.is_some_and(|count| count != [0; 4])
+    });
+    Ok(waits.filter_map(|(handle, _)| u16::try_from(handle >> 16).ok()).collect())
 }
 
 /// The link layer is the kernel's to say; the rate is what counts.
