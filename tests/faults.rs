@@ -5,7 +5,8 @@ mod common;
 use std::time::Duration;
 
 use common::Fixture;
-use cthulhu::engine::{ContainerId, Engine};
+use cthulhu::engine::simulated::Op;
+use cthulhu::engine::{ContainerId, Engine, EngineError};
 use rustix::io::Errno;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -68,9 +69,10 @@ async fn one_sandbox_that_is_silent_keeps_all_from_changing() {
     assert_eq!(f.read("partition").unwrap(), "");
     assert_eq!(f.read("links").unwrap(), "i001>i002 drop\n");
     assert_eq!(told(&f).len(), 1);
-    // Whoever it does not concern can be changed still.
-    f.write("links", &[b"i001>i002 drop\ni001>i003 loss 1%\n"]).await.unwrap();
+    // Nobody knows what it has: until it says, no write can promise that what is read is in force.
+    assert_eq!(f.write("control", &[b"heal\n"]).await, Err(Errno::TIMEDOUT));
     f.engine.unpause(&second).await.unwrap();
+    f.write("links", &[b"i001>i002 drop\ni001>i003 loss 1%\n"]).await.unwrap();
     f.write("partition", &[b"isolate i003\n"]).await.unwrap();
     assert_eq!(f.read("partition").unwrap(), "i003 | i001 i002\n");
 }
@@ -88,6 +90,35 @@ async fn a_crash_ends_with_the_next_start() {
     f.write("i002/control", &[b"start\n"]).await.unwrap();
     assert_eq!(told(&f), ["i002 crashed", ""]);
     assert_eq!(f.read("i002/state").unwrap(), "running\n");
+}
+
+#[tokio::test]
+async fn a_crash_that_comes_too_late_silences_nobody_for_good() {
+    let f = Fixture::new(3, Duration::from_millis(300)).await;
+    f.write("control", &[b"start\n"]).await.unwrap();
+    let first = sandbox(&f, 0).await;
+    f.engine.pause(&first).await.unwrap();
+    assert_eq!(f.write("control", &[b"crash\n"]).await, Err(Errno::TIMEDOUT));
+    for node in ["i001", "i002", "i003"] {
+        assert_eq!(f.read(&format!("{node}/state")).unwrap(), "running\n", "{node}");
+    }
+    assert!(told(&f).is_empty());
+    f.engine.unpause(&first).await.unwrap();
+    f.write("control", &[b"heal\n"]).await.unwrap();
+    f.write("control", &[b"crash i002 i003\n"]).await.unwrap();
+    assert_eq!(told(&f), ["i002 crashed, i003 crashed"], "both at one moment");
+    assert_eq!(f.read("i003/state").unwrap(), "exited\n");
+}
+
+#[tokio::test]
+async fn a_start_that_fails_leaves_the_silence() {
+    let f = Fixture::new(1, TIMEOUT).await;
+    f.write("i001/control", &[b"crash\n"]).await.unwrap();
+    f.engine.fail_next(Op::Start, 1, EngineError::Refused("no such program".into()));
+    assert_eq!(f.write("i001/control", &[b"start\n"]).await, Err(Errno::IO));
+    assert_eq!(told(&f), ["i001 crashed", "", "i001 crashed"]);
+    f.write("i001/control", &[b"start\n"]).await.unwrap();
+    assert_eq!(told(&f).last().unwrap(), "");
 }
 
 #[tokio::test]

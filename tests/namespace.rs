@@ -471,6 +471,27 @@ fn what_waits_for_a_rate_runs_off_and_then_all_is_as_it_was() {
 }
 
 #[test]
+fn what_a_node_takes_away_is_made_anew_or_not_missed() {
+    let Some(pair) = Pair::new() else { return };
+    let mut sandbox = Sandbox::new(&pair);
+    if !sandbox.has("htb") {
+        return;
+    }
+    let before = pair.disciplines();
+    let meddle = || run("tc", &["-n", &pair.here, "qdisc", "del", "dev", "eth0", "root"]).unwrap();
+    let rate = |bits: u64| to(THERE, json!({ "rate": bits }));
+    sandbox.apply(&rate(1_000_000)).unwrap();
+    meddle();
+    sandbox.apply(&rate(2_000_000)).unwrap();
+    assert!(pair.classes().contains("rate 2Mbit"), "{}", pair.classes());
+    meddle();
+    sandbox.apply(&json!({})).unwrap();
+    assert_eq!(pair.disciplines(), before);
+    sandbox.apply(&rate(1_000_000)).unwrap();
+    assert!(pair.classes().contains("rate 1Mbit"), "{}", pair.classes());
+}
+
+#[test]
 fn trying_leaves_nothing_behind() {
     let Some(pair) = Pair::new() else { return };
     let before = pair.disciplines();

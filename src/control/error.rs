@@ -41,6 +41,14 @@ pub enum ControlError {
         /// The deadline.
         after: Duration,
     },
+    /// A sandbox did not answer; nothing has changed.
+    #[error("{node}: its sandbox did not answer within {} s; what was in force before is in force still", .after.as_secs())]
+    SandboxSilent {
+        /// Which node's.
+        node: String,
+        /// The deadline.
+        after: Duration,
+    },
     /// No connection to the engine.
     #[error("{0}")]
     Unreachable(String),
@@ -62,7 +70,7 @@ impl ControlError {
             Self::Busy(_) => Errno::BUSY,
             Self::Unsupported(_) => Errno::OPNOTSUPP,
             Self::Interrupted => Errno::INTR,
-            Self::TimedOut { .. } => Errno::TIMEDOUT,
+            Self::TimedOut { .. } | Self::SandboxSilent { .. } => Errno::TIMEDOUT,
             Self::Unreachable(_) => Errno::HOSTDOWN,
             Self::Refused(_) => Errno::IO,
             Self::Several(all) => all.first().map_or(Errno::IO, Self::errno),
@@ -78,18 +86,19 @@ impl ControlError {
             Self::Busy(_) => "EBUSY",
             Self::Unsupported(_) => "EOPNOTSUPP",
             Self::Interrupted => "EINTR",
-            Self::TimedOut { .. } => "ETIMEDOUT",
+            Self::TimedOut { .. } | Self::SandboxSilent { .. } => "ETIMEDOUT",
             Self::Unreachable(_) => "EHOSTDOWN",
             Self::Refused(_) => "EIO",
             Self::Several(all) => all.first().map_or("EIO", Self::errno_name),
         }
     }
 
-    /// The node that did not answer, if that is what happened.
+    /// The node whose sandbox did not answer, if that is what happened.
     pub fn silent_node(&self) -> Option<&str> {
         match self {
-            Self::TimedOut { node, .. } => Some(node),
-            Self::Invalid(_)
+            Self::SandboxSilent { node, .. } => Some(node),
+            Self::TimedOut { .. }
+            | Self::Invalid(_)
             | Self::NoSuchNode(_)
             | Self::NotRunning { .. }
             | Self::Busy(_)

@@ -9,9 +9,10 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 
 use super::ControlError;
+use super::network::Network;
 use super::parse::{Command, Verb};
 use crate::cluster::faults::Dice;
-use crate::cluster::{Change, Cluster, Node, State, shown};
+use crate::cluster::{Cluster, Node, State, shown};
 use crate::engine::{ContainerId, Engine, EngineError};
 use crate::history::{Acting, CommandId, Outcome, Recorder};
 use crate::provision::{AT_ONCE, Provisioner};
@@ -119,8 +120,7 @@ pub struct Executor {
     closing: AtomicBool,
     /// Commands under way on nodes.
     under_way: AtomicUsize,
-    /// One change of the network's faults at a time; who has the turn has the dice.
-    faults: Mutex<Dice>,
+    network: Network,
 }
 
 impl Executor {
@@ -134,6 +134,7 @@ impl Executor {
         timeout: Duration,
         dice: Dice,
     ) -> Self {
+        let network = Network::new(cluster.clone(), watch.clone(), provisioner.clone(), timeout, dice);
         let turns = (0..cluster.len()).map(|_| Mutex::default()).collect();
         Self {
             engine,
@@ -146,7 +147,7 @@ impl Executor {
             starts: Semaphore::new(AT_ONCE),
             closing: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
-            faults: Mutex::new(dice),
+            network,
         }
     }
 
@@ -171,17 +172,8 @@ impl Executor {
         &self.provisioner
     }
 
-    pub(super) fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
-    pub(super) fn faults_turn(&self) -> &Mutex<Dice> {
-        &self.faults
-    }
-
-    /// Tells everybody of a change that was made here.
-    pub(super) fn tell(&self, change: Change) {
-        self.watch.spread(change);
+    pub(super) fn network(&self) -> &Network {
+        &self.network
     }
 
     /// A node's output.
@@ -220,7 +212,13 @@ impl Executor {
             Err(error) => return end.tell(Err(error)),
         };
         if verb == Verb::Heal {
-            return end.tell(self.heal(Some(&nodes[..]).filter(|_| !whole)).await);
+            return end.tell(self.heal(Some(nodes).filter(|_| !whole)).await);
+        }
+        // All at one moment, before any of them is killed.
+        if verb == Verb::Crash
+            && let Err(error) = self.silence(nodes.clone(), true).await
+        {
+            return end.tell(Err(error));
         }
         let engine_hangs = AtomicBool::new(false);
         let results = join_all(nodes.iter().map(|&index| self.on_node(index, id, &verb, &engine_hangs))).await;
@@ -286,7 +284,7 @@ impl Executor {
             Verb::Resume => self.limited(index, no_grace, engine_hangs, self.resume(work)).await,
             Verb::Crash => self.limited(index, no_grace, engine_hangs, self.crash(work)).await,
             // It is about links, not about one node's process, and is done before it comes here.
-            Verb::Heal => self.heal(Some(&[index])).await,
+            Verb::Heal => self.heal(Some(vec![index])).await,
         }
     }
 
@@ -386,7 +384,7 @@ impl Executor {
         let _acting = self.acts(work, "start");
         loop {
             match node.state {
-                State::Running if self.has_sandbox(index).await? => return self.end_crash(index, true).await,
+                State::Running if self.has_sandbox(index).await? => return self.end_crash(index).await.map(drop),
                 // It runs, and nobody hears it: its network went with the sandbox.
                 State::Running => {}
                 State::Paused => {
@@ -396,12 +394,16 @@ impl Executor {
                 State::Created | State::Exited | State::Missing => {}
             }
             let container = self.startable(index, &node).await?;
-            self.end_crash(index, node.is_alive()).await?;
+            let was_crashed = self.end_crash(index).await?;
             let before = node.started_at;
             match self.engine.start(&container).await {
                 // Removed under our hands: the next round makes it anew.
                 Ok(()) | Err(EngineError::NotFound(_)) => {}
                 Err(error) => {
+                    // A machine that does not come up is heard by nobody.
+                    if was_crashed {
+                        self.silence(vec![index], true).await?;
+                    }
                     self.look(index).await?;
                     return Err(self.engine_error(index)(error));
                 }
@@ -483,13 +485,23 @@ impl Executor {
         Ok(())
     }
 
-    /// Nobody hears of the death: first nothing leaves or enters the node any more, then it is killed.
+    /// Nobody hears of the death: nothing leaves or enters the node any more when it is killed.
     async fn crash(&self, work: Work) -> Result<()> {
         let index = work.index;
-        self.silence(index).await?;
+        // A start that had its turn before us has ended it.
+        if !self.cluster.faults().is_crashed(index) {
+            self.silence(vec![index], true).await?;
+        }
         match self.kill_as(work, "SIGKILL", "crash").await {
             Err(ControlError::NotRunning { .. }) => Ok(()),
-            done => done,
+            Err(error) => {
+                // It has not crashed, so it is heard.
+                if self.cluster.node(index).is_alive() {
+                    self.silence(vec![index], false).await?;
+                }
+                Err(error)
+            }
+            Ok(()) => Ok(()),
         }
     }
 

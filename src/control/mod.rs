@@ -5,6 +5,7 @@
 mod error;
 mod execute;
 mod faults;
+mod network;
 mod parse;
 
 pub use error::ControlError;

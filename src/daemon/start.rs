@@ -200,8 +200,10 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         .await
         .context("cannot follow the engine's events")?;
     make_nodes(&cluster, &provisioner, &watch, report).await?;
-    if let Err(error) = provisioner.kernel().await {
-        warn!(%error, "cannot find out which network faults are possible");
+    match tokio::time::timeout(timeout, provisioner.kernel()).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => warn!(%error, "cannot find out which network faults are possible"),
+        Err(_) => warn!("a sandbox does not say which network faults are possible"),
     }
 
     let bindmounts = Arc::new(Passthrough::new(None, Descriptors::of_limit(limit.unwrap_or(u64::MAX))));

@@ -1,6 +1,6 @@
 //! By which rules, queues and classes a desired state is brought about. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::protocol::Kernel;
@@ -109,27 +109,32 @@ pub struct Plan {
 
 /// Numbers for peers; each keeps its own for as long as it is used.
 #[derive(Clone, Debug)]
-pub struct Numbers<K>(BTreeMap<K, u16>);
+pub struct Numbers<K> {
+    of: BTreeMap<K, u16>,
+    used: BTreeSet<u16>,
+}
 
 impl<K> Default for Numbers<K> {
     fn default() -> Self {
-        Self(BTreeMap::new())
+        Self { of: BTreeMap::new(), used: BTreeSet::new() }
     }
 }
 
 impl<K: Ord + Copy> Numbers<K> {
     /// The number of `key`: from 2, as 1 is the queueing discipline's own.
     fn of(&mut self, key: K) -> u16 {
-        if let Some(number) = self.0.get(&key) {
+        if let Some(number) = self.of.get(&key) {
             return *number;
         }
-        let free = (2..SINK).find(|number| !self.0.values().any(|used| used == number)).unwrap_or(2);
-        self.0.insert(key, free);
+        let free = (2..SINK).find(|number| !self.used.contains(number)).unwrap_or(2);
+        self.of.insert(key, free);
+        self.used.insert(free);
         free
     }
 
-    fn keep(&mut self, used: &[u16]) {
-        self.0.retain(|_, number| used.contains(number));
+    fn keep(&mut self, used: BTreeSet<u16>) {
+        self.of.retain(|_, number| used.contains(number));
+        self.used = used;
     }
 }
 
@@ -149,10 +154,8 @@ pub fn plan(kernel: &Kernel, desired: &Desired, numbering: &mut Numbering) -> Pl
     }
     plan.receive(desired, netem, numbering);
     plan.send(desired, netem, kernel, numbering);
-    let used: Vec<u16> = plan.queues.keys().copied().collect();
-    numbering.queues.keep(&used);
-    let used: Vec<u16> = plan.classes.keys().copied().collect();
-    numbering.classes.keep(&used);
+    numbering.queues.keep(plan.queues.keys().copied().collect());
+    numbering.classes.keep(plan.classes.keys().copied().collect());
     plan
 }
 

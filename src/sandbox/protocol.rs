@@ -36,7 +36,7 @@ pub enum Request {
         /// The whole state.
         desired: Desired,
     },
-    /// Destroy the TCP sockets of the node's dead run, so that none of them sends anything any more. Loopback ones stay.
+    /// Destroy the TCP sockets that the node's dead run has left, so that none of them sends anything any more. Loopback ones stay.
     Abort,
 }
 

@@ -17,9 +17,10 @@ const TCP: u8 = 6;
 const ALL_STATES: u32 = u32::MAX;
 /// Length of `struct inet_diag_sockid`: two ports, two addresses, interface, cookie.
 const ID: usize = 48;
-/// Where state and identity are in `struct inet_diag_msg`.
+/// Where state, identity and inode are in `struct inet_diag_msg`. The inode is 0 when no process has the socket any more.
 const STATE_AT: usize = 1;
 const ID_AT: usize = 4;
+const INODE_AT: usize = ID_AT + ID + 16;
 /// `TCP_TIME_WAIT`: what is left of a connection that was closed here first.
 const TIME_WAIT: u8 = 6;
 
@@ -31,17 +32,17 @@ fn message(kind: u16, family: u8, id: &[u8]) -> Message {
     Message { kind, flags: 0, header, attrs: vec![] }
 }
 
-/// Destroys all TCP sockets that are bound to no loopback address, and returns how many there were. Those on loopback
-/// are the engine's, which answers the node's questions for names.
+/// Destroys all TCP sockets that no process has any more and that are bound to no loopback address, and returns how many there were.
 ///
 /// # Errors
 /// The kernel's.
-pub fn destroy_all(socket: &mut Socket) -> io::Result<u64> {
+pub fn destroy_orphans(socket: &mut Socket) -> io::Result<u64> {
     let mut destroyed = 0;
     for family in [IPV4, IPV6] {
         let mut found = vec![];
         socket.dump(&message(BY_FAMILY, family, &[0; ID]), |_, payload| {
             if let Some(id) = payload.get(ID_AT..ID_AT + ID)
+                && payload.get(INODE_AT..INODE_AT + 4) == Some(&[0; 4])
                 && !is_loopback(family, id)
             {
                 found.push((payload[STATE_AT], id.to_vec()));

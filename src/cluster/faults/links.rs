@@ -117,16 +117,18 @@ pub fn parse(text: &str, nodes: usize) -> Result<Option<Vec<Link>>> {
         ));
     }
     let mut links: Vec<Link> = Vec::with_capacity(lines.len());
-    let mut said = std::collections::HashMap::new();
-    for line in lines {
+    let mut last = std::collections::HashMap::new();
+    for (place, line) in lines.into_iter().enumerate() {
         let link = Link::parse(line, nodes)?;
         let ends = Ends(link.from, link.to).to_string();
-        if let Some(earlier) = said.insert(ends.clone(), link.effects)
-            && earlier != link.effects
+        if let Some(earlier) = last.insert(ends.clone(), place)
+            && links[earlier].effects != link.effects
         {
             return invalid(format!("{ends} is there twice, with different effects: which one is it to be?"));
         }
         links.push(link);
     }
-    Ok(Some(links))
+    // Of lines that say the same, the last one is enough.
+    let is_last = |(place, link): (usize, Link)| (last[&Ends(link.from, link.to).to_string()] == place).then_some(link);
+    Ok(Some(links.into_iter().enumerate().filter_map(is_last).collect()))
 }

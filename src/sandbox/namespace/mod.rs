@@ -21,7 +21,7 @@ pub trait Namespace {
     /// What could not be done.
     fn apply(&mut self, kernel: &Kernel, desired: &Desired) -> Result<(), String>;
 
-    /// Destroys the TCP sockets that are bound to no loopback address, and returns how many there were.
+    /// Destroys the TCP sockets that no process has any more, but for loopback ones, and returns how many there were.
     ///
     /// # Errors
     /// What keeps it from that.

@@ -21,8 +21,10 @@ pub struct Real {
     diag: Option<Socket>,
     queues: Queues,
     numbering: Numbering,
-    /// What is in force.
+    /// What is in force,
     plan: Plan,
+    /// unless nobody knows.
+    is_lost: bool,
 }
 
 impl Namespace for Real {
@@ -35,7 +37,7 @@ impl Namespace for Real {
     fn apply(&mut self, kernel: &Kernel, desired: &Desired) -> Result<(), String> {
         let mut numbering = self.numbering.clone();
         let wanted = plan(kernel, desired, &mut numbering);
-        if wanted == self.plan && self.is_everywhere()? {
+        if wanted == self.plan && !self.is_lost && self.is_everywhere()? {
             return Ok(());
         }
         let before = self.plan.clone();
@@ -43,53 +45,77 @@ impl Namespace for Real {
             // What was in force is brought about anew; if that fails too, nobody can do more from here.
             return match self.change(kernel, &wanted, &before, true) {
                 Ok(()) => Err(why),
-                Err(again) => Err(format!("{why}; and what was in force before could not be put back: {again}")),
+                Err(again) => {
+                    self.is_lost = true;
+                    Err(format!("{why}; and what was in force before could not be put back: {again}"))
+                }
             };
         }
-        self.plan = wanted;
+        (self.plan, self.is_lost) = (wanted, false);
         self.numbering = numbering;
         Ok(())
     }
 
     fn abort(&mut self) -> Result<u64, String> {
         let diag = opened(&mut self.diag, || Socket::open(Protocol::SockDiag)).map_err(named("sock_diag"))?;
-        sockets::destroy_all(diag).map_err(named("the sockets of the run before cannot be destroyed"))
+        sockets::destroy_orphans(diag).map_err(named("the sockets of the run before cannot be destroyed"))
     }
 }
 
 impl Real {
     /// Classes are an interface's, and an engine may have given us another one since.
-    fn is_everywhere(&mut self) -> Result<bool, String> {
+    fn is_everywhere(&self) -> Result<bool, String> {
         match &self.tc {
             Some(tc) if !self.plan.classes.is_empty() => tc.lock().is_everywhere().map_err(named("traffic control")),
             _ => Ok(true),
         }
     }
 
-    /// Everything that packets may be sent to is there before the rules send them, and goes after.
+    /// Everything that packets may be sent to is there before the rules send them, and goes after. When an earlier state is put back, as
+    /// much of it as can be.
     fn change(&mut self, kernel: &Kernel, before: &Plan, wanted: &Plan, putting_back: bool) -> Result<(), String> {
         let nft = opened(&mut self.nft, Nft::open).map_err(named("nftables"))?;
         nft.queue_by(kernel.queue.unwrap_or(QueueBy::Native));
-        let all: BTreeMap<u16, Hold> =
-            before.queues.iter().chain(&wanted.queues).map(|(n, hold)| (*n, *hold)).collect();
+        // What waits in queues that go is let go before anything can overtake it.
+        let mut all: BTreeMap<u16, Hold> = before.queues.keys().map(|number| (*number, Hold::default())).collect();
+        all.extend(&wanted.queues);
         // When a state is put back whose successor got no queue of its own, the rules name none of the successor's.
         let bound = self.queues.set(&all);
-        bound
-            .or_else(|error| if putting_back { self.queues.set(&wanted.queues) } else { Err(error) })
-            .map_err(named("NFQUEUE"))?;
-        if !wanted.classes.is_empty() || self.tc.is_some() {
-            let mut tc = opened(&mut self.tc, Draining::open).map_err(named("traffic control"))?.lock();
-            tc.make(&wanted.classes).map_err(named("traffic control"))?;
-            tc.check(&wanted.classes).map_err(named("traffic control, reading back"))?;
+        let bound = bound.or_else(|error| if putting_back { self.queues.set(&wanted.queues) } else { Err(error) });
+        let made = bound.map_err(named("NFQUEUE")).and_then(|()| self.make_classes(wanted));
+        if !putting_back {
+            made.clone()?;
         }
+        let nft = opened(&mut self.nft, Nft::open).map_err(named("nftables"))?;
         nft.set(&wanted.rules).map_err(named("nftables"))?;
         nft.check(&wanted.rules).map_err(named("nftables, reading back"))?;
         if let Some(tc) = &self.tc {
             // The lock goes in between.
             let kept = tc.lock().keep(&wanted.classes);
-            kept.and_then(|()| tc.tidy()).map_err(named("traffic control"))?;
+            // No packet is sent any more to what is to go, so nobody is harmed by it.
+            if kept.and_then(|()| tc.tidy()).is_err() && wanted.classes.is_empty() {
+                tc.lock().reset();
+            }
         }
-        self.queues.set(&wanted.queues).map_err(named("NFQUEUE"))
+        self.queues.set(&wanted.queues).map_err(named("NFQUEUE"))?;
+        made
+    }
+
+    /// Sees to the classes. If the kernel has others than it was told, they are made anew, once.
+    fn make_classes(&mut self, wanted: &Plan) -> Result<(), String> {
+        if wanted.classes.is_empty() && self.tc.is_none() {
+            return Ok(());
+        }
+        let mut tc = opened(&mut self.tc, Draining::open).map_err(named("traffic control"))?.lock();
+        let make = |tc: &mut Tc| tc.make(&wanted.classes).and_then(|()| tc.check(&wanted.classes));
+        let made = make(&mut tc).or_else(|_| {
+            tc.reset();
+            make(&mut tc)
+        });
+        made.map_err(|error| {
+            tc.reset();
+            named("traffic control")(error)
+        })
     }
 }
 

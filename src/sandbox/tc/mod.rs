@@ -44,6 +44,17 @@ impl Tc {
         Ok(messages::interfaces(&mut self.socket)?.iter().all(|interface| self.interfaces.contains_key(interface)))
     }
 
+    /// Takes everything away, whatever the kernel says to it: the next [`Self::make`] begins anew. For when what is there is not what
+    /// was made; a node that may do so can have changed it.
+    pub fn reset(&mut self) {
+        let there = messages::interfaces(&mut self.socket).unwrap_or_default();
+        for interface in self.numbers().into_iter().filter(|interface| there.contains(interface)) {
+            let _ = self.ask(delete_qdisc(interface, None));
+        }
+        self.interfaces.clear();
+        self.draining.clear();
+    }
+
     /// Makes classes, or changes them; others stay.
     ///
     /// # Errors
