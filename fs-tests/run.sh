@@ -27,7 +27,8 @@ with_cargo=yes
 lanes=(root user)
 files=()
 # What an ordinary user runs where both lanes do: rights, ways to mount and unmount, bindmounts without the kernel's passthrough.
-users_files=(bad bindmounts cli control demo faults life live posix prune run templates tree wait)
+# USERS_FILES names others.
+read -ra users_files <<<"${USERS_FILES:-bad bindmounts cli control demo faults life live posix prune run templates tree wait}"
 while [ $# -gt 0 ]; do
     case $1 in
     --no-cargo) with_cargo= ;;
