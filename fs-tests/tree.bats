@@ -11,15 +11,14 @@ setup_file() {
 
 teardown_file() { end; }
 
-NODE_FILES='bindmounts control error exit_code health id image inspect.json ip log name pid.txt ready state'
+NODE_FILES='bindmounts control error exit_code health id image inspect.json ip log name net pid.txt ready state'
 
 @test "the root has exactly its files, and one link and one directory a node" {
     cd "$M"
     local addresses
     addresses=$(cat i*/ip)
-    # history comes with a later version: present or not, nothing else may be.
-    is "$(printf '%s\n' control error i001 i002 i003 spec.json status $addresses | LC_ALL=C sort)" \
-        "$(LC_ALL=C ls -1 -A | grep -vx history)"
+    is "$(printf '%s\n' capabilities control error history i001 i002 i003 links partition spec.json status $addresses | LC_ALL=C sort)" \
+        "$(LC_ALL=C ls -1 -A)"
 }
 
 @test "a node's directory has exactly its files" {
