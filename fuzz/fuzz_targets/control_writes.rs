@@ -82,7 +82,7 @@ async fn check(f: &Fixture, written: Written, commands: Result<Vec<Command>, ()>
         }
         Ok(commands) => {
             assert!(result == Ok(taken as u32) || result.is_err() && !commands.is_empty(), "{result:?}");
-            2 * commands.iter().filter(|command| matches!(command.verb, Verb::Kill { .. })).count() as u64
+            2 * commands.iter().filter(|command| matches!(command.verb, Verb::Kill { .. } | Verb::Crash)).count() as u64
         }
     }
 }
