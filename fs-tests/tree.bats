@@ -46,8 +46,9 @@ NODE_FILES='bindmounts control error exit_code health id image inspect.json ip l
     is 'symbolic link' "$(stat -c %F i001)"
     local f
     for f in control i001/control; do is "755 $(id -u)" "$(stat -c '%a %u' $f)" $f; done
-    for f in status spec.json error $(printf 'i001/%s ' $NODE_FILES); do
-        case $f in */control | */bindmounts) continue ;; esac
+    for f in partition links history i001/net; do is "644 $(id -u)" "$(stat -c '%a %u' $f)" $f; done
+    for f in status spec.json error capabilities $(printf 'i001/%s ' $NODE_FILES); do
+        case $f in */control | */bindmounts | */net) continue ;; esac
         is "444 $(id -u) $(id -g)" "$(stat -c '%a %u %g' "$f")" "$f"
     done
 }
