@@ -102,8 +102,20 @@ mod tests {
         #[test]
         fn no_template_gets_lost(line in r#"[ab '"{}%#\\]{0,40}"#) {
             if let Ok(words) = words(&line) {
-                let braces = |text: &str| text.matches("{{").count();
-                prop_assert!(words.iter().map(|word| braces(word)).sum::<usize>() <= braces(&line) + words.len());
+                let (mut rest, mut templates) = (line.as_str(), vec![]);
+                while let Some((at, close)) = next_tag(rest) {
+                    let (template, behind) = rest[at..].split_at(tag_length(&rest[at..], close));
+                    templates.push(template);
+                    rest = behind;
+                }
+                // Each is whole, within one word, and they stand in the order they were given in.
+                let (mut words, mut word) = (words.iter(), "");
+                for template in templates {
+                    while !word.contains(template) {
+                        word = words.next().expect("a word with the template in it");
+                    }
+                    word = &word[word.find(template).expect("just seen") + template.len()..];
+                }
             }
         }
     }
