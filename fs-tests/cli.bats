@@ -147,14 +147,6 @@ for base in range(23000, 30000, 10):
     wait_for 20 answers "$base"
 }
 
-# A subnet that no network of the engine has.
-free_subnet() {
-    python3 -c '
-import subprocess
-used = subprocess.run("docker network inspect $(docker network ls -q)", shell=True, capture_output=True, text=True).stdout
-print(next(s for s in (f"10.213.{n}.0/24" for n in range(256)) if s not in used))'
-}
-
 @test "--subnet" {
     local subnet
     subnet=$(free_subnet)

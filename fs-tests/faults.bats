@@ -14,6 +14,7 @@ setup_file() {
 
 teardown_file() {
     umount_cluster 2>/dev/null || true
+    docker network rm "$P-both" >/dev/null 2>&1 || true
     end
 }
 
@@ -342,6 +343,34 @@ told() { jq -rs '[.[] | select(.fault)] | last | .fault.links | sort | join(", "
     grep -q '^delay *yes' capabilities || skip "no delay here: $(grep ^delay capabilities)"
     echo 'i001>i002 delay 100ms' >links
     has "$(docker exec "$P-i001" ping -q -c 10 -i 0.01 "$(cat i002/ip)")" '10 packets received'
+}
+
+@test "a network with IPv6: what would get past the rules is refused, and crash is silent in both" {
+    local six one
+    six=$(printf 'fd00:%x:%x::/64' "$RANDOM" "$RANDOM")
+    docker network create --ipv6 --subnet "$(free_subnet)" --subnet "$six" "$P-both" >/dev/null ||
+        skip "the engine makes no network with IPv6"
+    M=$TMP/both
+    mkdir "$M"
+    "$CTHULHU" mount -n 2 --prefix "$P-both" --network "$P-both" -i "$IMAGE" --start "$M" -- "${NODE[@]}"
+    cd "$M"
+    one=$(cat i001/id)
+    six=$(jq -r --arg net "$P-both" '.NetworkSettings.Networks[$net].GlobalIPv6Address' < <(docker inspect "$P-both-i002-sandbox" | jq '.[0]'))
+    docker exec "$one" ping -6 -c 1 -W 5 "$six" >/dev/null
+    is '95 EOPNOTSUPP' "$(put_line partition 'i001 | i002')"
+    has "$(cat error)" 'drop is not possible here: the network has IPv6 too'
+    is '95 EOPNOTSUPP' "$(put_line i001/net 'delay 5ms')"
+    is '' "$(cat partition i001/net)"
+    grep -q '^delay *no .*IPv6' capabilities
+    grep -q '^crash *yes' capabilities
+    echo 'crash i002' >control
+    refused docker exec "$one" ping -6 -c 1 -W 1 "$six"
+    refused docker exec "$one" ping -c 1 -W 1 "$(cat i002/ip)"
+    echo 'start i002' >control
+    docker exec "$one" ping -6 -c 1 -W 5 "$six" >/dev/null
+    cd /
+    umount_cluster
+    docker network rm "$P-both" >/dev/null
 }
 
 @test "over a TCP connection to the engine" {

@@ -179,6 +179,14 @@ umount_cluster() {
     with_deadline 60 "$CTHULHU" umount "${1:-$M}"
 }
 
+# A subnet that no network of the engine has.
+free_subnet() {
+    python3 -c '
+import subprocess
+used = subprocess.run("docker network inspect $(docker network ls -q)", shell=True, capture_output=True, text=True).stdout
+print(next(s for s in (f"10.213.{n}.0/24" for n in range(256)) if s not in used))'
+}
+
 # needs_root WHY: skips the test as an ordinary user. Not for setup_file: there, say it in setup.
 needs_root() {
     [ "$(id -u)" = 0 ] || skip "needs root: $1"

@@ -1,10 +1,10 @@
-//! Our own IPv4 addresses, as the kernel's routing table tells them.
+//! Our own addresses, as the kernel tells them.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv4Addr;
 
-/// The addresses of this network namespace, loopback ones left out, ascending.
+/// The IPv4 addresses of this network namespace, loopback ones left out, ascending.
 ///
 /// The kernel keeps one local route an address, whatever its interface is called and whether it has a default route or a
 /// neighbour. The thread's own file, because `/proc/net` is that of the process' first thread.
@@ -26,6 +26,29 @@ fn parse(fib_trie: &str) -> Vec<Ipv4Addr> {
         }
     }
     found.into_iter().collect()
+}
+
+/// Whether an interface other than loopback has an IPv6 address.
+pub(super) fn has_ipv6() -> bool {
+    ipv6_scopes(&if_inet6()).next().is_some()
+}
+
+/// Whether it has one by which others reach it as they do by IPv4: more than the link-local one that needs its interface named.
+pub(super) fn is_reached_by_ipv6() -> bool {
+    ipv6_scopes(&if_inet6()).any(|scope| scope == GLOBAL)
+}
+
+/// Of private ones (ULA) too: `IPV6_ADDR_SCOPE_GLOBAL` as `if_inet6` prints it.
+const GLOBAL: &str = "00";
+
+fn if_inet6() -> String {
+    std::fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default()
+}
+
+/// The scopes of the IPv6 addresses, loopback's left out. A line is address, interface's number, prefix length, scope, flags, interface.
+fn ipv6_scopes(if_inet6: &str) -> impl Iterator<Item = &str> {
+    let others = if_inet6.lines().filter(|line| line.split_whitespace().last() != Some("lo"));
+    others.filter_map(|line| line.split_whitespace().nth(3))
 }
 
 #[cfg(test)]
@@ -78,5 +101,14 @@ Local:
     #[test]
     fn the_real_file_can_be_read() {
         assert!(own().unwrap().iter().all(|a| !a.is_loopback()));
+    }
+
+    #[test]
+    fn ipv6_addresses_have_scopes() {
+        let lo = "00000000000000000000000000000001 01 80 10 80       lo\n";
+        let link = "fe8000000000000000420afffe4d0002 0b 40 20 80     eth0\n";
+        let private = "fd000077000000000000000000000004 0b 40 00 82     eth0\n";
+        assert_eq!(ipv6_scopes(&format!("{lo}{link}{private}")).collect::<Vec<_>>(), ["20", GLOBAL]);
+        assert!(ipv6_scopes("").next().is_none());
     }
 }

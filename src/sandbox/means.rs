@@ -8,6 +8,8 @@ pub type Means = Result<&'static str, &'static str>;
 
 const NFTABLES: Means = Ok("nftables");
 const NO_NFTABLES: &str = "the kernel has no nftables, or the engine gives containers no CAP_NET_ADMIN";
+const IPV6: &str =
+    "the network has IPv6 too, by which nodes would still reach each other: mount the cluster in one without";
 const NO_NUMGEN: &str = "the kernel's nftables has no numgen (CONFIG_NFT_NUMGEN)";
 const NO_DELAY: &str = "the kernel has neither netem (sudo modprobe sch_netem, sch_htb) nor NFQUEUE (nfnetlink_queue with xt_NFQUEUE or nft_queue)";
 const NO_DUPLICATE: &str =
@@ -16,7 +18,8 @@ const NO_DUPLICATE: &str =
 impl Kernel {
     /// For each effect, and for `crash`, its word and by what means it is brought about here.
     pub fn means(&self) -> [(&'static str, Means); 9] {
-        let tables = |means: Means| if self.nftables { means } else { Err(NO_NFTABLES) };
+        let any_table = |means: Means| if self.nftables { means } else { Err(NO_NFTABLES) };
+        let tables = |means: Means| if self.ipv6 { Err(IPV6) } else { any_table(means) };
         let random = |means: Means| if self.numgen { means } else { Err(NO_NUMGEN) };
         // Packets are sent to their class by a rule.
         let netem = self.netem && self.htb;
@@ -43,7 +46,8 @@ impl Kernel {
             ("corrupt", tables(held)),
             ("reorder", tables(held)),
             ("rate", tables(if self.htb { Ok("HTB") } else { Err("the kernel has no HTB (sudo modprobe sch_htb)") })),
-            ("crash", tables(crash)),
+            // It is for all addresses.
+            ("crash", any_table(crash)),
         ]
     }
 
@@ -152,6 +156,15 @@ mod tests {
             assert!(nothing.refuses(&desired).unwrap().contains("CAP_NET_ADMIN"));
         }
         assert_eq!(nothing.refuses(&Desired::default()), None, "healing is always possible");
+    }
+
+    #[test]
+    fn what_ipv6_would_get_around_is_refused() {
+        let both = Kernel { ipv6: true, ..Kernel::everything() };
+        assert!(both.refuses(&from(NODE, loss())).unwrap().contains("IPv6"));
+        assert!(both.refuses(&from(Peer::Host, corrupt())).unwrap().contains("IPv6"));
+        assert_eq!(both.refuses(&Desired { silent: true, ..Desired::default() }), None, "crash is for all addresses");
+        assert_eq!(both.refuses(&Desired::default()), None);
     }
 
     #[test]

@@ -101,6 +101,8 @@ pub struct Kernel {
     pub htb: bool,
     /// Sockets can be destroyed.
     pub sock_destroy: bool,
+    /// The network has IPv6 too, by which nodes reach each other past all rules about IPv4.
+    pub ipv6: bool,
 }
 
 impl Kernel {
@@ -115,6 +117,7 @@ impl Kernel {
             netem: true,
             htb: true,
             sock_destroy: true,
+            ipv6: false,
         }
     }
 }

@@ -19,6 +19,8 @@ pub(super) async fn create(docker: &Docker, name: &str, subnet: &str, labels: &L
         name: name.to_owned(),
         driver: Some("bridge".to_owned()),
         ipam: Some(Ipam { config: Some(vec![range]), ..Ipam::default() }),
+        // Engines from 27 on may be set to give new networks IPv6, which rules of IPv4 know nothing of.
+        enable_ipv6: Some(false),
         labels: Some(labels.iter().cloned().collect::<HashMap<_, _>>()),
         ..NetworkCreateRequest::default()
     };

@@ -5,6 +5,7 @@ use std::io;
 
 use super::Namespace;
 use crate::cluster::faults::{Desired, Share};
+use crate::sandbox::address;
 use crate::sandbox::netlink::{Protocol, Socket};
 use crate::sandbox::nft::{self, Nft};
 use crate::sandbox::plan::{Act, Numbering, Plan, SINK, plan};
@@ -31,7 +32,7 @@ impl Namespace for Real {
     fn probe(&mut self) -> Result<Kernel, String> {
         let rules = probe_rules().unwrap_or_default();
         // Whether we may destroy a socket, the kernel asks only when it has found it: who may have no rules may not.
-        Ok(Kernel { sock_destroy: rules.nftables && sockets::probe(), ..rules })
+        Ok(Kernel { sock_destroy: rules.nftables && sockets::probe(), ipv6: address::is_reached_by_ipv6(), ..rules })
     }
 
     fn apply(&mut self, kernel: &Kernel, desired: &Desired) -> Result<(), String> {

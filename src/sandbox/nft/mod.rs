@@ -12,6 +12,7 @@ use std::io;
 use transaction::replace;
 pub use transaction::{Family, probe};
 
+use super::address;
 use super::netlink::{Protocol, Socket};
 use super::plan::Rule;
 use super::protocol::QueueBy;
@@ -49,7 +50,7 @@ impl Nft {
             return Ok(());
         }
         // What is for everybody is for IPv6 too, which has a table of its own.
-        let silences = rules.iter().any(Rule::is_for_all) && has_ipv6();
+        let silences = rules.iter().any(Rule::is_for_all) && address::has_ipv6();
         replace(&mut self.socket, Family::V4, rules, self.queue_by)?;
         self.made = true;
         if silences || self.made_v6 {
@@ -78,10 +79,4 @@ impl Nft {
 /// Those that IPv6 has too.
 fn for_all(rules: &[Rule]) -> Vec<Rule> {
     rules.iter().filter(|rule| rule.is_for_all()).cloned().collect()
-}
-
-/// Whether an interface other than loopback has an IPv6 address.
-fn has_ipv6() -> bool {
-    let addresses = std::fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
-    addresses.lines().any(|line| line.split_whitespace().last() != Some("lo"))
 }
