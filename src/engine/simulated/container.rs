@@ -255,7 +255,7 @@ fn network_answer(request: &Value) -> Option<Value> {
     match request.get("op")?.as_str()? {
         "probe" => Some(json!({
             "ok": true, "nftables": true, "reject": true, "numgen": true, "dup": true, "queue": "native",
-            "netem": true, "htb": true, "sock_destroy": true,
+            "netem": true, "htb": true, "sock_destroy": true, "ipv6": false,
         })),
         "apply" => Some(json!({"ok": true})),
         "abort" => Some(json!({"ok": true, "sockets": 0})),
