@@ -75,6 +75,9 @@ engine_is_empty() {
     refused ip link show "$1" >/dev/null 2>&1
 }
 
+# pings_host NODE: the host answers it. Nodes of this engine hear no other node where the first one has the kernel drop what it does not know.
+pings_host() { docker exec "$P-$1" ping -c 1 -W 2 "$(sed 's/[0-9]*$/1/' "$M/$1/ip")" >/dev/null; }
+
 # goes_and_comes SIGNAL
 goes_and_comes() {
     local addresses n bridge
@@ -83,6 +86,9 @@ goes_and_comes() {
     ip link show "$bridge" >/dev/null
     addresses=$(cat "$M/i001/ip" "$M/i002/ip")
     wait_for 20 contains "$M/i001/log" 'line 3'
+    pings_host i002
+    echo 'i002>host drop' >"$M/links"
+    refused pings_host i002
     stop_engine "$1"
     wait_for 10 unknown
     is i001 "$(with_deadline 10 cat "$M/i001/name")"
@@ -91,6 +97,9 @@ goes_and_comes() {
     echo x >"$M/i001/bindmounts/var/f"
     is '112 EHOSTDOWN' "$(put_line "$M/control" start)"
     has "$(cat "$M/error")" 'cannot reach the engine'
+    is '112 EHOSTDOWN' "$(put_line "$M/partition" 'i001 | i002')"
+    has "$(cat "$M/error")" 'cannot reach the engine'
+    is '' "$(cat "$M/partition")"
     start_engine
     wait_for 30 known
     # Without live-restore, an engine that begins ends what ran on without it.
@@ -111,6 +120,10 @@ goes_and_comes() {
         docker exec "$P-$n" ip addr | grep -q "inet $(cat "$M/$n/ip")/"
     done
     is x "$(docker exec "$P-i001" cat /opt/app/var/f)"
+    pings_host i001
+    refused pings_host i002
+    echo heal >"$M/control"
+    pings_host i002
     umount_cluster
     engine_is_empty "$bridge"
 }

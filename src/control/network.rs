@@ -139,13 +139,22 @@ impl Network {
 
     /// Has one sandbox bring about its part. One that is gone has nothing to rule over, unless its node still runs.
     async fn bring_about(&self, index: usize, desired: &Desired) -> Result<()> {
-        match self.in_time(index, self.0.timeout, self.0.provisioner.apply(index, desired)).await {
-            Outcome::Gone if self.0.cluster.node(index).is_alive() => Err(ControlError::Refused(format!(
-                "{}: its sandbox is gone, and its network is out of reach; start it, which makes both anew",
-                self.name(index)
-            ))),
-            other => other.filter_gone(),
+        let outcome = self.in_time(index, self.0.timeout, self.0.provisioner.apply(index, desired)).await;
+        let Outcome::Gone = outcome else {
+            return outcome.filter_gone();
+        };
+        // Sandboxes go with the engine too, and then nobody knows which nodes run.
+        self.0.watch.doubt().await;
+        let Inner { cluster, .. } = &*self.0;
+        if !cluster.is_reachable() {
+            let why = "cannot reach the engine, and its sandbox is gone; what was in force before is in force still";
+            return Err(ControlError::Unreachable(format!("{}: {why}", self.name(index))));
         }
+        if cluster.node(index).is_alive() {
+            let why = "its sandbox is gone, and its network is out of reach; start it, which makes both anew";
+            return Err(ControlError::Refused(format!("{}: {why}", self.name(index))));
+        }
+        Ok(())
     }
 
     /// All or nothing: those that may have taken the new state get the earlier one. Who cannot be reached is told at the next change.
