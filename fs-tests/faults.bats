@@ -143,6 +143,10 @@ told() { jq -rs '[.[] | select(.fault)] | last | .fault.links | sort | join(", "
     echo >i003/net
     is '' "$(cat i003/net)"
     hears i002 i003
+    is 'i003>i001 none' "$(cat links)" 'whatever is written first'
+    echo 'drop' >i003/net
+    hears i001 i003
+    deaf i002 i003
 }
 
 @test "heal: at the root all, in a node's control its own" {

@@ -30,6 +30,8 @@ pub struct Link {
     pub to: End,
     /// What befalls it; nothing, if what earlier lines say is not to hold.
     pub effects: Effects,
+    /// Nobody wrote it: it excepts a node that was healed, and goes when there is nothing to except it from.
+    pub healed: bool,
 }
 
 impl Link {
@@ -63,7 +65,7 @@ impl Link {
             FaultError::Invalid(why) => FaultError::Invalid(format!("{}: {why}", Ends(from, to))),
             other @ FaultError::NoSuchNode(_) => other,
         })?;
-        Ok(Self { from, to, effects })
+        Ok(Self { from, to, effects, healed: false })
     }
 }
 

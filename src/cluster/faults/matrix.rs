@@ -57,7 +57,7 @@ impl Matrix {
     }
 }
 
-/// The lines that are in force for a link at least, in their order: each is the last one about it, and one that excepts it has something
+/// The lines that hold for a link at least, in their order: each is the last one about it, and one that was made by healing has something
 /// to except it from.
 pub fn in_force(nodes: usize, links: Vec<Link>, net: &[Effects]) -> Vec<Link> {
     let ends = nodes + 1;
@@ -88,7 +88,7 @@ pub fn in_force(nodes: usize, links: Vec<Link>, net: &[Effects]) -> Vec<Link> {
             excepts |= last[pair] == line && befallen[pair];
             befallen[pair] |= !link.effects.is_none();
         }
-        if excepts || !link.effects.is_none() {
+        if excepts || !link.healed {
             kept.push(*link);
         }
     }

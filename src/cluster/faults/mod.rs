@@ -134,9 +134,9 @@ impl Faults {
         self.partition.heal(node, self.nodes);
         let own = LinkEnd::Node(node);
         self.links.retain(|link| link.from != own && link.to != own);
-        let none = Effects::default();
+        let effects = Effects::default();
         let ends = [(own, LinkEnd::All), (LinkEnd::All, own), (own, LinkEnd::Host), (LinkEnd::Host, own)];
-        self.links.extend(ends.map(|(from, to)| Link { from, to, effects: none }));
+        self.links.extend(ends.map(|(from, to)| Link { from, to, effects, healed: true }));
         self.follow();
     }
 
@@ -155,7 +155,7 @@ impl Faults {
         line_or_nothing(self.partition.to_string())
     }
 
-    /// What `links` says: a line for each that is in force.
+    /// What `links` says: the lines that are in force.
     pub fn links(&self) -> String {
         self.links.iter().map(|link| format!("{link}\n")).collect()
     }
@@ -239,7 +239,7 @@ impl Faults {
         (same && first.cut.is_none()).then_some(first)
     }
 
-    /// Computes what follows from the settings, and forgets lines that are in force for no link.
+    /// Computes what follows from the settings, and forgets lines that hold for no link.
     fn follow(&mut self) {
         self.links = matrix::in_force(self.nodes, std::mem::take(&mut self.links), &self.net);
         self.matrix = Matrix::of(self.nodes, &self.partition, &self.links, &self.net);
