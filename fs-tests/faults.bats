@@ -127,6 +127,13 @@ told() { jq -rs '[.[] | select(.fault)] | last | .fault.links | sort | join(", "
     is $'i001>i002 drop\ni002>i003 reject\ni003>i004 drop' "$(cat links)"
     : >links
     is 3 "$(wc -l <links)"
+    # A blank line behind others says nothing, also if it is a write of its own.
+    printf 'i001>i002 drop\n\n' >links
+    echo >>links
+    is 'i001>i002 drop' "$(cat links)"
+    printf 'i001 | i002\n\n' >partition
+    is 'i001 | i002 | i003 i004 i005' "$(cat partition)"
+    echo heal >partition
     echo heal >links
     is '' "$(cat links)"
 }

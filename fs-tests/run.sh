@@ -54,6 +54,8 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
+# What measures times and shares comes last, when nothing else needs the processors.
+measuring=(effects netem reach)
 declare -A files_of=()
 if [ ${#files[@]} -gt 0 ] || [ ${#lanes[@]} -eq 1 ]; then
     [ ${#files[@]} -gt 0 ] || files=("$here"/*.bats "$project"/examples/*/*.bats)
@@ -63,7 +65,19 @@ else
     users=("${users_files[@]/#/$here/}")
     users=("${users[@]/%/.bats}")
 fi
-files_of=([root]=$(printf '%s\n' "${files[@]}") [user]=$(printf '%s\n' "${users[@]}"))
+is_measuring() {
+    local name
+    name=$(basename "$1" .bats)
+    [[ " ${measuring[*]} " = *" $name "* ]]
+}
+order() {
+    local file last=()
+    for file in "$@"; do
+        if is_measuring "$file"; then last+=("$file"); else printf '%s\n' "$file"; fi
+    done
+    [ ${#last[@]} -eq 0 ] || printf '%s\n' "${last[@]}"
+}
+files_of=([root]=$(order "${files[@]}") [user]=$(order "${users[@]}"))
 
 if [ "$(id -u)" = 0 ]; then
     as_root() { "$@"; }
@@ -233,6 +247,7 @@ cargo_tests() {
         running=$!
         wait "$running" || status=$?
     done
+    : >"$cargo_out.done"
     return "$status"
 }
 
@@ -283,6 +298,9 @@ run_lane() {
     mapfile -t files <<<"${files_of[$lane]}"
     for file in "${files[@]}"; do
         name="$lane: $(basename "$file")" out=$CTHULHU_TEST_TMP/$lane.out
+        if is_measuring "$file" && [ -n "$with_cargo" ]; then
+            until [ -e "$cargo_out.done" ]; do sleep 0.2; done
+        fi
         begin=$SECONDS status=0
         case $file in "$project"/*) file=$suite${file#"$project"} ;; esac
         run_file "$lane" "$file" "$out" || status=$?

@@ -93,21 +93,30 @@ async fn a_crash_ends_with_the_next_start() {
 }
 
 #[tokio::test]
-async fn a_crash_that_comes_too_late_silences_nobody_for_good() {
+async fn a_sandbox_that_is_silent_holds_back_no_crash_of_others() {
     let f = Fixture::new(3, Duration::from_millis(300)).await;
     f.write("control", &[b"start\n"]).await.unwrap();
     let first = sandbox(&f, 0).await;
     f.engine.pause(&first).await.unwrap();
     assert_eq!(f.write("control", &[b"crash\n"]).await, Err(Errno::TIMEDOUT));
-    for node in ["i001", "i002", "i003"] {
-        assert_eq!(f.read(&format!("{node}/state")).unwrap(), "running\n", "{node}");
-    }
-    assert!(told(&f).is_empty());
-    f.engine.unpause(&first).await.unwrap();
-    f.write("control", &[b"heal\n"]).await.unwrap();
-    f.write("control", &[b"crash i002 i003\n"]).await.unwrap();
+    let error = f.read("error").unwrap();
+    assert!(error.contains("i001") && !error.contains("i002"), "{error}");
+    assert_eq!(f.read("i001/state").unwrap(), "running\n");
     assert_eq!(told(&f), ["i002 crashed, i003 crashed"], "both at one moment");
-    assert_eq!(f.read("i003/state").unwrap(), "exited\n");
+    for node in ["i002", "i003"] {
+        assert_eq!(f.read(&format!("{node}/state")).unwrap(), "exited\n", "{node}");
+        // What nobody knows of the first is no reason to hold back others.
+        f.write(&format!("{node}/control"), &[b"start\n"]).await.unwrap();
+        f.write(&format!("{node}/net"), &[b"loss 1%\n"]).await.unwrap_err();
+        f.write(&format!("{node}/control"), &[b"crash\n"]).await.unwrap();
+    }
+    assert_eq!(f.write("i001/control", &[b"crash\n"]).await, Err(Errno::TIMEDOUT));
+    f.engine.unpause(&first).await.unwrap();
+    f.write("i001/control", &[b"crash\n"]).await.unwrap();
+    f.write("control", &[b"heal\n"]).await.unwrap();
+    assert_eq!(told(&f).last().unwrap(), "i001 crashed, i002 crashed, i003 crashed");
+    f.write("control", &[b"start\n"]).await.unwrap();
+    assert_eq!(told(&f).last().unwrap(), "");
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ pub enum ControlError {
     #[error("{0}")]
     Unsupported(String),
     /// The caller was told to die while it waited; what was begun goes on.
-    #[error("interrupted; what had begun goes on")]
+    #[error("interrupted; what had begun goes on, and may take effect")]
     Interrupted,
     /// The deadline passed.
     #[error("{node}: the engine did not answer within {} s; what had begun may still happen", .after.as_secs())]
@@ -41,8 +41,8 @@ pub enum ControlError {
         /// The deadline.
         after: Duration,
     },
-    /// A sandbox did not answer; nothing has changed.
-    #[error("{node}: its sandbox did not answer within {} s; what was in force before is in force still", .after.as_secs())]
+    /// A sandbox did not answer; nothing has changed elsewhere.
+    #[error("{node}: its sandbox did not answer within {} s; the others have what was in force before, and it gets that when it answers", .after.as_secs())]
     SandboxSilent {
         /// Which node's.
         node: String,
@@ -90,23 +90,6 @@ impl ControlError {
             Self::Unreachable(_) => "EHOSTDOWN",
             Self::Refused(_) => "EIO",
             Self::Several(all) => all.first().map_or("EIO", Self::errno_name),
-        }
-    }
-
-    /// The node whose sandbox did not answer, if that is what happened.
-    pub fn silent_node(&self) -> Option<&str> {
-        match self {
-            Self::SandboxSilent { node, .. } => Some(node),
-            Self::TimedOut { .. }
-            | Self::Invalid(_)
-            | Self::NoSuchNode(_)
-            | Self::NotRunning { .. }
-            | Self::Busy(_)
-            | Self::Unsupported(_)
-            | Self::Interrupted
-            | Self::Unreachable(_)
-            | Self::Refused(_)
-            | Self::Several(_) => None,
         }
     }
 

@@ -214,19 +214,26 @@ impl Executor {
         if verb == Verb::Heal {
             return end.tell(self.heal(Some(nodes).filter(|_| !whole)).await);
         }
+        let several = nodes.len() > 1;
+        let mut results = vec![];
+        let mut nodes = nodes;
         // All at one moment, before any of them is killed.
-        if verb == Verb::Crash
-            && let Err(error) = self.silence(nodes.clone(), true).await
-        {
-            return end.tell(Err(error));
+        if verb == Verb::Crash {
+            match self.silence_all(nodes.clone()).await {
+                Ok(failed) => results.extend(failed.into_iter().map(|(index, error)| (index, Err(error)))),
+                Err(error) => return end.tell(Err(error)),
+            }
+            nodes.retain(|index| !results.iter().any(|(failed, _)| failed == index));
         }
         let engine_hangs = AtomicBool::new(false);
-        let results = join_all(nodes.iter().map(|&index| self.on_node(index, id, &verb, &engine_hangs))).await;
-        let failed = nodes.iter().zip(&results).filter_map(|(&index, result)| {
-            result.as_ref().err().map(|error| (self.name(index), error.errno_name().to_owned()))
+        let done = join_all(nodes.iter().map(|&index| self.on_node(index, id, &verb, &engine_hangs))).await;
+        results.extend(nodes.into_iter().zip(done));
+        let failed = results.iter().filter_map(|(index, result)| {
+            result.as_ref().err().map(|error| (self.name(*index), error.errno_name().to_owned()))
         });
-        let failed = if nodes.len() > 1 { failed.collect() } else { Default::default() };
-        let mut failures: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+        let failed = if several { failed.collect() } else { Default::default() };
+        let results = results.into_iter().map(|(_, result)| result);
+        let mut failures: Vec<_> = results.filter_map(Result::err).collect();
         let error = match failures.len() {
             0 => return end.tell(Ok(())),
             1 => failures.remove(0),
@@ -402,7 +409,7 @@ impl Executor {
                 Err(error) => {
                     // A machine that does not come up is heard by nobody.
                     if was_crashed {
-                        self.silence(vec![index], true).await?;
+                        self.silence(index, true).await?;
                     }
                     self.look(index).await?;
                     return Err(self.engine_error(index)(error));
@@ -490,14 +497,14 @@ impl Executor {
         let index = work.index;
         // A start that had its turn before us has ended it.
         if !self.cluster.faults().is_crashed(index) {
-            self.silence(vec![index], true).await?;
+            self.silence(index, true).await?;
         }
         match self.kill_as(work, "SIGKILL", "crash").await {
             Err(ControlError::NotRunning { .. }) => Ok(()),
             Err(error) => {
                 // It has not crashed, so it is heard.
                 if self.cluster.node(index).is_alive() {
-                    self.silence(vec![index], false).await?;
+                    self.silence(index, false).await?;
                 }
                 Err(error)
             }

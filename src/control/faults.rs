@@ -2,6 +2,7 @@
 
 use super::ControlError;
 use super::execute::Executor;
+use super::network::{About, Unchanged};
 use crate::cluster::faults::FaultError;
 use crate::history::CommandId;
 
@@ -80,13 +81,14 @@ impl Executor {
             return end.tell(Err(closed));
         }
         let text = text.to_owned();
-        let changed = self.network().change(move |faults, dice| match (setting, writing) {
+        let about = setting.node().map_or(About::All, |index| About::Nodes(vec![index]));
+        let changed = self.network().change(about, move |faults, dice| match (setting, writing) {
             (Setting::Partition, _) => faults.set_partition(&text, dice),
             (Setting::Links, Writing::Whole) => faults.set_links(&text),
             (Setting::Links, Writing::More) => faults.add_links(&text),
             (Setting::Net(index), _) => faults.set_net(index, &text),
         });
-        end.tell(changed.await)
+        end.tell(changed.await.map_err(ControlError::from))
     }
 
     /// What of the network's faults is possible here, as the file `capabilities` says it.
@@ -97,21 +99,49 @@ impl Executor {
     /// Takes all faults away, or those of some nodes.
     pub(super) async fn heal(&self, nodes: Option<Vec<usize>>) -> Result<()> {
         self.check_open()?;
-        let change = self.network().change(move |faults, _| {
+        let about = nodes.clone().map_or(About::All, About::Nodes);
+        let change = self.network().change(about, move |faults, _| {
             match nodes {
                 None => faults.heal(),
                 Some(nodes) => nodes.into_iter().for_each(|index| faults.heal_node(index)),
             }
             Ok(())
         });
-        change.await
+        Ok(change.await?)
     }
 
-    /// Nothing leaves or enters these nodes from here on; or it does again.
-    pub(super) async fn silence(&self, nodes: Vec<usize>, silent: bool) -> Result<()> {
+    /// Nothing leaves or enters a node from here on; or it does again.
+    pub(super) async fn silence(&self, index: usize, silent: bool) -> Result<()> {
         self.check_open()?;
-        let change = self.network().change(move |faults, _| {
-            nodes.into_iter().for_each(|index| faults.set_crashed(index, silent));
+        Ok(self.set_crashed(vec![index], silent).await?)
+    }
+
+    /// Nothing leaves or enters these nodes from here on, all at the same moment. Returns those of which that could not be brought about, and why;
+    /// they do not hold back the others.
+    ///
+    /// # Errors
+    /// What holds for all of them.
+    pub(super) async fn silence_all(&self, mut nodes: Vec<usize>) -> Result<Vec<(usize, ControlError)>> {
+        self.check_open()?;
+        let mut failed = vec![];
+        while !nodes.is_empty() {
+            let Err(unchanged) = self.set_crashed(nodes.clone(), true).await else { break };
+            let is_theirs = |(index, _): &(Option<usize>, _)| index.is_some_and(|index| nodes.contains(&index));
+            if !unchanged.reasons.iter().any(is_theirs) {
+                return Err(unchanged.into());
+            }
+            for (index, reason) in unchanged.reasons {
+                if let Some(place) = nodes.iter().position(|node| Some(*node) == index) {
+                    failed.push((nodes.remove(place), reason));
+                }
+            }
+        }
+        Ok(failed)
+    }
+
+    async fn set_crashed(&self, nodes: Vec<usize>, crashed: bool) -> std::result::Result<(), Unchanged> {
+        let change = self.network().change(About::Nodes(nodes.clone()), move |faults, _| {
+            nodes.into_iter().for_each(|index| faults.set_crashed(index, crashed));
             Ok(())
         });
         change.await
@@ -123,7 +153,7 @@ impl Executor {
             return Ok(false);
         }
         self.network().abort(index).await?;
-        self.silence(vec![index], false).await?;
+        self.silence(index, false).await?;
         Ok(true)
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::ControlError;
 use crate::cluster::Cluster;
@@ -15,9 +16,8 @@ use crate::watch::Watch;
 
 type Result<T> = std::result::Result<T, ControlError>;
 
-/// How long a sandbox may take, at least, to be told again what it had. One that is asked whether its node's port is open can
-/// be busy for two seconds.
-const PUT_BACK: Duration = Duration::from_secs(3);
+/// This part of a write's time is left to put back what was before, if it fails.
+const TO_PUT_BACK: u32 = 4;
 
 /// The network of a cluster: a cheap handle.
 #[derive(Clone)]
@@ -45,6 +45,50 @@ struct Change {
     new: Desired,
 }
 
+/// Whose links a change is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// Everybody's: it fails while of any node nobody knows what its sandbox has.
+    All,
+    /// Those of these nodes: what is unknown of others is no reason to fail.
+    Nodes(Vec<usize>),
+}
+
+impl About {
+    fn is(&self, index: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::Nodes(nodes) => nodes.contains(&index),
+        }
+    }
+}
+
+/// Why nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unchanged {
+    /// Each with the node whose sandbox is the reason, if one is.
+    pub reasons: Vec<(Option<usize>, ControlError)>,
+}
+
+impl From<ControlError> for Unchanged {
+    fn from(error: ControlError) -> Self {
+        Self { reasons: vec![(None, error)] }
+    }
+}
+
+impl From<FaultError> for Unchanged {
+    fn from(error: FaultError) -> Self {
+        ControlError::from(error).into()
+    }
+}
+
+impl From<Unchanged> for ControlError {
+    fn from(unchanged: Unchanged) -> Self {
+        let mut all: Vec<_> = unchanged.reasons.into_iter().map(|(_, error)| error).collect();
+        if all.len() == 1 { all.remove(0) } else { Self::Several(all) }
+    }
+}
+
 /// What came of asking a sandbox.
 enum Outcome {
     Done,
@@ -70,61 +114,71 @@ impl Network {
     }
 
     /// Computes the new state, has the sandboxes that it concerns bring it about, and tells everybody. Once it has begun it comes to its end,
-    /// also if nobody waits for it any more.
+    /// also if nobody waits for it any more. All of that takes the timeout at most.
     ///
     /// # Errors
     /// Why nothing has changed.
-    pub async fn change<F>(&self, change: F) -> Result<()>
+    pub async fn change<F>(&self, about: About, change: F) -> std::result::Result<(), Unchanged>
     where
         F: FnOnce(&mut Faults, &mut Dice) -> std::result::Result<(), FaultError> + Send + 'static,
     {
         let network = self.clone();
-        let changing = tokio::spawn(async move { network.change_in_turn(change).await });
-        changing.await.unwrap_or_else(|_| Err(ControlError::Refused("an error in cthulhu; see its log".into())))
+        let changing = tokio::spawn(async move { network.change_in_turn(about, change).await });
+        changing.await.unwrap_or_else(|_| Err(ControlError::Refused("an error in cthulhu; see its log".into()).into()))
     }
 
     async fn change_in_turn(
         &self,
+        about: About,
         change: impl FnOnce(&mut Faults, &mut Dice) -> std::result::Result<(), FaultError>,
-    ) -> Result<()> {
+    ) -> std::result::Result<(), Unchanged> {
         let Inner { cluster, timeout, turn, .. } = &*self.0;
+        let end = Instant::now() + *timeout;
+        let deadline = end - *timeout / TO_PUT_BACK;
         let busy = |_| ControlError::Busy("another change of the network's faults is under way".into());
-        let mut turn = tokio::time::timeout(*timeout, turn.lock()).await.map_err(busy)?;
+        let mut turn = tokio::time::timeout_at(deadline, turn.lock()).await.map_err(busy)?;
         let old = cluster.faults();
         let mut new = (*old).clone();
         change(&mut new, &mut turn.dice)?;
-        if *old == new && turn.uncertain.is_empty() {
-            return Ok(());
-        }
         let addresses: Vec<_> = cluster.spec().nodes.iter().map(|node| node.ip).collect();
-        let changed: Vec<Change> = (0..addresses.len())
-            .map(|index| Change { index, old: old.desired(index, &addresses), new: new.desired(index, &addresses) })
-            .filter(|change| change.old != change.new || turn.uncertain.contains(&change.index))
-            .collect();
-        self.check_possible(&changed).await?;
+        let is_concerned = |change: &Change| {
+            change.old != change.new || (turn.uncertain.contains(&change.index) && about.is(change.index))
+        };
+        let changed: Vec<Change> = if *old == new && turn.uncertain.is_empty() {
+            return Ok(());
+        } else {
+            let desired = |faults: &Faults, index| faults.desired(index, &addresses);
+            let all = (0..addresses.len()).map(|index| Change {
+                index,
+                old: desired(&old, index),
+                new: desired(&new, index),
+            });
+            all.filter(is_concerned).collect()
+        };
+        self.check_possible(&changed, deadline).await?;
         turn.uncertain.extend(changed.iter().map(|change| change.index));
-        let done = join_all(changed.iter().map(|change| self.bring_about(change.index, &change.new))).await;
-        let mut failures = vec![];
+        let done = join_all(changed.iter().map(|change| self.bring_about(change.index, &change.new, deadline))).await;
+        let mut reasons = vec![];
         for (change, done) in changed.iter().zip(done) {
             match done {
                 Ok(()) => drop(turn.uncertain.remove(&change.index)),
-                Err(error) => failures.push(error),
+                Err(error) => reasons.push((Some(change.index), error)),
             }
         }
-        if !failures.is_empty() {
-            self.put_back(&changed, &mut turn, &mut failures).await;
-            return Err(if failures.len() == 1 { failures.remove(0) } else { ControlError::Several(failures) });
+        if !reasons.is_empty() {
+            self.put_back(&changed, &mut turn, &mut reasons, end).await;
+            return Err(Unchanged { reasons });
         }
         self.0.watch.spread(cluster.set_faults(new));
         Ok(())
     }
 
     /// Refuses what the kernel cannot do, before anything is touched.
-    async fn check_possible(&self, changed: &[Change]) -> Result<()> {
+    async fn check_possible(&self, changed: &[Change], deadline: Instant) -> Result<()> {
         if changed.iter().all(|change| change.new == Desired::default()) {
             return Ok(());
         }
-        let kernel = match tokio::time::timeout(self.0.timeout, self.0.provisioner.kernel()).await {
+        let kernel = match tokio::time::timeout_at(deadline, self.0.provisioner.kernel()).await {
             Ok(Ok(kernel)) => kernel,
             Ok(Err(error)) => {
                 return Err(ControlError::Refused(format!("cannot find out which faults are possible here: {error}")));
@@ -138,8 +192,8 @@ impl Network {
     }
 
     /// Has one sandbox bring about its part. One that is gone has nothing to rule over, unless its node still runs.
-    async fn bring_about(&self, index: usize, desired: &Desired) -> Result<()> {
-        let outcome = self.in_time(index, self.0.timeout, self.0.provisioner.apply(index, desired)).await;
+    async fn bring_about(&self, index: usize, desired: &Desired, deadline: Instant) -> Result<()> {
+        let outcome = self.in_time(index, deadline, self.0.provisioner.apply(index, desired)).await;
         let Outcome::Gone = outcome else {
             return outcome.filter_gone();
         };
@@ -147,7 +201,7 @@ impl Network {
         self.0.watch.doubt().await;
         let Inner { cluster, .. } = &*self.0;
         if !cluster.is_reachable() {
-            let why = "cannot reach the engine, and its sandbox is gone; what was in force before is in force still";
+            let why = "cannot reach the engine, and its sandbox is gone; nothing has changed";
             return Err(ControlError::Unreachable(format!("{}: {why}", self.name(index))));
         }
         if cluster.node(index).is_alive() {
@@ -158,12 +212,17 @@ impl Network {
     }
 
     /// All or nothing: those that may have taken the new state get the earlier one. Who cannot be reached is told at the next change.
-    async fn put_back(&self, changed: &[Change], turn: &mut Turn, failures: &mut Vec<ControlError>) {
+    async fn put_back(
+        &self,
+        changed: &[Change],
+        turn: &mut Turn,
+        reasons: &mut Vec<(Option<usize>, ControlError)>,
+        deadline: Instant,
+    ) {
         // One that is silent has it in its queue, behind the new state, when it wakes up.
-        let limit = (self.0.timeout / 4).max(PUT_BACK);
         let back = changed
             .iter()
-            .map(|change| self.in_time(change.index, limit, self.0.provisioner.apply(change.index, &change.old)));
+            .map(|change| self.in_time(change.index, deadline, self.0.provisioner.apply(change.index, &change.old)));
         let back = join_all(back).await;
         for (change, outcome) in changed.iter().zip(back) {
             let Err(error) = outcome.filter_gone() else {
@@ -172,10 +231,11 @@ impl Network {
             };
             tracing::warn!(node = %self.name(change.index), %error, "cannot put the earlier faults back");
             // Who did not answer at first is told of already.
-            let told = |failure: &ControlError| failure.silent_node() == error.silent_node();
-            if error.silent_node().is_none() || !failures.iter().any(told) {
-                failures
-                    .push(ControlError::Refused(format!("what was in force before could not be put back: {error}")));
+            let is_silent = |error: &ControlError| matches!(error, ControlError::SandboxSilent { .. });
+            let told = |(index, reason): &(Option<usize>, _)| *index == Some(change.index) && is_silent(reason);
+            if !is_silent(&error) || !reasons.iter().any(told) {
+                let why = format!("what was in force before could not be put back: {error}");
+                reasons.push((Some(change.index), ControlError::Refused(why)));
             }
         }
     }
@@ -186,7 +246,8 @@ impl Network {
     /// # Errors
     /// The sandbox's.
     pub async fn abort(&self, index: usize) -> Result<()> {
-        self.in_time(index, self.0.timeout, self.0.provisioner.abort(index)).await.filter_gone()
+        let deadline = Instant::now() + self.0.timeout;
+        self.in_time(index, deadline, self.0.provisioner.abort(index)).await.filter_gone()
     }
 
     fn name(&self, index: usize) -> String {
@@ -200,10 +261,10 @@ impl Network {
     async fn in_time(
         &self,
         index: usize,
-        limit: Duration,
+        deadline: Instant,
         asked: impl Future<Output = std::result::Result<(), FaultsError>>,
     ) -> Outcome {
-        match tokio::time::timeout(limit, asked).await {
+        match tokio::time::timeout_at(deadline, asked).await {
             Ok(Ok(())) => Outcome::Done,
             Ok(Err(FaultsError::Gone)) => Outcome::Gone,
             Ok(Err(error)) => Outcome::Failed(ControlError::Refused(format!("{}: {error}", self.name(index)))),

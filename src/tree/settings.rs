@@ -45,6 +45,10 @@ impl Tree {
         };
         let is_anew = self.0.files.lock().is_anew(fh);
         let writing = if is_anew { Writing::Whole } else { Writing::More };
+        // By itself a blank line clears. Behind others it says nothing, however a program splits what it writes.
+        if writing == Writing::More && lines.trim().is_empty() {
+            return Written::Now(Ok(taken));
+        }
         Written::Later(self.pending(setting.node(), taken, async move |tree, stop, under_way| {
             if stop.load(Ordering::Acquire) {
                 return Err(ControlError::Interrupted);

@@ -119,7 +119,7 @@ fn share(word: &str, text: &str) -> Result<Share> {
     match millionths.and_then(|count| Share::millionths(u32::try_from(count).ok()?)) {
         Some(share) if !share.is_none() => Ok(share),
         _ => invalid(format!(
-            "{word} takes a share above 0% and up to 100%, with at most four decimals, not '{}'",
+            "{word} takes a share above 0% and up to 100%, with at most four decimals, as in {word} 5%, not '{}'",
             shown(text)
         )),
     }
