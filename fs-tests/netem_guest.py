@@ -257,7 +257,7 @@ def check(function):
 @check
 def probe():
     assert kernel.pop("ok") and kernel.pop("id")
-    assert kernel == {**{k: True for k in kernel}, "queue": "native"} and len(kernel) == 8, kernel
+    assert kernel == {**{k: True for k in kernel}, "queue": "native", "ipv6": False} and len(kernel) == 9, kernel
     again = nodes[1].ask("probe")
     assert {**again, **kernel} == again, again
     return kernel

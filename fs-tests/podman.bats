@@ -56,7 +56,7 @@ setup() {
 }
 
 teardown() {
-    if [ -n "$(mounts "$M")" ]; then "$CTHULHU" umount "$M"; fi
+    if [ -n "${M:-}" ] && [ -n "$(mounts "$M")" ]; then "$CTHULHU" umount "$M"; fi
 }
 
 @test "mount, start, stop, kill, pause, restart; what they say is what podman has" {

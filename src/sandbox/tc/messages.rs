@@ -88,8 +88,7 @@ pub fn new_qdisc(interface: u32, qdisc: Qdisc) -> Message {
             (queue_of(class), handle_of(class), "netem", Attr::Bytes(OPTIONS, netem_options(&netem, rate)))
         }
         Qdisc::Fifo(class, rate) => {
-            let limit = (bytes_a_second(rate) * QUEUE_MS / 1000).clamp(4 * LARGEST, 64 << 20);
-            (queue_of(class), handle_of(class), "bfifo", Attr::Bytes(OPTIONS, (limit as u32).to_ne_bytes().to_vec()))
+            (queue_of(class), handle_of(class), "bfifo", Attr::Bytes(OPTIONS, fifo_options(rate)))
         }
     };
     Message {
@@ -98,6 +97,12 @@ pub fn new_qdisc(interface: u32, qdisc: Qdisc) -> Message {
         header: header(interface, handle, parent),
         attrs: vec![Attr::text(KIND, kind), options],
     }
+}
+
+/// `struct tc_fifo_qopt`: how many bytes may wait.
+pub fn fifo_options(rate: Option<Rate>) -> Vec<u8> {
+    let limit = (bytes_a_second(rate) * QUEUE_MS / 1000).clamp(4 * LARGEST, 64 << 20);
+    (limit as u32).to_ne_bytes().to_vec()
 }
 
 /// Takes the queueing discipline of a class away, or the one at the root.
@@ -130,7 +135,7 @@ pub fn delete_class(interface: u32, class: u16) -> Message {
 }
 
 /// `struct tc_ratespec`: what is counted are Ethernet frames, from 32 bits a field.
-pub fn rate_spec(class: &Class) -> Vec<u8> {
+fn rate_spec(class: &Class) -> Vec<u8> {
     const ETHERNET: u8 = 1;
     let bytes = u32::try_from(bytes_a_second(class.rate)).unwrap_or(u32::MAX);
     let mut spec = vec![0, ETHERNET, 0, 0, 0xff, 0xff, 0, 0];
@@ -138,7 +143,8 @@ pub fn rate_spec(class: &Class) -> Vec<u8> {
     spec
 }
 
-fn class_options(class: &Class) -> Vec<Attr> {
+/// `struct tc_htb_opt` in the first attribute, and rates that are too large for it.
+pub fn class_options(class: &Class) -> Vec<Attr> {
     let rate = bytes_a_second(class.rate);
     // What may pass at once: a hundredth of a second, at least one frame.
     let burst = (rate / 100).clamp(FRAME, LARGEST);
@@ -182,16 +188,15 @@ pub fn netem_numbers(netem: &Netem, rate: Option<Rate>) -> Vec<u8> {
     numbers.iter().flat_map(|number| number.to_ne_bytes()).collect()
 }
 
-/// All of netem's options, always: a change keeps those that are not there.
-fn netem_options(netem: &Netem, rate: Option<Rate>) -> Vec<u8> {
+/// What follows it: all of netem's options, always, as a change keeps those that are not there.
+pub fn netem_attrs(netem: &Netem) -> Vec<Attr> {
     let (time, jitter) = netem.delay.map_or((Duration::ZERO, Duration::ZERO), |delay| (delay.time, delay.jitter));
     let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX).to_ne_bytes().to_vec();
     let fields = |fields: &[u32]| fields.iter().flat_map(|field| field.to_ne_bytes()).collect::<Vec<u8>>();
     // With a rate of its own, netem lets no packet overtake another: with jitter it gets one that is no limit.
     let keeps_order = !jitter.is_zero() && netem.reorder.is_none();
     let own_rate = if keeps_order { u32::MAX } else { 0 };
-    let mut options = netem_numbers(netem, rate);
-    let attrs = [
+    vec![
         // TCA_NETEM_CORR, REORDER, CORRUPT, RATE, LATENCY64, JITTER64
         Attr::Bytes(1, fields(&[0, 0, 0])),
         Attr::Bytes(3, fields(&[probability(netem.reorder), 0])),
@@ -199,8 +204,12 @@ fn netem_options(netem: &Netem, rate: Option<Rate>) -> Vec<u8> {
         Attr::Bytes(6, fields(&[own_rate, 0, 0, 0])),
         Attr::Bytes(10, nanos(time)),
         Attr::Bytes(11, nanos(jitter)),
-    ];
-    attrs.iter().for_each(|attr| attr.encode(&mut options));
+    ]
+}
+
+fn netem_options(netem: &Netem, rate: Option<Rate>) -> Vec<u8> {
+    let mut options = netem_numbers(netem, rate);
+    netem_attrs(netem).iter().for_each(|attr| attr.encode(&mut options));
     options
 }
 

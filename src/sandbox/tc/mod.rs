@@ -144,8 +144,8 @@ impl Tc {
         Ok(())
     }
 
-    /// Takes away what no packet is sent to and nothing waits in; all of it, when no class is left. Returns whether something waits
-    /// still.
+    /// Takes away what no packet is sent to and nothing waits in. Returns whether something waits still. HTB stays at the root, where
+    /// without classes it holds up nobody: while one discipline takes another's place, the kernel drops what is sent (`dev_deactivate`).
     ///
     /// # Errors
     /// The kernel's.
@@ -164,12 +164,6 @@ impl Tc {
             }
         }
         self.draining = waits;
-        if self.interfaces.values().all(BTreeMap::is_empty) {
-            for interface in self.numbers() {
-                self.ask(delete_qdisc(interface, None))?;
-                self.interfaces.remove(&interface);
-            }
-        }
         Ok(!self.draining.is_empty())
     }
 

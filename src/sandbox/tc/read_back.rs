@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 
 use super::super::netlink::{Attr, Socket, contains, find};
 use super::super::plan::Class;
-use super::messages::{GET_CLASS, GET_QDISC, KIND, OPTIONS, get, handle_of, netem_numbers, queue_of, rate_spec};
+use super::messages::{
+    GET_CLASS, GET_QDISC, KIND, OPTIONS, class_options, fifo_options, get, handle_of, netem_attrs, netem_numbers,
+    queue_of,
+};
 
 /// Length of `struct tcmsg`.
 const HEADER: usize = 20;
@@ -16,18 +20,19 @@ pub fn check(socket: &mut Socket, interface: u32, wanted: &BTreeMap<u16, Class>)
     let queues = all(socket, GET_QDISC, interface)?;
     for (number, class) in wanted {
         let told = classes.get(&handle_of(*number)).map(Vec::as_slice).unwrap_or_default();
-        // The rate, at the beginning of struct tc_htb_opt.
-        let rate = find(find(told, OPTIONS).unwrap_or_default(), 1).unwrap_or_default();
-        if !contains(told, &[Attr::text(KIND, "htb")]) || !is_rate(rate, &rate_spec(class)) {
+        let options = find(told, OPTIONS).unwrap_or_default();
+        if !contains(told, &[Attr::text(KIND, "htb")]) || !class_options(class).iter().all(|attr| has(options, attr)) {
             return Err(differs("class", *number));
         }
         let told = queues.get(&queue_of(*number)).map(Vec::as_slice).unwrap_or_default();
         let options = find(told, OPTIONS).unwrap_or_default();
         let as_wanted = match &class.netem {
             Some(netem) => {
-                contains(told, &[Attr::text(KIND, "netem")]) && options.starts_with(&netem_numbers(netem, class.rate))
+                let attrs = options.strip_prefix(netem_numbers(netem, class.rate).as_slice());
+                contains(told, &[Attr::text(KIND, "netem")])
+                    && attrs.is_some_and(|attrs| contains(attrs, &netem_attrs(netem)))
             }
-            None => contains(told, &[Attr::text(KIND, "bfifo")]),
+            None => contains(told, &[Attr::text(KIND, "bfifo")]) && options == fifo_options(class.rate),
         };
         if !as_wanted {
             return Err(differs("queue", *number));
@@ -49,9 +54,16 @@ pub fn waiting(socket: &mut Socket, interface: u32) -> io::Result<BTreeSet<u16>>
     Ok(waits.filter_map(|(handle, _)| u16::try_from(handle >> 16).ok()).collect())
 }
 
-/// The link layer is the kernel's to say; the rate is what counts.
-fn is_rate(told: &[u8], wanted: &[u8]) -> bool {
-    told.get(8..12).is_some_and(|rate| Some(rate) == wanted.get(8..12))
+/// Whether a class is told to have this. Of struct tc_htb_opt the kernel decides a part: what the link layer is, and the level.
+fn has(options: &[u8], wanted: &Attr) -> bool {
+    let Attr::Bytes(OPT, wanted) = wanted else {
+        return contains(options, std::slice::from_ref(wanted));
+    };
+    // TCA_HTB_PARMS; the rates of two struct tc_ratespec; both bursts and the quantum.
+    const OPT: u16 = 1;
+    const OURS: [Range<usize>; 3] = [8..12, 20..24, 24..36];
+    let told = find(options, OPT).unwrap_or_default();
+    OURS.iter().all(|part| told.get(part.clone()).is_some_and(|told| *told == wanted[part.clone()]))
 }
 
 fn differs(what: &str, number: u16) -> io::Error {
