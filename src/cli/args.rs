@@ -19,6 +19,7 @@ use super::{DoctorArgs, LsArgs, ManArgs, PruneArgs};
   cthulhu mount -n 3 ./cluster        # three demo nodes
   echo start > cluster/control
   cat cluster/status
+  echo 'i001 | i002 i003' > cluster/partition    # cut the network between them
   cthulhu umount ./cluster
 
 The flags of the original fixture work too:
@@ -36,6 +37,9 @@ pub enum Command {
     /// Mount a cluster and go to the background once it can be used
     #[command(after_help = "Example:
   cthulhu mount -n 3 -i my-kv --port 7000 ./cluster -- my-kv --level debug
+
+What the network between the nodes is like is written to files in it:
+  echo 'i001 | i002 i003' > cluster/partition
 
 Values of -e, COMMAND and the files in --config DIR are templates (Jinja syntax).
 They are rendered for each node with: name, index (from 1), self (its address),
