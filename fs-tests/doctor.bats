@@ -30,7 +30,7 @@ line() { grep -E "^[a-z]+ +$1: " "$TMP/out"; }
 @test "on this machine all is well, and nothing is left of the trial" {
     local check
     agrees env
-    for check in /dev/fuse fusermount3 --allow-other passthrough engine cgroup 'open files' state subnets nftables netem NFQUEUE leftovers faults trial; do
+    for check in /dev/fuse fusermount3 --allow-other passthrough engine cgroup 'open files' state subnets nftables netem HTB NFQUEUE leftovers faults trial; do
         line "$check" >/dev/null || { echo "no line on $check" >&2 && false; }
     done
     has "$(line engine)" 'API 1.'

@@ -8,32 +8,32 @@ use super::{Finding, Verdict};
 /// A part of the kernel.
 struct Part {
     check: &'static str,
-    /// Its module.
-    module: &'static str,
-    /// Its build option.
-    option: &'static str,
+    /// Who can do it: modules, each with its build option. One is enough.
+    any_of: &'static [(&'static str, &'static str)],
     /// What is lost without it.
     without: &'static str,
 }
 
-const PARTS: [Part; 3] = [
+const PARTS: [Part; 4] = [
     Part {
         check: "nftables",
-        module: "nf_tables",
-        option: "CONFIG_NF_TABLES",
+        any_of: &[("nf_tables", "CONFIG_NF_TABLES")],
         without: "nothing can drop or lose packets between nodes",
     },
     Part {
         check: "netem",
-        module: "sch_netem",
-        option: "CONFIG_NET_SCH_NETEM",
+        any_of: &[("sch_netem", "CONFIG_NET_SCH_NETEM")],
         without: "delays need NFQUEUE in its place",
     },
     Part {
+        check: "HTB",
+        any_of: &[("sch_htb", "CONFIG_NET_SCH_HTB")],
+        without: "rates, and netem for single links, are not possible",
+    },
+    Part {
         check: "NFQUEUE",
-        module: "xt_NFQUEUE",
-        option: "CONFIG_NETFILTER_XT_TARGET_NFQUEUE",
-        without: "delays need netem",
+        any_of: &[("xt_NFQUEUE", "CONFIG_NETFILTER_XT_TARGET_NFQUEUE"), ("nft_queue", "CONFIG_NFT_QUEUE")],
+        without: "delays need netem, and what comes from the host cannot be delayed",
     },
 ];
 
@@ -83,26 +83,30 @@ impl Kernel {
     }
 
     fn judge(&self, part: &Part) -> Finding {
-        let Part { check, module, option, without } = part;
+        let Part { check, any_of, without } = part;
         let finding = |verdict, text: String| Finding::new(check, verdict, text);
-        let file = format!("/{module}.ko");
-        let set_to = |value: &str| {
+        let is_set_to = |option: &str, value: &str| {
             self.config.as_ref().is_some_and(|config| config.lines().any(|line| line == format!("{option}={value}")))
         };
-        if set_to("y") || self.built_in.contains(&file) {
+        let has = |files: &str, module: &str| files.contains(&format!("/{module}.ko"));
+        let is_loaded = |module: &str| self.loaded.lines().any(|line| line.split(' ').next() == Some(module));
+        let mut modules = any_of.iter().map(|(module, _)| *module);
+        if any_of.iter().any(|(module, option)| is_set_to(option, "y") || has(&self.built_in, module)) {
             finding(Verdict::Ok, "built into the kernel".into())
-        } else if self.loaded.lines().any(|line| line.split(' ').next() == Some(module)) {
+        } else if let Some(module) = modules.clone().find(|module| is_loaded(module)) {
             finding(Verdict::Ok, format!("the module {module} is loaded"))
-        } else if self.loadable.contains(&file) {
+        } else if let Some(module) = modules.find(|module| has(&self.loadable, module)) {
             finding(Verdict::Note, format!("the module {module} is there and not loaded: sudo modprobe {module}"))
-        } else if set_to("m") {
+        } else if any_of.iter().any(|(_, option)| is_set_to(option, "m")) {
             let package = format!("linux-modules-extra-{}", self.release);
             finding(
                 Verdict::Note,
                 format!("its module is not installed, so {without}; on Ubuntu: sudo apt-get install {package}"),
             )
         } else if self.config.is_some() {
-            finding(Verdict::Note, format!("this kernel was built without it ({option}), so {without}"))
+            let options: Vec<_> = any_of.iter().map(|(_, option)| *option).collect();
+            let options = options.join(" or ");
+            finding(Verdict::Note, format!("this kernel was built without it ({options}), so {without}"))
         } else {
             finding(Verdict::Unknown, "the kernel does not tell".into())
         }
@@ -113,15 +117,22 @@ impl Kernel {
 mod tests {
     use super::*;
 
+    fn judged(kernel: &Kernel, check: &str) -> Finding {
+        kernel.judge(PARTS.iter().find(|part| part.check == check).unwrap())
+    }
+
     fn netem(kernel: &Kernel) -> Verdict {
-        kernel.judge(&PARTS[1]).verdict
+        judged(kernel, "netem").verdict
+    }
+
+    fn config(text: &str) -> Kernel {
+        Kernel { config: Some(text.into()), ..Kernel::default() }
     }
 
     #[test]
     fn well_is_only_what_was_seen() {
         let kernel = Kernel::default();
         assert_eq!(netem(&kernel), Verdict::Unknown);
-        let config = |text: &str| Kernel { config: Some(text.into()), ..Kernel::default() };
         assert_eq!(netem(&config("CONFIG_NET_SCH_NETEM=y\n")), Verdict::Ok);
         assert_eq!(netem(&config("CONFIG_NET_SCH_NETEM=m\n")), Verdict::Note);
         assert_eq!(netem(&config("# CONFIG_NET_SCH_NETEM is not set\n")), Verdict::Note);
@@ -131,5 +142,35 @@ mod tests {
         assert_eq!(netem(&Kernel { loadable: there.into(), ..Kernel::default() }), Verdict::Note);
         assert_eq!(netem(&Kernel { built_in: there.into(), ..Kernel::default() }), Verdict::Ok);
         assert!(faults(false).iter().all(|finding| finding.verdict == Verdict::Unknown));
+    }
+
+    #[test]
+    fn one_module_of_several_is_enough() {
+        let queue = |kernel: &Kernel| judged(kernel, "NFQUEUE");
+        for option in ["CONFIG_NETFILTER_XT_TARGET_NFQUEUE=y\n", "CONFIG_NFT_QUEUE=y\n"] {
+            assert_eq!(queue(&config(option)).verdict, Verdict::Ok, "{option}");
+        }
+        for module in ["xt_NFQUEUE", "nft_queue"] {
+            let loaded = Kernel { loaded: format!("{module} 1 0 - Live 0x0\n"), ..Kernel::default() };
+            assert_eq!(queue(&loaded).text, format!("the module {module} is loaded"));
+            let there = Kernel { loadable: format!("kernel/net/{module}.ko.xz:\n"), ..Kernel::default() };
+            assert_eq!(queue(&there).verdict, Verdict::Note);
+            assert!(queue(&there).text.ends_with(&format!("sudo modprobe {module}")), "{}", queue(&there).text);
+        }
+        // One that is loaded is better than another that could be.
+        let both =
+            Kernel { loaded: "nft_queue 1 0\n".into(), loadable: "net/xt_NFQUEUE.ko:\n".into(), ..Kernel::default() };
+        assert_eq!(queue(&both).verdict, Verdict::Ok);
+        let neither = queue(&config("# CONFIG_NFT_QUEUE is not set\n"));
+        assert_eq!(neither.verdict, Verdict::Note);
+        assert!(neither.text.contains("(CONFIG_NETFILTER_XT_TARGET_NFQUEUE or CONFIG_NFT_QUEUE)"), "{}", neither.text);
+    }
+
+    #[test]
+    fn without_htb_there_are_no_rates() {
+        assert_eq!(judged(&config("CONFIG_NET_SCH_HTB=y\n"), "HTB").verdict, Verdict::Ok);
+        let without = judged(&config(""), "HTB");
+        assert_eq!(without.verdict, Verdict::Note);
+        assert!(without.text.contains("rates, and netem for single links, are not possible"), "{}", without.text);
     }
 }
