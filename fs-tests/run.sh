@@ -54,8 +54,8 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-# What measures times and shares comes last, when nothing else needs the processors.
-measuring=(effects netem reach)
+# What measures an idle machine comes last as root, when all else is over.
+measuring=(effects netem reach scale)
 declare -A files_of=()
 if [ ${#files[@]} -gt 0 ] || [ ${#lanes[@]} -eq 1 ]; then
     [ ${#files[@]} -gt 0 ] || files=("$here"/*.bats "$project"/examples/*/*.bats)
@@ -301,14 +301,17 @@ run_lane() {
         if is_measuring "$file" && [ -n "$with_cargo" ]; then
             until [ -e "$cargo_out.done" ]; do sleep 0.2; done
         fi
+        if is_measuring "$file" && [ "$lane" = root ] && [[ " ${lanes[*]} " = *' user '* ]]; then
+            until [ -e "$CTHULHU_TEST_TMP/user.done" ]; do sleep 0.2; done
+        fi
         begin=$SECONDS status=0
         case $file in "$project"/*) file=$suite${file#"$project"} ;; esac
         run_file "$lane" "$file" "$out" || status=$?
         s=$(grep -c '^ok .* # skip' "$out") || true
         p=$(($(grep -c '^ok ' "$out") - s)) || true
         f=$(grep -c '^not ok ' "$out") || true
-        say "$name"
-        cat "$out"
+        # Lanes do not talk into each other.
+        flock "$CTHULHU_TEST_TMP" sh -c 'echo "==> $1" && cat "$2"' - "$name" "$out"
         if [ "$status" -ge 124 ]; then
             printf 'run.sh: %s did not end within %s s\n' "$name" "$deadline"
             f=$((f + 1))
@@ -322,13 +325,15 @@ run_lane() {
     echo "$passed $failed $skipped $((SECONDS - started))" >"$CTHULHU_TEST_TMP/$lane.figures"
 }
 
-# One after the other: some files measure what an idle machine does.
 for lane in "${lanes[@]}"; do
-    run_lane "$lane" &
-    lane_pids=($!)
-    wait "${lane_pids[0]}" || true
-    lane_pids=()
+    {
+        run_lane "$lane" || true
+        : >"$CTHULHU_TEST_TMP/$lane.done"
+    } &
+    lane_pids+=($!)
 done
+for pid in "${lane_pids[@]}"; do wait "$pid" || true; done
+lane_pids=()
 if [ -n "$cargo_pid" ]; then
     status=0
     wait "$cargo_pid" || status=$?
