@@ -3,8 +3,8 @@
 #
 #   fs-tests/run.sh [--no-cargo] [--lane root|user] [FILE...]
 #
-# The suites in examples/ are among them: what a user is to copy must work. All .bats files are run as root, then those for
-# which it matters who runs them again as an ordinary user in group docker, who is made for it. --lane runs one lane alone,
+# The suites in examples/ are among them: what a user is to copy must work. All .bats files are run as root, and beside them
+# those for which it matters who runs them as an ordinary user in group docker, who is made for it. --lane runs one lane alone,
 # the user's with all files; FILE... runs only those .bats files. --no-cargo leaves out `cargo test`.
 # CTHULHU=/path/to/cthulhu tests that binary instead of building one. As an ordinary user, it takes what needs root through
 # sudo.
@@ -54,8 +54,8 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-# What measures an idle machine comes last as root, when all else is over.
-measuring=(effects netem reach scale)
+# These come last, when all else is over: they measure an idle machine, or look at what is the whole machine's.
+alone=(effects faults_killed netem prune reach scale)
 declare -A files_of=()
 if [ ${#files[@]} -gt 0 ] || [ ${#lanes[@]} -eq 1 ]; then
     [ ${#files[@]} -gt 0 ] || files=("$here"/*.bats "$project"/examples/*/*.bats)
@@ -65,15 +65,15 @@ else
     users=("${users_files[@]/#/$here/}")
     users=("${users[@]/%/.bats}")
 fi
-is_measuring() {
+is_alone() {
     local name
     name=$(basename "$1" .bats)
-    [[ " ${measuring[*]} " = *" $name "* ]]
+    [[ " ${alone[*]} " = *" $name "* ]]
 }
 order() {
     local file last=()
     for file in "$@"; do
-        if is_measuring "$file"; then last+=("$file"); else printf '%s\n' "$file"; fi
+        if is_alone "$file"; then last+=("$file"); else printf '%s\n' "$file"; fi
     done
     [ ${#last[@]} -eq 0 ] || printf '%s\n' "${last[@]}"
 }
@@ -298,10 +298,10 @@ run_lane() {
     mapfile -t files <<<"${files_of[$lane]}"
     for file in "${files[@]}"; do
         name="$lane: $(basename "$file")" out=$CTHULHU_TEST_TMP/$lane.out
-        if is_measuring "$file" && [ -n "$with_cargo" ]; then
+        if is_alone "$file" && [ -n "$with_cargo" ]; then
             until [ -e "$cargo_out.done" ]; do sleep 0.2; done
         fi
-        if is_measuring "$file" && [ "$lane" = root ] && [[ " ${lanes[*]} " = *' user '* ]]; then
+        if is_alone "$file" && [ "$lane" = root ] && [[ " ${lanes[*]} " = *' user '* ]]; then
             until [ -e "$CTHULHU_TEST_TMP/user.done" ]; do sleep 0.2; done
         fi
         begin=$SECONDS status=0

@@ -38,7 +38,8 @@ setup() {
 
 # Nothing of it reaches into the network of the machine but the bridges of its networks.
 start_engine() {
-    rm -f "$TMP/e/docker.pid"
+    # Ends that nobody has taken note of yet would pass for processes that live.
+    rm -f "$TMP/e/docker.pid" "$TMP/e/exec/containerd/containerd.pid"
     setsid dockerd --data-root "$TMP/e/data" --exec-root "$TMP/e/exec" --pidfile "$TMP/e/docker.pid" -H "$DOCKER_HOST" \
         --bridge=none --iptables=false --ip6tables=false --ip-masq=false \
         >>"$TMP/e/log" 2>&1 </dev/null 3>&- &
