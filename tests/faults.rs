@@ -17,6 +17,15 @@ async fn sandbox(f: &Fixture, index: usize) -> ContainerId {
     all.into_iter().find(|listed| listed.name == name).unwrap().id
 }
 
+/// What the sandboxes have been told.
+async fn in_force(f: &Fixture) -> Vec<serde_json::Value> {
+    let mut all = vec![];
+    for index in 0..f.cluster.len() {
+        all.push(f.engine.network_state(&sandbox(f, index).await).unwrap());
+    }
+    all
+}
+
 /// What the history tells of faults, a set a line.
 fn told(f: &Fixture) -> Vec<String> {
     let text = f.read("history").unwrap();
@@ -153,4 +162,69 @@ async fn capabilities_are_told_before_anything_is_asked_for() {
     let text = f.read("capabilities").unwrap();
     assert_eq!(text.lines().count(), 9, "{text}");
     assert!(text.lines().all(|line| line.split_whitespace().nth(1) == Some("yes")), "{text}");
+}
+
+#[tokio::test]
+async fn one_sandbox_that_refuses_keeps_all_from_changing() {
+    let f = Fixture::new(3, TIMEOUT).await;
+    f.write("links", &[b"i001>i002 drop\n"]).await.unwrap();
+    f.write("i003/net", &[b"delay 5ms\n"]).await.unwrap();
+    let before = in_force(&f).await;
+    f.engine.refuse_changes(&sandbox(&f, 1).await, &[true]).unwrap();
+    assert_eq!(f.write("partition", &[b"isolate i003\n"]).await, Err(Errno::IO));
+    assert_eq!(f.read("error").unwrap(), "i002: told to refuse\n");
+    assert_eq!(f.read("partition").unwrap(), "");
+    assert_eq!(in_force(&f).await, before, "those that had it have what was before");
+    assert_eq!(told(&f).len(), 2);
+    f.write("partition", &[b"isolate i003\n"]).await.unwrap();
+    assert_ne!(in_force(&f).await, before);
+}
+
+#[tokio::test]
+async fn what_cannot_be_put_back_is_told_and_made_good_with_the_next_change() {
+    let f = Fixture::new(3, TIMEOUT).await;
+    f.write("links", &[b"i001>i002 drop\n"]).await.unwrap();
+    let before = in_force(&f).await;
+    f.engine.refuse_changes(&sandbox(&f, 1).await, &[true]).unwrap();
+    f.engine.refuse_changes(&sandbox(&f, 2).await, &[false, true]).unwrap();
+    assert_eq!(f.write("partition", &[b"isolate i003\n"]).await, Err(Errno::IO));
+    let error = f.read("error").unwrap();
+    assert!(error.contains("i002: told to refuse") && error.contains("could not be put back: i003"), "{error}");
+    assert_ne!(in_force(&f).await[2], before[2]);
+    // What is about others does not see to it, what is about all does.
+    f.write("i001/control", &[b"crash\n"]).await.unwrap();
+    f.write("i001/control", &[b"start\n"]).await.unwrap();
+    assert_ne!(in_force(&f).await[2], before[2]);
+    f.write("links", &[b"i001>i002 drop\n"]).await.unwrap();
+    let nothing = serde_json::to_value(cthulhu::cluster::faults::Desired::default()).unwrap();
+    assert_eq!(in_force(&f).await[2], nothing);
+}
+
+#[tokio::test]
+async fn many_at_once_leave_what_the_last_one_says() {
+    let f = std::sync::Arc::new(Fixture::new(4, TIMEOUT).await);
+    let writers = (0..8).map(|writer: usize| {
+        let f = f.clone();
+        async move {
+            for round in 0..20 {
+                let node = (writer + round) % 4 + 1;
+                let (file, text) = match (writer + round) % 5 {
+                    0 => ("partition".to_owned(), format!("isolate i00{node}\n")),
+                    1 => ("links".to_owned(), format!("i00{node}>* delay {}ms\n", round + 1)),
+                    2 => (format!("i00{node}/net"), format!("loss {}%\n", round + 1)),
+                    3 => (format!("i00{node}/control"), "heal\n".to_owned()),
+                    _ => (format!("i00{node}/control"), "crash\n".to_owned()),
+                };
+                f.write(&file, &[text.as_bytes()]).await.unwrap();
+            }
+        }
+    });
+    futures_util::future::join_all(writers).await;
+    // Each sandbox has what the files say, whoever was the last.
+    let faults = f.cluster.faults();
+    let addresses: Vec<_> = f.cluster.spec().nodes.iter().map(|node| node.ip).collect();
+    for (index, has) in in_force(&f).await.into_iter().enumerate() {
+        assert_eq!(has, serde_json::to_value(faults.desired(index, &addresses)).unwrap(), "i00{}", index + 1);
+    }
+    assert_eq!(told(&f).last().unwrap(), &faults.in_force().join(", "));
 }

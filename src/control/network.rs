@@ -229,6 +229,7 @@ impl Network {
                 turn.uncertain.remove(&change.index);
                 continue;
             };
+            turn.uncertain.insert(change.index);
             tracing::warn!(node = %self.name(change.index), %error, "cannot put the earlier faults back");
             // Who did not answer at first is told of already.
             let is_silent = |error: &ControlError| matches!(error, ControlError::SandboxSilent { .. });

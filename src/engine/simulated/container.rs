@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::networks::{Endpoint, Networks};
+use super::sandbox::Sandbox;
 use super::streams::Journal;
 use crate::engine::{ContainerId, ContainerSpec, Health, Inspection, Listed, Network, Status};
 
@@ -41,6 +42,8 @@ pub(super) struct Container {
     pub endpoint: Option<Endpoint>,
     /// What becomes of a program run in it.
     pub exec_status: i64,
+    /// What its sandbox process has been told, if it is one.
+    pub sandbox: Sandbox,
     /// Its output.
     pub journal: Arc<Journal>,
     /// Its standard input, as far as not read yet.
@@ -72,6 +75,7 @@ impl Container {
             signals: Vec::new(),
             endpoint: None,
             exec_status: 0,
+            sandbox: Sandbox::default(),
             journal: Arc::default(),
             input: Vec::new(),
             input_ended: false,
@@ -107,28 +111,6 @@ impl Container {
         let command = self.spec.command.as_deref().filter(|c| !c.is_empty());
         let words = command.or(self.spec.entrypoint.as_deref());
         words.and_then(<[String]>::last).is_some_and(|word| word == "sandbox")
-    }
-
-    /// What the sandbox process answers to a line, newline included. A node that runs in its network listens on every port.
-    pub fn sandbox_answer(&self, line: &[u8], has_node: bool) -> Vec<u8> {
-        let request: Value = serde_json::from_slice(line).unwrap_or_default();
-        let mut answer = if request.get("op").is_some_and(|op| op == "hello") {
-            let address = match &self.spec.network {
-                Network::Attached { address, .. } => vec![address.to_string()],
-                Network::Of(_) | Network::None => Vec::new(),
-            };
-            json!({"ok": true, "version": env!("CARGO_PKG_VERSION"), "addresses": address})
-        } else if request.get("op").is_some_and(|op| op == "connect") {
-            json!({"ok": true, "connected": has_node})
-        } else if let Some(answer) = network_answer(&request) {
-            answer
-        } else {
-            json!({"ok": false, "error": "unknown request"})
-        };
-        if let Some(id) = request.get("id") {
-            answer["id"] = id.clone();
-        }
-        format!("{answer}\n").into_bytes()
     }
 
     /// As a listing shows it.
@@ -247,19 +229,6 @@ impl Container {
             "IPPrefixLen": subnet.map_or(0, |subnet| subnet.prefix()),
         });
         (name.clone(), json!({name: endpoint}), json!(ports))
-    }
-}
-
-/// A sandbox's answer to what concerns its network: it can do everything, and there is no network that would show it.
-fn network_answer(request: &Value) -> Option<Value> {
-    match request.get("op")?.as_str()? {
-        "probe" => Some(json!({
-            "ok": true, "nftables": true, "reject": true, "numgen": true, "dup": true, "queue": "native",
-            "netem": true, "htb": true, "sock_destroy": true, "ipv6": false,
-        })),
-        "apply" => Some(json!({"ok": true})),
-        "abort" => Some(json!({"ok": true, "sockets": 0})),
-        _ => None,
     }
 }
 

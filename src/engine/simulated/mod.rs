@@ -30,6 +30,7 @@ mod images;
 mod networks;
 mod outside;
 mod process;
+mod sandbox;
 mod script;
 mod signal;
 mod streams;
