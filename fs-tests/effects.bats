@@ -28,6 +28,7 @@ teardown() {
 
 measured() { with_deadline 120 python3 "$FS_TESTS/effects.py" "$M" "$1"; }
 seen() { with_deadline 120 python3 "$FS_TESTS/connections.py" "$M" "$1"; }
+tcp() { with_deadline 120 python3 "$FS_TESTS/tcp.py" "$M" "$1"; }
 
 @test "drop: none comes one way, and all the other; a partition both ways" { measured drop; }
 @test "loss: the share asked for over 10,000 packets" { measured loss; }
@@ -38,6 +39,12 @@ seen() { with_deadline 120 python3 "$FS_TESTS/connections.py" "$M" "$1"; }
 @test "corrupt: what is altered is not delivered, and wrong payload never" { measured corrupt; }
 @test "reorder: some overtake others, and nothing is lost" { measured reorder; }
 @test "several effects at once: on one link, on others, and by net" { measured together; }
+@test "TCP, delay: who connects waits as long, in either direction, and no other peer" { tcp delay; }
+@test "TCP, loss: all bytes come, as what is lost is sent again, and only one way" { tcp loss; }
+@test "TCP, duplicate: all bytes come, some twice, and only one way" { tcp duplicate; }
+@test "TCP, reorder: all bytes come, some out of order, and only one way" { tcp reorder; }
+@test "TCP, corrupt: all bytes come right, as wrong sums are found, and only one way" { tcp corrupt; }
+@test "TCP, drop one way: what comes back is heard, what goes is not until heal, and nobody connects" { tcp drop; }
 @test "reject: refused at once, for TCP and for a connected UDP socket" { seen reject; }
 @test "an open connection under drop: silence, and after heal it goes on, nothing missing" { seen silence; }
 @test "an open connection under reject: a reset" { seen reset; }

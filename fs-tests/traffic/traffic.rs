@@ -31,6 +31,8 @@ struct Stream {
     overtaken: Vec<[u64; 4]>,
     bytes: u64,
     packets: u64,
+    /// Bytes of a flood that are not what was sent in their place.
+    wrong: u64,
     first: u64,
     last: u64,
     /// Time from sending to receiving, in ns, in order of arrival.
@@ -200,9 +202,15 @@ impl Agent {
             Some(("hold", name)) => self.hold(name, writer, reader),
             Some(("flood", id)) => {
                 let Ok(id) = id.parse() else { return };
-                let mut buffer = vec![0; 65_536];
+                let (mut buffer, mut at) = (vec![0; 65_536], 0);
                 while let Ok(length @ 1..) = reader.read(&mut buffer) {
-                    self.heard().streams.entry(id).or_default().take(length as u64, now());
+                    let wrong = (at..).zip(&buffer[..length]).filter(|(at, byte)| **byte != flooded(*at)).count();
+                    at += length as u64;
+                    let mut heard = self.heard();
+                    let stream = heard.streams.entry(id).or_default();
+                    stream.take(length as u64, now());
+                    stream.wrong += wrong as u64;
+                    drop(heard);
                     self.news.notify_all();
                 }
             }
@@ -319,6 +327,7 @@ impl Agent {
             }
             "via" => via(word(words)?, &words.collect::<Vec<_>>().join(" ")),
             "knock" => knock(word(words)?, number(words.next())?),
+            "connecting" => connecting(word(words)?, number(words.next())?, number(words.next())?),
             "flood" => flood(word(words)?, number(words.next())?, number(words.next())?),
             _ => Err("no such request".into()),
         }
@@ -391,13 +400,14 @@ impl Heard {
         let none = Stream::default();
         let stream = self.streams.get(&id).unwrap_or(&none);
         format!(
-            "{{\"packets\": {}, \"distinct\": {}, \"duplicates\": {}, \"late\": {}, \"overtaken\": {:?}, \"bytes\": {}, \"first\": {}, \"last\": {}, \"bad\": {}}}",
+            "{{\"packets\": {}, \"distinct\": {}, \"duplicates\": {}, \"late\": {}, \"overtaken\": {:?}, \"bytes\": {}, \"wrong\": {}, \"first\": {}, \"last\": {}, \"bad\": {}}}",
             stream.packets,
             stream.seen.len(),
             stream.duplicates,
             stream.late,
             stream.overtaken,
             stream.bytes,
+            stream.wrong,
             stream.first,
             stream.last,
             self.bad
@@ -413,9 +423,15 @@ impl Heard {
     }
 }
 
-/// A value of /proc/net/snmp, as of `Tcp` `RetransSegs`.
+/// The byte of a flood at a place: no piece of it is like another.
+fn flooded(at: u64) -> u8 {
+    (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
+}
+
+/// A value of /proc/net/snmp, as of `Tcp` `RetransSegs`, or of /proc/net/netstat, as of `TcpExt` `TCPOFOQueue`.
 fn counter(group: &str, name: &str) -> Answer {
-    let text = std::fs::read_to_string("/proc/net/snmp").map_err(|error| error.to_string())?;
+    let file = if group.ends_with("Ext") { "/proc/net/netstat" } else { "/proc/net/snmp" };
+    let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(group)?.strip_prefix(": "));
     let (names, values) = lines.next().zip(lines.next()).ok_or("no such group")?;
     let mut pairs = names.split(' ').zip(values.split(' '));
@@ -466,16 +482,27 @@ fn knock(to: &str, millis: u64) -> Answer {
     Ok(format!("{denied}{end}"))
 }
 
+/// Opens and closes so many connections, one after the other. How long each took to be there, in ns.
+fn connecting(to: &str, count: usize, millis: u64) -> Answer {
+    let to = to.parse().map_err(|_| "no address")?;
+    let mut took = String::new();
+    for _ in 0..count {
+        let begin = now();
+        match TcpStream::connect_timeout(&to, Duration::from_millis(millis)) {
+            Ok(_) => drop(write!(took, " {}", now() - begin)),
+            Err(error) => return Err(kind(&error)),
+        }
+    }
+    Ok(took)
+}
+
 /// Sends so many bytes over a connection of its own; returns when the receiver has closed it, having read them all.
 fn flood(to: &str, bytes: usize, id: u64) -> Answer {
     let flooding = || {
         let mut stream = TcpStream::connect(to)?;
         stream.write_all(format!("flood {id}\n").as_bytes())?;
-        let chunk = vec![0x5a; 16_384];
-        let mut left = bytes;
-        while left > 0 {
-            left -= stream.write(&chunk[..left.min(chunk.len())])?;
-        }
+        let data: Vec<u8> = (0..bytes as u64).map(flooded).collect();
+        stream.write_all(&data)?;
         stream.shutdown(Shutdown::Write)?;
         stream.read(&mut [0; 1])
     };
