@@ -273,6 +273,8 @@ class Effects:
         unseen = 6 / (size + UDP_HEADERS) if self.can["corrupt"][1] == "netem" else 0
 
         def measure():
+            # Each time, as it is healed before all has been counted.
+            assert self.link(f"{A}>{B} corrupt {asked:.0%}")
             before = self.cluster[B].counter("Udp", "InCsumErrors")
             forth, back = self.streams((A, B), (B, A), count=2000, size=size, burst=5, fence=asked < 1)
             if asked == 1:
