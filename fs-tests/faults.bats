@@ -25,12 +25,16 @@ setup() {
 
 teardown() {
     cd /
-    [ ! -e "$M/control" ] || echo heal >"$M/control"
+    # Not $M: a test may have mounted another one.
+    echo heal >"$TMP/cluster/control"
 }
 
 hears() { docker exec "$P-$1" ping -c 1 -W 5 "$(cat "$2/ip")" >/dev/null; }
-# A ping that is not to come back is given one second.
-deaf() { ! docker exec "$P-$1" ping -c 1 -W 1 "$(cat "$2/ip")" >/dev/null; }
+# A ping that is not to come back is given one second. One that could not be sent at all is no silence.
+unanswered() { # CONTAINER ADDRESS
+    has "$(docker exec "$1" ping -c 1 -W 1 "$2" || true)" '1 packets transmitted, 0 packets received'
+}
+deaf() { unanswered "$P-$1" "$(cat "$2/ip")"; }
 # The last faults that the history tells, sorted, on a line.
 told() { jq -rs '[.[] | select(.fault)] | last | .fault.links | sort | join(", ")' history; }
 
@@ -42,6 +46,13 @@ told() { jq -rs '[.[] | select(.fault)] | last | .fault.links | sort | join(", "
     done
     is 444 "$(stat -c %a capabilities)"
     hears i001 i005
+}
+
+@test "sandboxes are not privileged: NET_ADMIN is all they have, and they write to nothing" {
+    local may
+    may=$(docker inspect "$P"-i00{1..5}-sandbox | jq -c '.[].HostConfig
+        | [.Privileged, .CapDrop, (.CapAdd | map(ltrimstr("CAP_"))), (.SecurityOpt // []), .ReadonlyRootfs]' | uniq)
+    is '[false,["ALL"],["NET_ADMIN"],[],true]' "$may"
 }
 
 @test "capabilities: a line an effect, whether and how" {
@@ -138,6 +149,30 @@ told() { jq -rs '[.[] | select(.fault)] | last | .fault.links | sort | join(", "
     is '' "$(cat links)"
 }
 
+@test "links: each line of a printf is a write of its own, and the lines of a cat are one" {
+    # bash's printf writes line by line: after a wrong one, those before it are in force, and whole.
+    refused printf 'i001>i002 drop\nnonsense\n' >links
+    is 'i001>i002 drop' "$(cat links)"
+    deaf i001 i002
+    printf 'i002>i003 drop\ni003>i004 drop\n' >links
+    is $'i002>i003 drop\ni003>i004 drop' "$(cat links)"
+    hears i001 i002
+    deaf i002 i003
+    refused cat >links <<END
+i004>i005 drop
+nonsense
+END
+    is $'i002>i003 drop\ni003>i004 drop' "$(cat links)"
+    hears i004 i005
+    cat >links <<END
+i004>i005 drop
+i005>i001 drop
+END
+    is $'i004>i005 drop\ni005>i001 drop' "$(cat links)"
+    deaf i004 i005
+    hears i002 i003
+}
+
 @test "net: what a node sends; a line of links for the same link wins" {
     echo 'drop' >i003/net
     is drop "$(cat i003/net)"
@@ -178,6 +213,7 @@ told() { jq -rs '[.[] | select(.fault)] | last | .fault.links | sort | join(", "
 @test "the host is never touched unless it is named" {
     local ip
     ip=$(cat i001/ip)
+    command -v ping
     ping -c 1 -W 5 "$ip" >/dev/null 2>&1 || skip "this host does not reach its containers"
     printf '*>* drop\n' >links
     ping -c 1 -W 5 "$ip" >/dev/null
@@ -199,8 +235,12 @@ told() { jq -rs '[.[] | select(.fault)] | last | .fault.links | sort | join(", "
     local before line
     before=$(cat partition links i004/net; told)
     bad() { # ERRNO FILE ERROR PART TEXT
+        # The sentence must be about this one, not left of the one before.
+        refused sh -c "echo earlier nonsense >$2" 2>/dev/null
+        has "$(cat "$3")" earlier
         is "$1" "$(printf '%b' "$5" | put "$2")" "$5"
         has "$(cat "$3")" "$4"
+        is 0 "$(grep -c earlier "$3")" "$5"
         is "$before" "$(cat partition links i004/net; told)" "$5"
     }
     bad '2 ENOENT' partition error i009 'i001 | i009\n'
@@ -208,24 +248,24 @@ told() { jq -rs '[.[] | select(.fault)] | last | .fault.links | sort | join(", "
     bad '2 ENOENT' partition error i009 'isolate i009\n'
     bad '22 EINVAL' partition error host 'i001 | host\n'
     bad '22 EINVAL' partition error nonsense 'nonsense\n'
-    bad '22 EINVAL' partition error '' 'i001 || i002\n'
-    bad '22 EINVAL' partition error '' 'i001 | i002\ni001 | i003\n'
-    bad '22 EINVAL' partition error '' 'bridge\n'
+    bad '22 EINVAL' partition error 'a group is empty' 'i001 || i002\n'
+    bad '22 EINVAL' partition error 'takes one line' 'i001 | i002\ni001 | i003\n'
+    bad '22 EINVAL' partition error 'bridge takes one node' 'bridge\n'
     bad '22 EINVAL' links error 101% 'i001>i002 loss 101%\n'
     bad '22 EINVAL' links error '-1ms' 'i001>i002 delay -1ms\n'
-    bad '22 EINVAL' links error rate 'i001>i002 rate 0\n'
-    bad '22 EINVAL' links error '' 'i001>i002 rate 0mbit\n'
-    bad '22 EINVAL' links error '' 'i001>i002\n'
-    bad '22 EINVAL' links error '' 'i001 drop\n'
-    bad '22 EINVAL' links error '' 'i001>i001 drop\n'
-    bad '22 EINVAL' links error '' 'i001>i002 drop reject\n'
-    bad '22 EINVAL' links error '' 'i001>i002 drop delay 5ms\n'
-    bad '22 EINVAL' links error '' 'i001>i002 delay 5ms delay 6ms\n'
-    bad '22 EINVAL' links error 'i001>i002' 'i001>i002 drop\ni001>i002 delay 5ms\n'
-    bad '22 EINVAL' links error '' 'i001>i002 reorder 5%\n'
-    bad '22 EINVAL' i004/net i004/error '' 'delay 10ms 20ms\n'
-    bad '22 EINVAL' i004/net i004/error '' 'i001>i002 drop\n'
-    bad '22 EINVAL' i004/net i004/error '' 'loss 5\n'
+    bad '22 EINVAL' links error "'0' is no rate" 'i001>i002 rate 0\n'
+    bad '22 EINVAL' links error "'0mbit' is no rate" 'i001>i002 rate 0mbit\n'
+    bad '22 EINVAL' links error 'no effect is named' 'i001>i002\n'
+    bad '22 EINVAL' links error 'names no link' 'i001 drop\n'
+    bad '22 EINVAL' links error 'to itself' 'i001>i001 drop\n'
+    bad '22 EINVAL' links error 'drop goes with no other' 'i001>i002 drop reject\n'
+    bad '22 EINVAL' links error 'drop goes with no other' 'i001>i002 drop delay 5ms\n'
+    bad '22 EINVAL' links error "'delay' is there twice" 'i001>i002 delay 5ms delay 6ms\n'
+    bad '22 EINVAL' links error 'i001>i002 is there twice' 'i001>i002 drop\ni001>i002 delay 5ms\n'
+    bad '22 EINVAL' links error 'reorder needs a delay' 'i001>i002 reorder 5%\n'
+    bad '22 EINVAL' i004/net i004/error 'the jitter of a delay' 'delay 10ms 20ms\n'
+    bad '22 EINVAL' i004/net i004/error 'a single link' 'i001>i002 drop\n'
+    bad '22 EINVAL' i004/net i004/error "not '5'" 'loss 5\n'
     bad '22 EINVAL' links error 'UTF-8' 'i001>i002 dr\xffop\n'
     is '22 EINVAL' "$(for _ in $(seq 10000); do echo 'i001>i002 loss 1%'; done | put links)"
     has "$(cat error)" 4096
@@ -300,7 +340,7 @@ told() { jq -rs '[.[] | select(.fault)] | last | .fault.links | sort | join(", "
     docker exec "$one" ping -c 1 -W 5 "$three" >/dev/null
     docker unpause "$(docker ps -qf "name=$P-i002-sandbox")" >/dev/null
     echo 'i001 | i002 | i003' >partition
-    refused docker exec "$one" ping -c 1 -W 1 "$three"
+    unanswered "$one" "$three"
     # What was asked for and given up meanwhile does not come back.
     echo heal >control
     docker exec "$one" ping -c 1 -W 5 "$(cat i002/ip)" >/dev/null
@@ -375,8 +415,8 @@ told() { jq -rs '[.[] | select(.fault)] | last | .fault.links | sort | join(", "
     grep -q '^delay *no .*IPv6' capabilities
     grep -q '^crash *yes' capabilities
     echo 'crash i002' >control
-    refused docker exec "$one" ping -6 -c 1 -W 1 "$six"
-    refused docker exec "$one" ping -c 1 -W 1 "$(cat i002/ip)"
+    unanswered "$one" "$six"
+    unanswered "$one" "$(cat i002/ip)"
     echo 'start i002' >control
     docker exec "$one" ping -6 -c 1 -W 5 "$six" >/dev/null
     cd /
@@ -396,7 +436,7 @@ told() { jq -rs '[.[] | select(.fault)] | last | .fault.links | sort | join(", "
     one=$(cat "$M/i001/id") two=$(cat "$M/i002/ip")
     docker exec "$one" ping -c 1 -W 5 "$two" >/dev/null
     echo 'i001 | i002' >"$M/partition"
-    refused docker exec "$one" ping -c 1 -W 1 "$two"
+    unanswered "$one" "$two"
     echo 'crash i002' >"$M/control"
     echo heal >"$M/control"
     echo 'start i002' >"$M/control"

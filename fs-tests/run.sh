@@ -91,7 +91,7 @@ fi
 # Debian's package of each command.
 needed=(
     dockerd:docker.io fusermount3:fuse3 bats:bats tree:tree rsync:rsync python3:python3 getfattr:attr jq:jq
-    curl:curl script:bsdutils ip:iproute2 nft:nftables flock:util-linux
+    curl:curl script:bsdutils ip:iproute2 ping:iputils-ping nft:nftables flock:util-linux
     setpriv:util-linux useradd:passwd
 )
 missing=()
