@@ -153,9 +153,10 @@ created running command 2 - -' "$(states i003 | tail -n 2)"
     echo '{"n":1}' >>"$H"
     wait "$writer"
     has "$(cat "$TMP/polled")" '"test":{"n":1}}'
-    tail -n 0 -f "$H" >"$TMP/tailed" &
+    # From the beginning: so it misses nothing, however late it starts. Nothing has ended well yet.
+    tail -n +1 -f "$H" >"$TMP/tailed" &
     tail=$!
-    sleep 0.2
+    refused grep '"phase":"ok"' "$H"
     echo start >"$M/control"
     wait_for 20 contains "$TMP/tailed" '"phase":"ok"'
     kill "$tail"
