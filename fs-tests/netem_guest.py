@@ -302,7 +302,8 @@ def waits_long():
 def jitter():
     everywhere({(a, b): {"delay": delay(100, 40)}}, kernel)
     # So far apart that none waits for one before it.
-    came = traffic(a, b, 25, 0.085)
+    # So many that the chance of none below 90, or of none above 110, is 0.625 ** 60: below 1e-12.
+    came = traffic(a, b, 60, 0.085)
     times = ms(came)
     assert 59.9 <= times[0] < 90 and 110 < times[-1] < 300, times
     close = traffic(a, b, 300)
