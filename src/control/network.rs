@@ -140,21 +140,16 @@ impl Network {
         let old = cluster.faults();
         let mut new = (*old).clone();
         change(&mut new, &mut turn.dice)?;
-        let addresses: Vec<_> = cluster.spec().nodes.iter().map(|node| node.ip).collect();
-        let is_concerned = |change: &Change| {
-            change.old != change.new || (turn.uncertain.contains(&change.index) && about.is(change.index))
-        };
-        let changed: Vec<Change> = if *old == new && turn.uncertain.is_empty() {
+        if *old == new && turn.uncertain.is_empty() {
             return Ok(());
-        } else {
-            let desired = |faults: &Faults, index| faults.desired(index, &addresses);
-            let all = (0..addresses.len()).map(|index| Change {
-                index,
-                old: desired(&old, index),
-                new: desired(&new, index),
-            });
-            all.filter(is_concerned).collect()
-        };
+        }
+        let addresses: Vec<_> = cluster.spec().nodes.iter().map(|node| node.ip).collect();
+        let changed: Vec<Change> = (0..addresses.len())
+            .map(|index| Change { index, old: old.desired(index, &addresses), new: new.desired(index, &addresses) })
+            .filter(|change| {
+                change.old != change.new || (turn.uncertain.contains(&change.index) && about.is(change.index))
+            })
+            .collect();
         self.check_possible(&changed, deadline).await?;
         turn.uncertain.extend(changed.iter().map(|change| change.index));
         let done = join_all(changed.iter().map(|change| self.bring_about(change.index, &change.new, deadline))).await;
