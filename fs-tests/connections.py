@@ -284,7 +284,6 @@ class Connections(Effects):
             near(asked, delays[50], f"host>{node}, median in ms")
         delays = []
         for node, asked in ((A, 60), (B, 0)):
-            token = self.cluster.number()
             delays = sorted(self._back(node) for _ in range(9))
             assert delays[0] >= asked - 0.1
             near(asked, delays[4], f"{node}>host, median in ms")
