@@ -9,6 +9,7 @@ nobody knows what became of it ("info").
 """
 
 import base64
+import http.client
 import json
 import pathlib
 import signal
@@ -22,7 +23,7 @@ stopped = threading.Event()
 
 
 def put(ip, key):
-    """Raises OSError unless etcd acknowledges it."""
+    """Raises OSError or HTTPException unless etcd acknowledges it."""
     pair = {"key": base64.b64encode(key.encode()).decode(), "value": ""}
     request = urllib.request.Request(f"http://{ip}:2379/v3/kv/put", json.dumps(pair).encode())
     with urllib.request.urlopen(request, timeout=1) as answer:
@@ -41,9 +42,10 @@ def client(name, ip):
             tell("invoke")
             try:
                 put(ip, key)
-                tell("ok")
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 tell("info")
+            else:
+                tell("ok")
             stopped.wait(0.05)
 
 
