@@ -4,9 +4,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::Fixture;
+use common::{Fixture, done};
 use cthulhu::engine::simulated::Op;
 use cthulhu::engine::{ContainerId, Engine, EngineError};
+use cthulhu::tree::Position;
 use rustix::io::Errno;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -57,9 +58,8 @@ async fn what_is_written_is_read_and_told() {
 }
 
 #[tokio::test]
-async fn lines_in_several_writes_are_one_table() {
+async fn each_write_at_the_beginning_is_a_whole_table() {
     let f = Fixture::new(3, TIMEOUT).await;
-    // Each piece is a write at the beginning here, as the fixture says no other place: a whole table each.
     f.write("links", &[b"i001>i002 drop\n"]).await.unwrap();
     f.write("links", &[b"i002>i003 drop\n"]).await.unwrap();
     assert_eq!(f.read("links").unwrap(), "i002>i003 drop\n");
@@ -68,8 +68,29 @@ async fn lines_in_several_writes_are_one_table() {
 }
 
 #[tokio::test]
+async fn lines_in_several_writes_are_one_table() {
+    let f = Fixture::new(3, TIMEOUT).await;
+    f.write("links", &[b"i003>i001 drop\n"]).await.unwrap();
+    // One after the other on the same descriptor, as of several echos into one redirection.
+    let fh = f.tree.open(f.find("links"), true).unwrap();
+    let mut offset = 0;
+    for (line, wanted) in
+        [("i001>i002 drop\n", "i001>i002 drop\n"), ("i002>i003 reject\n", "i001>i002 drop\ni002>i003 reject\n")]
+    {
+        let written = f.tree.write(fh, Position { offset, appends: false }, line.as_bytes());
+        offset += u64::from(done(written).await.unwrap());
+        assert_eq!(f.read("links").unwrap(), wanted);
+    }
+    // A wrong one leaves those before it.
+    assert_eq!(done(f.tree.write(fh, Position { offset, appends: false }, b"nonsense\n")).await, Err(Errno::INVAL));
+    f.tree.release(fh);
+    assert_eq!(f.read("links").unwrap(), "i001>i002 drop\ni002>i003 reject\n");
+}
+
+// On a clock that goes on only when all wait: the silence takes no time, and no slow machine is taken for it.
+#[tokio::test(start_paused = true)]
 async fn one_sandbox_that_is_silent_keeps_all_from_changing() {
-    let f = Fixture::new(3, Duration::from_millis(300)).await;
+    let f = Fixture::new(3, TIMEOUT).await;
     f.write("links", &[b"i001>i002 drop\n"]).await.unwrap();
     let second = sandbox(&f, 1).await;
     f.engine.pause(&second).await.unwrap();
@@ -101,9 +122,9 @@ async fn a_crash_ends_with_the_next_start() {
     assert_eq!(f.read("i002/state").unwrap(), "running\n");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_sandbox_that_is_silent_holds_back_no_crash_of_others() {
-    let f = Fixture::new(3, Duration::from_millis(300)).await;
+    let f = Fixture::new(3, TIMEOUT).await;
     f.write("control", &[b"start\n"]).await.unwrap();
     let first = sandbox(&f, 0).await;
     f.engine.pause(&first).await.unwrap();
