@@ -477,47 +477,55 @@ proptest! {
     }
 
     #[test]
-    fn shapes_are_what_they_say(nodes in 1usize..=25, seed in any::<u64>(), pick in any::<prop::sample::Index>()) {
-        let mut dice = Dice::new(seed);
-        let chosen = pick.index(nodes);
-        let name = NodeName::nth(chosen);
-        let all: BTreeSet<usize> = (0..nodes).collect();
-        let mut cut = |text: &str| {
-            let mut faults = Faults::new(nodes);
-            faults.set_partition(text, &mut dice).map(|()| faults)
-        };
-        // Groups of nodes that hear exactly each other, as a set of sets.
-        let sides = |faults: &Faults| -> BTreeSet<BTreeSet<usize>> { (0..nodes).map(|node| hears(faults, node)).collect() };
-        let few = |text: &str| (cut_error(nodes, text), nodes);
+    fn shapes_are_what_they_say(seed in any::<u64>(), pick in any::<prop::sample::Index>(), bits in any::<u32>()) {
+        for nodes in 1usize..=25 {
+            let mut dice = Dice::new(seed);
+            let chosen = pick.index(nodes);
+            let name = NodeName::nth(chosen);
+            let all: BTreeSet<usize> = (0..nodes).collect();
+            let mut cut = |text: &str| {
+                let mut faults = Faults::new(nodes);
+                faults.set_partition(text, &mut dice).map(|()| faults)
+            };
+            // Groups of nodes that hear exactly each other, as a set of sets.
+            let sides = |faults: &Faults| -> BTreeSet<BTreeSet<usize>> { (0..nodes).map(|node| hears(faults, node)).collect() };
+            let few = |text: &str| (cut_error(nodes, text), nodes);
 
-        if nodes < 2 { prop_assert!(few("halves").0.contains("at least 2")); } else {
-            let sides: Vec<usize> = sides(&cut("halves").unwrap()).iter().map(BTreeSet::len).collect();
-            prop_assert_eq!(sides.len(), 2);
-            prop_assert!(sides.iter().sum::<usize>() == nodes && sides[0].abs_diff(sides[1]) <= 1);
-            let alone = cut(&format!("isolate {name}")).unwrap();
-            prop_assert_eq!(hears(&alone, chosen), [chosen].into());
-            prop_assert!((0..nodes).filter(|node| *node != chosen).all(|node| hears(&alone, node).len() == nodes - 1));
-        }
-        if nodes < 3 { prop_assert!(few("ring").0.contains("at least 3") && few("majority").0.contains("at least 3")); } else {
-            let mut sides: Vec<usize> = sides(&cut("majority").unwrap()).iter().map(BTreeSet::len).collect();
-            sides.sort_unstable();
-            prop_assert_eq!(sides, vec![nodes - nodes / 2 - 1, nodes / 2 + 1]);
+            if nodes < 2 { prop_assert!(few("halves").0.contains("at least 2")); } else {
+                let sides: Vec<usize> = sides(&cut("halves").unwrap()).iter().map(BTreeSet::len).collect();
+                prop_assert_eq!(sides.len(), 2);
+                prop_assert!(sides.iter().sum::<usize>() == nodes && sides[0].abs_diff(sides[1]) <= 1);
+                // The one, those that the bits say, and never all.
+                let mut alone: BTreeSet<usize> = all.iter().copied().filter(|node| *node == chosen || bits >> node & 1 == 1).collect();
+                if alone.len() == nodes { alone.remove(&((chosen + 1) % nodes)); }
+                let names: Vec<String> = alone.iter().map(|node| NodeName::nth(*node).to_string()).collect();
+                let isolated = cut(&format!("isolate {}", names.join(" "))).unwrap();
+                let others: BTreeSet<usize> = all.difference(&alone).copied().collect();
+                for node in 0..nodes {
+                    prop_assert_eq!(hears(&isolated, node), if alone.contains(&node) { BTreeSet::from([node]) } else { others.clone() });
+                }
+            }
+            if nodes < 3 { prop_assert!(few("ring").0.contains("at least 3") && few("majority").0.contains("at least 3")); } else {
+                let mut sides: Vec<usize> = sides(&cut("majority").unwrap()).iter().map(BTreeSet::len).collect();
+                sides.sort_unstable();
+                prop_assert_eq!(sides, vec![nodes - nodes / 2 - 1, nodes / 2 + 1]);
 
-            let bridge = cut(&format!("bridge {name}")).unwrap();
-            prop_assert_eq!(hears(&bridge, chosen), all.clone());
-            let halves: BTreeSet<BTreeSet<usize>> =
-                all.iter().filter(|node| **node != chosen).map(|node| hears(&bridge, *node)).collect();
-            prop_assert_eq!(halves.len(), 2);
-            let sizes: Vec<usize> = halves.iter().map(BTreeSet::len).collect();
-            prop_assert!(sizes.iter().sum::<usize>() == nodes + 1 && sizes[0].abs_diff(sizes[1]) <= 1);
+                let bridge = cut(&format!("bridge {name}")).unwrap();
+                prop_assert_eq!(hears(&bridge, chosen), all.clone());
+                let halves: BTreeSet<BTreeSet<usize>> =
+                    all.iter().filter(|node| **node != chosen).map(|node| hears(&bridge, *node)).collect();
+                prop_assert_eq!(halves.len(), 2);
+                let sizes: Vec<usize> = halves.iter().map(BTreeSet::len).collect();
+                prop_assert!(sizes.iter().sum::<usize>() == nodes + 1 && sizes[0].abs_diff(sizes[1]) <= 1);
 
-            let ring = cut("ring").unwrap();
-            let heard: Vec<BTreeSet<usize>> = (0..nodes).map(|node| hears(&ring, node)).collect();
-            prop_assert!(heard.iter().all(|set| set.len() > nodes / 2));
-            prop_assert_eq!(heard.iter().collect::<BTreeSet<_>>().len(), nodes, "no two hear the same");
-            prop_assert!(heard.iter().any(|set| set.len() < nodes));
-            // Who is heard hears.
-            prop_assert!((0..nodes).all(|a| heard[a].iter().all(|b| heard[*b].contains(&a))));
+                let ring = cut("ring").unwrap();
+                let heard: Vec<BTreeSet<usize>> = (0..nodes).map(|node| hears(&ring, node)).collect();
+                prop_assert!(heard.iter().all(|set| set.len() > nodes / 2));
+                prop_assert_eq!(heard.iter().collect::<BTreeSet<_>>().len(), nodes, "no two hear the same");
+                prop_assert!(heard.iter().any(|set| set.len() < nodes));
+                // Who is heard hears.
+                prop_assert!((0..nodes).all(|a| heard[a].iter().all(|b| heard[*b].contains(&a))));
+            }
         }
     }
 
