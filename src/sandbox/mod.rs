@@ -36,7 +36,7 @@ pub fn run() -> ExitCode {
         eprintln!("cthulhu sandbox: cannot watch for signals: {error}");
         return ExitCode::FAILURE;
     }
-    match serve(io::stdin().lock(), io::stdout().lock(), &mut Real::default()) {
+    match serve(io::stdin().lock(), io::stdout().lock(), &mut Real::begin()) {
         Ok(()) => ExitCode::SUCCESS,
         // Nobody is left to read our answers: that is an end like end of file.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,

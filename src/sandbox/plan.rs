@@ -121,12 +121,12 @@ impl<K> Default for Numbers<K> {
 }
 
 impl<K: Ord + Copy> Numbers<K> {
-    /// The number of `key`: from 2, as 1 is the queueing discipline's own.
-    fn of(&mut self, key: K) -> u16 {
+    /// The number of `key`: from 2, as 1 is the queueing discipline's own, and none of those that are taken by others.
+    fn of(&mut self, key: K, taken: &BTreeSet<u16>) -> u16 {
         if let Some(number) = self.of.get(&key) {
             return *number;
         }
-        let free = (2..SINK).find(|number| !self.used.contains(number)).unwrap_or(2);
+        let free = (2..SINK).find(|number| !self.used.contains(number) && !taken.contains(number)).unwrap_or(2);
         self.of.insert(key, free);
         self.used.insert(free);
         free
@@ -142,7 +142,10 @@ impl<K: Ord + Copy> Numbers<K> {
 #[derive(Clone, Debug, Default)]
 pub struct Numbering {
     queues: Numbers<(Hook, Peer)>,
-    classes: Numbers<Peer>,
+    /// A class of HTB keeps the debt that it has by its rate: another rate is another class.
+    classes: Numbers<(Peer, Option<Rate>)>,
+    /// Classes that are over, and in which packets wait still.
+    pub draining: BTreeSet<u16>,
 }
 
 /// Plans.
@@ -183,7 +186,7 @@ impl Plan {
         for (peer, effects) in &desired.from {
             let hold = held(effects);
             if hold != Hold::default() && (!netem || *peer == Peer::Host) {
-                let queue = numbering.queues.of((Hook::Input, *peer));
+                let queue = numbering.queues.of((Hook::Input, *peer), &BTreeSet::new());
                 self.queues.insert(queue, hold);
                 self.rule(Hook::Input, whose(*peer, desired), Act::Queue(queue));
             }
@@ -228,7 +231,7 @@ impl Plan {
                     .filter(|netem| *netem != Netem::default()),
             };
             if class != Class::default() {
-                let number = numbering.classes.of(*peer);
+                let number = numbering.classes.of((*peer, effects.rate), &numbering.draining);
                 self.classes.insert(number, class);
                 self.rule(Hook::Output, whose(), Act::Classify(number));
             }
@@ -255,7 +258,7 @@ impl Plan {
             Some(Cut::Drop) => return self.rule(Hook::Output, whose(), discard(kernel)),
             // A packet that is rejected while it is sent gives its sender EPERM, which no network does.
             Some(Cut::Reject) if kernel.queue.is_some() => {
-                let queue = numbering.queues.of((Hook::Output, Peer::Host));
+                let queue = numbering.queues.of((Hook::Output, Peer::Host), &BTreeSet::new());
                 self.queues.insert(queue, Hold::default());
                 self.rule(Hook::Output, whose(), Act::Queue(queue));
                 return self.rule(Hook::Sent, whose(), Act::Reject);
@@ -272,7 +275,7 @@ impl Plan {
         }
         let hold = held(effects);
         if hold != Hold::default() && !netem {
-            let queue = numbering.queues.of((Hook::Output, Peer::Host));
+            let queue = numbering.queues.of((Hook::Output, Peer::Host), &BTreeSet::new());
             self.queues.insert(queue, hold);
             self.rule(Hook::Output, whose(), Act::Queue(queue));
         }

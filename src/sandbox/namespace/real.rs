@@ -28,6 +28,20 @@ pub struct Real {
     is_lost: bool,
 }
 
+impl Real {
+    /// This process's own, made ready for what may be desired.
+    pub fn begin() -> Self {
+        let mut real = Self::default();
+        // Where it cannot be had, whoever desires it hears why.
+        if let Ok(tc) = Draining::open()
+            && tc.lock().begin().is_ok()
+        {
+            real.tc = Some(tc);
+        }
+        real
+    }
+}
+
 impl Namespace for Real {
     fn probe(&mut self) -> Result<Kernel, String> {
         let rules = probe_rules().unwrap_or_default();
@@ -37,8 +51,9 @@ impl Namespace for Real {
 
     fn apply(&mut self, kernel: &Kernel, desired: &Desired) -> Result<(), String> {
         let mut numbering = self.numbering.clone();
+        numbering.draining = self.tc.as_ref().map(|tc| tc.lock().draining().clone()).unwrap_or_default();
         let wanted = plan(kernel, desired, &mut numbering);
-        if wanted == self.plan && !self.is_lost && self.is_everywhere()? {
+        if wanted == self.plan && !self.is_lost && self.is_in_force(&wanted)? {
             return Ok(());
         }
         let before = self.plan.clone();
@@ -64,10 +79,19 @@ impl Namespace for Real {
 }
 
 impl Real {
-    /// Classes are an interface's, and an engine may have given us another one since.
-    fn is_everywhere(&self) -> Result<bool, String> {
+    /// Whether what was brought about is there still: a node that may do so can have taken it away, and an engine may have given us another
+    /// interface.
+    fn is_in_force(&mut self, plan: &Plan) -> Result<bool, String> {
+        if let Some(nft) = &mut self.nft
+            && nft.check(&plan.rules).is_err()
+        {
+            return Ok(false);
+        }
         match &self.tc {
-            Some(tc) if !self.plan.classes.is_empty() => tc.lock().is_everywhere().map_err(named("traffic control")),
+            Some(tc) if !plan.classes.is_empty() => {
+                let mut tc = tc.lock();
+                Ok(tc.is_everywhere().map_err(named("traffic control"))? && tc.check(&plan.classes).is_ok())
+            }
             _ => Ok(true),
         }
     }
@@ -77,7 +101,8 @@ impl Real {
     fn change(&mut self, kernel: &Kernel, before: &Plan, wanted: &Plan, putting_back: bool) -> Result<(), String> {
         let nft = opened(&mut self.nft, Nft::open).map_err(named("nftables"))?;
         nft.queue_by(kernel.queue.unwrap_or(QueueBy::Native));
-        // What waits in queues that go is let go before anything can overtake it.
+        // What waits in queues that go is let go before the rules send others past it. One that is on its way to a queue at that moment may be
+        // overtaken.
         let mut all: BTreeMap<u16, Hold> = before.queues.keys().map(|number| (*number, Hold::default())).collect();
         all.extend(&wanted.queues);
         // When a state is put back whose successor got no queue of its own, the rules name none of the successor's.

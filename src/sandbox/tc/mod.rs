@@ -36,6 +36,28 @@ impl Tc {
         Ok(Self { socket, interfaces: BTreeMap::new(), draining: BTreeSet::new() })
     }
 
+    /// Gives each interface its HTB, which holds up nobody while it has no classes. Best before anything is sent: while one queueing
+    /// discipline takes another's place, the kernel drops what is sent (`dev_deactivate`).
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn begin(&mut self) -> io::Result<()> {
+        for interface in messages::interfaces(&mut self.socket)? {
+            if !self.interfaces.contains_key(&interface) {
+                // HTB cannot be changed, only made: whatever is at the root goes first.
+                let _ = self.ask(delete_qdisc(interface, None));
+                self.ask(new_qdisc(interface, Qdisc::Root))?;
+                self.interfaces.insert(interface, BTreeMap::new());
+            }
+        }
+        Ok(())
+    }
+
+    /// Classes that are over, and in which packets wait still.
+    pub fn draining(&self) -> &BTreeSet<u16> {
+        &self.draining
+    }
+
     /// Whether each interface that is there now has what was made.
     ///
     /// # Errors
@@ -64,14 +86,7 @@ impl Tc {
             return Ok(());
         }
         self.look()?;
-        for interface in messages::interfaces(&mut self.socket)? {
-            if !self.interfaces.contains_key(&interface) {
-                // HTB cannot be changed, only made: whatever is at the root goes first.
-                let _ = self.ask(delete_qdisc(interface, None));
-                self.ask(new_qdisc(interface, Qdisc::Root))?;
-                self.interfaces.insert(interface, BTreeMap::new());
-            }
-        }
+        self.begin()?;
         for interface in self.numbers() {
             for (number, class) in wanted {
                 self.change(interface, *number, class)?;
@@ -144,8 +159,8 @@ impl Tc {
         Ok(())
     }
 
-    /// Takes away what no packet is sent to and nothing waits in. Returns whether something waits still. HTB stays at the root, where
-    /// without classes it holds up nobody: while one discipline takes another's place, the kernel drops what is sent (`dev_deactivate`).
+    /// Takes away what no packet is sent to and nothing waits in. Returns whether something waits still. HTB stays at the root,
+    /// as in [`Self::begin`].
     ///
     /// # Errors
     /// The kernel's.
