@@ -59,7 +59,7 @@ fuzz_target!(|text: &str| {
         (0..NODES).for_each(|node| again.set_net(node, &faults.net(node)).unwrap());
         assert_eq!(again, faults);
         for node in 0..NODES {
-            again.heal_node(node);
+            again.heal_nodes(&[node]);
             for end in ends() {
                 let both = [again.effects(end, End::Node(node)), again.effects(End::Node(node), end)];
                 assert!(both.iter().all(|effects| effects.is_none()), "{end:?} and {node}");

@@ -37,6 +37,9 @@ impl From<io::Error> for ClientError {
     }
 }
 
+/// Room that is kept for requests, in bytes.
+const KEPT: usize = 16 << 10;
+
 /// Result of a request to a sandbox.
 pub type Result<T> = std::result::Result<T, ClientError>;
 
@@ -134,6 +137,7 @@ impl Client {
             }
             self.unsent.drain(..sent);
         }
+        self.unsent.shrink_to(KEPT);
         Ok(self.stdin.flush().await?)
     }
 

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use super::layout::{File, Kind};
 use super::write::{Written, whole_lines};
 use super::{Fh, Tree};
-use crate::history::Batch;
+use crate::history::{Batch, LONGEST_LINE};
 
 /// What the answer to a write is that was not taken.
 type Refusal = (Errno, String);
@@ -16,7 +16,7 @@ impl Tree {
     /// Appends the lines that `data` ends, all or none; the rest waits for its newline or for the end of the file's use.
     /// Where it is written does not matter: a history only grows.
     pub(super) fn append(&self, fh: Fh, data: &[u8]) -> Written {
-        let lines = self.0.files.lock().line(fh).map(|buffer| whole_lines(buffer, data));
+        let lines = self.0.files.lock().line(fh).map(|buffer| whole_lines(buffer, data, LONGEST_LINE));
         let appended = match lines {
             Ok(Ok(lines)) => self.append_lines(&lines),
             Ok(Err(too_long)) => Err((Errno::INVAL, format!("history: {too_long}"))),

@@ -6,6 +6,9 @@ use super::write::{Position, Written, whole_lines};
 use super::{Fh, Tree};
 use crate::control::{ControlError, Setting, Writing};
 
+/// In bytes. What is read can be written: a `ring` of 1,000 nodes spelled out is 1.25 MB.
+const LONGEST: usize = 2 << 20;
+
 impl Tree {
     /// Takes bytes, and brings about what their whole lines say, all of it at once. From the beginning of the file they are the
     /// whole new state; further on, or with O_APPEND, they add to a table.
@@ -16,7 +19,7 @@ impl Tree {
             if at.offset == 0 && !at.appends {
                 files.begin_anew(fh);
             }
-            files.line(fh).map(|buffer| whole_lines(buffer, data))
+            files.line(fh).map(|buffer| whole_lines(buffer, data, LONGEST))
         };
         match lines {
             Err(errno) => Written::Now(Err(errno)),

@@ -59,16 +59,16 @@ pub struct Position {
 /// Takes bytes into a buffer, and the whole lines out of it; the rest stays.
 ///
 /// # Errors
-/// A sentence about a line that is too long; nothing stays then.
-pub(super) fn whole_lines(buffer: &mut Vec<u8>, data: &[u8]) -> Result<Vec<u8>, String> {
+/// A sentence about a line of more than `longest` bytes; nothing stays then.
+pub(super) fn whole_lines(buffer: &mut Vec<u8>, data: &[u8], longest: usize) -> Result<Vec<u8>, String> {
     buffer.extend_from_slice(data);
     let end = buffer.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
     let rest = buffer.split_off(end);
     let lines = std::mem::replace(buffer, rest);
-    let too_long = |line: &[u8]| line.len() > LONGEST_LINE;
+    let too_long = |line: &[u8]| line.len() > longest;
     if too_long(buffer) || lines.split(|&byte| byte == b'\n').any(too_long) {
         buffer.clear();
-        return Err(format!("a line is longer than {LONGEST_LINE} bytes"));
+        return Err(format!("a line is longer than {longest} bytes"));
     }
     Ok(lines)
 }
@@ -139,7 +139,7 @@ impl Tree {
         let mut files = self.0.files.lock();
         let invalid = |why: String| (data.to_vec(), ControlError::Invalid(why));
         let buffer = files.line(fh).map_err(|_| invalid("the file is not open".into()))?;
-        let lines = whole_lines(buffer, data).map_err(invalid)?;
+        let lines = whole_lines(buffer, data, LONGEST_LINE).map_err(invalid)?;
         let mut commands = vec![];
         for line in lines.split(|&byte| byte == b'\n') {
             match parse(line) {

@@ -128,15 +128,18 @@ impl Faults {
         *self = Self { crashed: std::mem::take(&mut self.crashed), ..Self::new(self.nodes) };
     }
 
-    /// Nothing befalls what a node sends or gets: it joins every group, its lines go, and those that mean all except it.
-    pub fn heal_node(&mut self, node: usize) {
-        self.net[node] = Effects::default();
-        self.partition.heal(node, self.nodes);
-        let own = LinkEnd::Node(node);
-        self.links.retain(|link| link.from != own && link.to != own);
-        let effects = Effects::default();
-        let ends = [(own, LinkEnd::All), (LinkEnd::All, own), (own, LinkEnd::Host), (LinkEnd::Host, own)];
-        self.links.extend(ends.map(|(from, to)| Link { from, to, effects, healed: true }));
+    /// Nothing befalls what these nodes send or get: they join every group, their lines go, and those that mean all except them.
+    pub fn heal_nodes(&mut self, nodes: &[usize]) {
+        nodes.iter().for_each(|node| self.net[*node] = Effects::default());
+        self.partition.heal(nodes, self.nodes);
+        let is_healed = |end| matches!(end, LinkEnd::Node(node) if nodes.contains(&node));
+        self.links.retain(|link| !is_healed(link.from) && !is_healed(link.to));
+        for &node in nodes {
+            let own = LinkEnd::Node(node);
+            let effects = Effects::default();
+            let ends = [(own, LinkEnd::All), (LinkEnd::All, own), (own, LinkEnd::Host), (LinkEnd::Host, own)];
+            self.links.extend(ends.map(|(from, to)| Link { from, to, effects, healed: true }));
+        }
         self.follow();
     }
 

@@ -95,14 +95,14 @@ impl Partition {
         }
     }
 
-    /// A node hears everybody and is heard by everybody: it joins every group.
-    pub fn heal(&mut self, node: usize, nodes: usize) {
+    /// These nodes hear everybody and are heard by everybody: they join every group.
+    pub fn heal(&mut self, healed: &[usize], nodes: usize) {
         if self.groups.is_empty() {
             return;
         }
         let mut groups = std::mem::take(&mut self.groups);
-        groups.retain(|group| *group != [node]);
-        groups.iter_mut().for_each(|group| group.push(node));
+        groups.retain(|group| group.iter().any(|node| !healed.contains(node)));
+        groups.iter_mut().for_each(|group| group.extend(healed));
         *self = Self::of(groups, self.rejects, nodes);
     }
 }

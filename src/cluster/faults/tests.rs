@@ -111,7 +111,7 @@ fn links_are_directed_and_later_lines_win() {
 #[test]
 fn what_healing_excepts_holds_though_one_before_it_is_not_kept() {
     let mut faults = linked(3, "*>i002 drop");
-    faults.heal_node(0);
+    faults.heal_nodes(&[0]);
     // Of the lines that healing makes, the only one with something to except from.
     assert_eq!(faults.links(), "*>i002 drop\ni001>* none\n");
     faults.add_links("i001>i002 none").unwrap();
@@ -201,7 +201,7 @@ fn a_line_wins_whatever_was_written_first() {
     assert!(faults.effects(End::Node(2), End::Node(0)).is_none());
     assert_eq!(faults.effects(End::Node(2), End::Node(1)), drop());
     // One that healing has made goes with what it excepts from.
-    faults.heal_node(1);
+    faults.heal_nodes(&[1]);
     assert_eq!(faults.links(), "i003>i001 none\n*>i002 none\n");
     faults.set_net(2, "").unwrap();
     assert_eq!(faults.links(), "i003>i001 none\n");
@@ -264,7 +264,7 @@ fn a_crash_outlives_a_heal() {
     assert!(faults.desired(0, &addresses(3)).silent);
     faults.heal();
     assert!(faults.is_crashed(0) && faults.partition().is_empty());
-    faults.heal_node(0);
+    faults.heal_nodes(&[0]);
     assert!(faults.is_crashed(0));
     faults.set_crashed(0, false);
     assert_eq!(faults, Faults::new(3));
@@ -324,7 +324,7 @@ fn take(faults: &mut Faults, step: &Step, dice: &mut Dice) {
         Step::More(lines) => faults.add_links(&lines.join("\n")),
         Step::Net(node, text) => faults.set_net(*node, text),
         Step::HealNode(node) => {
-            faults.heal_node(*node);
+            faults.heal_nodes(&[*node]);
             Ok(())
         }
         Step::Heal => {
@@ -441,7 +441,7 @@ proptest! {
         let (mut faults, mut dice) = (Faults::new(NODES), dice());
         steps.iter().for_each(|step| take(&mut faults, step, &mut dice));
         let before = faults.clone();
-        faults.heal_node(node);
+        faults.heal_nodes(&[node]);
         for (from, to) in ends() {
             let wanted = if from == node || to == node { Effects::default() } else { before.matrix.get(from, to) };
             prop_assert_eq!(faults.matrix.get(from, to), wanted, "{}>{}", from, to);
