@@ -5,6 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Fixture, done};
+use cthulhu::cluster::faults::Desired;
 use cthulhu::engine::simulated::Op;
 use cthulhu::engine::{ContainerId, Engine, EngineError};
 use cthulhu::tree::Position;
@@ -217,7 +218,7 @@ async fn what_cannot_be_put_back_is_told_and_made_good_with_the_next_change() {
     f.write("i001/control", &[b"start\n"]).await.unwrap();
     assert_ne!(in_force(&f).await[2], before[2]);
     f.write("links", &[b"i001>i002 drop\n"]).await.unwrap();
-    let nothing = serde_json::to_value(cthulhu::cluster::faults::Desired::default()).unwrap();
+    let nothing = serde_json::to_value(Desired::default()).unwrap();
     assert_eq!(in_force(&f).await[2], nothing);
 }
 
@@ -248,4 +249,95 @@ async fn many_at_once_leave_what_the_last_one_says() {
         assert_eq!(has, serde_json::to_value(faults.desired(index, &addresses)).unwrap(), "i00{}", index + 1);
     }
     assert_eq!(told(&f).last().unwrap(), &faults.in_force().join(", "));
+}
+
+#[tokio::test]
+async fn a_sandbox_that_hears_nothing_any_more_rules_over_no_network() {
+    let f = Fixture::new(2, TIMEOUT).await;
+    f.write("i001/control", &[b"start\n"]).await.unwrap();
+    f.write("partition", &[b"i001 | i002\n"]).await.unwrap();
+    let deaf = [sandbox(&f, 0).await, sandbox(&f, 1).await];
+    deaf.iter().for_each(|id| f.engine.break_attachments(id).unwrap());
+    // i001 runs in the network of one, which is out of reach; i002 does not.
+    assert_eq!(f.write("partition", &[b"\n"]).await, Err(Errno::IO));
+    let error = f.read("error").unwrap();
+    assert!(error.contains("i001") && error.contains("start it") && !error.contains("i002"), "{error}");
+    assert!(deaf.iter().all(|id| f.engine.network_state(id).is_err()), "they are removed");
+    f.write("control", &[b"start\n"]).await.unwrap();
+    assert!(in_force(&f).await.iter().all(|state| state["from"][0][1]["cut"] == "drop"), "the new ones have it");
+    f.write("partition", &[b"\n"]).await.unwrap();
+    let nothing = serde_json::to_value(Desired::default()).unwrap();
+    assert_eq!(in_force(&f).await, [nothing.clone(), nothing]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_sandbox_does_not_begin_with_a_change_that_failed() {
+    let f = std::sync::Arc::new(Fixture::new(3, TIMEOUT).await);
+    let (first, second) = (sandbox(&f, 0).await, sandbox(&f, 1).await);
+    f.engine.pause(&second).await.unwrap();
+    let writing = tokio::spawn({
+        let f = f.clone();
+        async move { f.write("partition", &[b"isolate i001\n"]).await }
+    });
+    // The first one has taken it, and then does not answer to what was before.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(f.engine.network_state(&first).unwrap()["from"][0][1]["cut"], "drop");
+    f.engine.pause(&first).await.unwrap();
+    assert_eq!(writing.await.unwrap(), Err(Errno::TIMEDOUT));
+    for id in [&first, &second] {
+        f.engine.remove(id).await.unwrap();
+    }
+    f.write("control", &[b"start\n"]).await.unwrap();
+    assert_eq!(f.read("partition").unwrap(), "");
+    let is_nothing = |state: &serde_json::Value| state.as_object().is_none_or(|state| state.is_empty());
+    assert!(in_force(&f).await.iter().all(is_nothing), "{:?}", in_force(&f).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_has_not_crashed_after_all_is_heard() {
+    let f = std::sync::Arc::new(Fixture::new(2, TIMEOUT).await);
+    f.write("control", &[b"start\n"]).await.unwrap();
+    f.engine.fail_next(Op::Kill, 1, EngineError::Refused("not today".into()));
+    assert_eq!(f.write("i001/control", &[b"crash\n"]).await, Err(Errno::IO));
+    assert_eq!(told(&f), ["i001 crashed", ""]);
+    // Another command has the node, and keeps it.
+    f.engine.hang(Op::Stop);
+    let stopping = tokio::spawn({
+        let f = f.clone();
+        async move { f.write("i001/control", &[b"stop -t 60\n"]).await }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(f.write("control", &[b"crash\n"]).await, Err(Errno::BUSY));
+    assert_eq!(f.read("i001/state").unwrap(), "running\n");
+    assert_eq!(f.read("i002/state").unwrap(), "exited\n");
+    assert_eq!(told(&f).last().unwrap(), "i002 crashed");
+    stopping.abort();
+}
+
+#[tokio::test]
+async fn what_failed_has_drawn_nothing() {
+    let mut drawn = vec![];
+    for fails in [false, true] {
+        let f = Fixture::new(5, TIMEOUT).await;
+        if fails {
+            f.engine.refuse_changes(&sandbox(&f, 4).await, &[true]).unwrap();
+            f.engine.refuse_changes(&sandbox(&f, 3).await, &[true]).unwrap();
+            assert_eq!(f.write("partition", &[b"ring\n"]).await, Err(Errno::IO));
+        }
+        for _ in 0..3 {
+            f.write("partition", &[b"halves\n"]).await.unwrap();
+            drawn.push(f.read("partition").unwrap());
+        }
+    }
+    assert_eq!(drawn[..3], drawn[3..]);
+}
+
+#[tokio::test]
+async fn the_same_again_is_asked_for_again() {
+    let f = Fixture::new(3, TIMEOUT).await;
+    f.write("links", &[b"i001>i002 drop\n"]).await.unwrap();
+    f.engine.refuse_changes(&sandbox(&f, 1).await, &[true]).unwrap();
+    assert_eq!(f.write("links", &[b"i001>i002 drop\n"]).await, Err(Errno::IO));
+    f.write("links", &[b"i001>i002 drop\n"]).await.unwrap();
+    assert_eq!(told(&f), ["i001>i002 drop"], "nothing is new");
 }

@@ -218,7 +218,9 @@ impl Executor {
         let mut results = vec![];
         let mut nodes = nodes;
         // All at one moment, before any of them is killed.
+        let mut silenced = vec![];
         if verb == Verb::Crash {
+            silenced = nodes.iter().copied().filter(|&index| !self.cluster.faults().is_crashed(index)).collect();
             match self.silence_all(nodes.clone()).await {
                 Ok(failed) => results.extend(failed.into_iter().map(|(index, error)| (index, Err(error)))),
                 Err(error) => return end.tell(Err(error)),
@@ -228,6 +230,9 @@ impl Executor {
         let engine_hangs = AtomicBool::new(false);
         let done = join_all(nodes.iter().map(|&index| self.on_node(index, id, &verb, &engine_hangs))).await;
         results.extend(nodes.into_iter().zip(done));
+        for (index, _) in results.iter().filter(|(index, done)| done.is_err() && silenced.contains(index)) {
+            self.end_silence(*index).await;
+        }
         let failed = results.iter().filter_map(|(index, result)| {
             result.as_ref().err().map(|error| (self.name(*index), error.errno_name().to_owned()))
         });
@@ -389,6 +394,7 @@ impl Executor {
         let index = work.index;
         let mut node = self.look(index).await?;
         let _acting = self.acts(work, "start");
+        let mut was_crashed = false;
         loop {
             match node.state {
                 State::Running if self.has_sandbox(index).await? => return self.end_crash(index).await.map(drop),
@@ -401,7 +407,7 @@ impl Executor {
                 State::Created | State::Exited | State::Missing => {}
             }
             let container = self.startable(index, &node).await?;
-            let was_crashed = self.end_crash(index).await?;
+            was_crashed |= self.end_crash(index).await?;
             let before = node.started_at;
             match self.engine.start(&container).await {
                 // Removed under our hands: the next round makes it anew.
@@ -501,14 +507,17 @@ impl Executor {
         }
         match self.kill_as(work, "SIGKILL", "crash").await {
             Err(ControlError::NotRunning { .. }) => Ok(()),
-            Err(error) => {
-                // It has not crashed, so it is heard.
-                if self.cluster.node(index).is_alive() {
-                    self.silence(index, false).await?;
-                }
-                Err(error)
-            }
-            Ok(()) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// A node that was to crash and has not is heard again.
+    async fn end_silence(&self, index: usize) {
+        if self.cluster.node(index).is_alive()
+            && self.cluster.faults().is_crashed(index)
+            && let Err(error) = self.silence(index, false).await
+        {
+            tracing::warn!(node = %self.name(index), %error, "cannot end the silence of a node that has not crashed");
         }
     }
 

@@ -103,7 +103,7 @@ impl Executor {
         let change = self.network().change(about, move |faults, _| {
             match nodes {
                 None => faults.heal(),
-                Some(nodes) => nodes.into_iter().for_each(|index| faults.heal_node(index)),
+                Some(nodes) => faults.heal_nodes(&nodes),
             }
             Ok(())
         });

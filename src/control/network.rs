@@ -139,15 +139,17 @@ impl Network {
         let mut turn = tokio::time::timeout_at(deadline, turn.lock()).await.map_err(busy)?;
         let old = cluster.faults();
         let mut new = (*old).clone();
-        change(&mut new, &mut turn.dice)?;
-        if *old == new && turn.uncertain.is_empty() {
-            return Ok(());
-        }
+        let mut dice = turn.dice.clone();
+        change(&mut new, &mut dice)?;
+        let is_new = *old != new;
         let addresses: Vec<_> = cluster.spec().nodes.iter().map(|node| node.ip).collect();
         let changed: Vec<Change> = (0..addresses.len())
             .map(|index| Change { index, old: old.desired(index, &addresses), new: new.desired(index, &addresses) })
             .filter(|change| {
-                change.old != change.new || (turn.uncertain.contains(&change.index) && about.is(change.index))
+                // When nothing changes, those that have faults are asked whether they are in force still.
+                let is_doubtful =
+                    turn.uncertain.contains(&change.index) || (!is_new && change.new != Desired::default());
+                change.old != change.new || (is_doubtful && about.is(change.index))
             })
             .collect();
         self.check_possible(&changed, deadline).await?;
@@ -164,6 +166,8 @@ impl Network {
             self.put_back(&changed, &mut turn, &mut reasons, end).await;
             return Err(Unchanged { reasons });
         }
+        // A change that fails has drawn nothing: what is drawn next does not depend on it.
+        turn.dice = dice;
         self.0.watch.spread(cluster.set_faults(new));
         Ok(())
     }
@@ -217,7 +221,7 @@ impl Network {
         // One that is silent has it in its queue, behind the new state, when it wakes up.
         let back = changed
             .iter()
-            .map(|change| self.in_time(change.index, deadline, self.0.provisioner.apply(change.index, &change.old)));
+            .map(|change| self.in_time(change.index, deadline, self.0.provisioner.put_back(change.index, &change.old)));
         let back = join_all(back).await;
         for (change, outcome) in changed.iter().zip(back) {
             let Err(error) = outcome.filter_gone() else {

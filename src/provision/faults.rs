@@ -1,6 +1,6 @@
 //! What sandboxes are told of network faults.
 
-use super::{Provisioner, Sandbox};
+use super::{Provisioner, Sandbox, Slot};
 use crate::cluster::faults::Desired;
 use crate::engine::EngineError;
 use crate::sandbox::ClientError;
@@ -41,7 +41,10 @@ impl Provisioner {
         }
         for slot in &self.sandboxes {
             if let Some(sandbox) = slot.lock().await.live.as_mut() {
-                let kernel = sandbox.client.probe().await?;
+                let kernel = match sandbox.client.probe().await.map_err(FaultsError::from) {
+                    Err(FaultsError::Gone) => continue,
+                    answer => answer?,
+                };
                 // Two who ask at once get the same answer.
                 return Ok(*self.kernel.get_or_init(|| kernel));
             }
@@ -61,14 +64,44 @@ impl Provisioner {
     pub async fn apply(&self, index: usize, desired: &Desired) -> Result<(), FaultsError> {
         let kernel = self.kernel().await?;
         let mut slot = self.sandboxes[index].lock().await;
-        let applied = match slot.live.as_mut() {
-            Some(sandbox) => sandbox.client.apply(kernel, desired.clone()).await.map_err(FaultsError::from),
-            None => Err(FaultsError::Gone),
-        };
+        let applied = self.tell(&mut slot, kernel, desired).await;
         if matches!(applied, Ok(()) | Err(FaultsError::Gone)) {
             slot.desired = desired.clone();
         }
         applied
+    }
+
+    /// The same with what was before a change that failed: a sandbox that is made later begins with it even if this one does not answer.
+    ///
+    /// # Errors
+    /// The sandbox's.
+    pub async fn put_back(&self, index: usize, desired: &Desired) -> Result<(), FaultsError> {
+        let kernel = self.kernel().await?;
+        let mut slot = self.sandboxes[index].lock().await;
+        slot.desired = desired.clone();
+        self.tell(&mut slot, kernel, desired).await
+    }
+
+    async fn tell(&self, slot: &mut Slot, kernel: Kernel, desired: &Desired) -> Result<(), FaultsError> {
+        let Some(sandbox) = slot.live.as_mut() else {
+            return Err(FaultsError::Gone);
+        };
+        let told = sandbox.client.apply(kernel, desired.clone()).await.map_err(FaultsError::from);
+        if told == Err(FaultsError::Gone) {
+            // Perhaps only the connection is gone. A sandbox that nobody can tell anything must not rule over a network any more.
+            let id = sandbox.id.clone();
+            match self.engine.remove(&id).await {
+                Ok(()) | Err(EngineError::NotFound(_) | EngineError::Conflict(_)) => slot.live = None,
+                // Whether the engine can be reached is asked by whoever has asked us.
+                Err(EngineError::Unreachable(_) | EngineError::Denied(_)) => {}
+                Err(error) => {
+                    return Err(FaultsError::Refused(format!(
+                        "its sandbox does not listen any more, and cannot be removed: {error}"
+                    )));
+                }
+            }
+        }
+        told
     }
 
     /// Has a node's sandbox destroy the TCP sockets of the node's dead run, if the kernel lets it.

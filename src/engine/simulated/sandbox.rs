@@ -77,4 +77,13 @@ impl SimulatedEngine {
         self.shared.world.lock().get_mut(&sandbox.0)?.sandbox.refuses.extend(refuses);
         Ok(())
     }
+
+    /// Breaks the connections to a sandbox's process, which does not notice and lives on.
+    ///
+    /// # Errors
+    /// No such container.
+    pub fn break_attachments(&self, sandbox: &ContainerId) -> Result<()> {
+        self.shared.world.lock().get_mut(&sandbox.0)?.attached.clear();
+        Ok(())
+    }
 }
