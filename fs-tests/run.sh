@@ -27,7 +27,7 @@ with_cargo=yes
 lanes=(root user)
 files=()
 # What an ordinary user runs where both lanes do: rights, ways to mount and unmount, bindmounts without the kernel's passthrough.
-# USERS_FILES names others.
+# USERS_FILES names others; `examples` stands for those in examples/, which root leaves out then.
 read -ra users_files <<<"${USERS_FILES:-bad bindmounts cli control demo faults life live posix prune run templates tree wait}"
 while [ $# -gt 0 ]; do
     case $1 in
@@ -61,9 +61,15 @@ if [ ${#files[@]} -gt 0 ] || [ ${#lanes[@]} -eq 1 ]; then
     [ ${#files[@]} -gt 0 ] || files=("$here"/*.bats "$project"/examples/*/*.bats)
     users=("${files[@]}")
 else
-    files=("$here"/*.bats "$project"/examples/*/*.bats)
-    users=("${users_files[@]/#/$here/}")
-    users=("${users[@]/%/.bats}")
+    files=("$here"/*.bats) users=()
+    for name in "${users_files[@]}"; do
+        [ "$name" = examples ] || users+=("$here/$name.bats")
+    done
+    if [[ " ${users_files[*]} " = *' examples '* ]]; then
+        users+=("$project"/examples/*/*.bats)
+    else
+        files+=("$project"/examples/*/*.bats)
+    fi
 fi
 is_alone() {
     local name
