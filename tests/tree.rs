@@ -75,7 +75,7 @@ async fn pieces_of_lines_are_one_command_run_once() {
 #[tokio::test]
 async fn errors_have_a_number_and_a_sentence_and_change_nothing() {
     let f = Fixture::new(2, TIMEOUT).await;
-    let long = vec![b'x'; 1 << 20];
+    let long = vec![b'x'; 3 << 20];
     let cases: [(&str, &[u8], Errno, &str); 12] = [
         ("i001/control", b"frobnicate\n", Errno::INVAL, "frobnicate"),
         ("i001/control", b"stop i002\n", Errno::INVAL, "i002"),
