@@ -47,10 +47,10 @@ pub async fn remove_cluster(engine: &dyn Engine, cluster: &str) -> Result<Remove
         .await?
         .into_iter()
         .partition(|listed| value(&listed.labels, label::ROLE) == Some(label::SANDBOX));
-    for group in [nodes, sandboxes] {
+    for (group, at_once) in [(nodes, AT_ONCE), (sandboxes, SANDBOXES_AT_ONCE)] {
         let mut removals = stream::iter(&group)
             .map(|listed: &Listed| patiently(engine, engine.remove(&listed.id)))
-            .buffer_unordered(AT_ONCE);
+            .buffer_unordered(at_once);
         while let Some(done) = removals.next().await {
             match done {
                 Ok(()) => removed.containers += 1,
@@ -67,6 +67,10 @@ pub async fn remove_cluster(engine: &dyn Engine, cluster: &str) -> Result<Remove
     }
     failure.map_or(Ok(removed), Err)
 }
+
+/// Sandboxes have the endpoints in the network. Docker 20.10 can lose count of those that are removed at the same time, and then keeps the
+/// network ("has active endpoints", and there is none) until it restarts.
+const SANDBOXES_AT_ONCE: usize = 1;
 
 /// An endpoint can outlive its container by a moment: try again for a while before it counts as a failure.
 async fn remove_network(engine: &dyn Engine, id: &str) -> Result<()> {
