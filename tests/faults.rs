@@ -341,3 +341,20 @@ async fn the_same_again_is_asked_for_again() {
     f.write("links", &[b"i001>i002 drop\n"]).await.unwrap();
     assert_eq!(told(&f), ["i001>i002 drop"], "nothing is new");
 }
+
+#[tokio::test]
+async fn a_ring_of_many_can_be_written_back_and_many_are_healed_at_once() {
+    let f = Fixture::new(300, TIMEOUT).await;
+    f.write("partition", &[b"ring\n"]).await.unwrap();
+    let ring = f.read("partition").unwrap();
+    assert!(ring.len() > 64 << 10, "{}", ring.len());
+    f.write("partition", &[ring.as_bytes()]).await.unwrap();
+    assert_eq!(f.read("partition").unwrap(), ring);
+    let names: Vec<_> = f.cluster.spec().nodes[..250].iter().map(|node| node.name.to_string()).collect();
+    f.write("control", &[format!("heal {}\n", names.join(" ")).as_bytes()]).await.unwrap();
+    let (faults, end) = (f.cluster.faults(), cthulhu::cluster::faults::End::Node);
+    assert!((0..250).all(|one| (0..300).all(|other| {
+        faults.effects(end(one), end(other)).is_none() && faults.effects(end(other), end(one)).is_none()
+    })));
+    assert!((250..300).any(|one| (250..300).any(|other| !faults.effects(end(one), end(other)).is_none())));
+}

@@ -43,12 +43,17 @@ impl Fixture {
         engine.add_image("image");
         engine.add_image("self");
         let dir = tempfile::tempdir().unwrap();
-        engine.create_network("net", "172.30.0.0/24", &Labels::new()).await.unwrap();
+        engine.create_network("net", "172.30.0.0/16", &Labels::new()).await.unwrap();
         let spec = |index: usize| {
             let name = NodeName::nth(index);
             let dir = dir.path().join(name.as_str());
             std::fs::create_dir_all(&dir).unwrap();
-            NodeSpec { dir, ip: Ipv4Addr::new(172, 30, 0, 2 + index as u8), published_port: None, name }
+            NodeSpec {
+                dir,
+                ip: Ipv4Addr::from(u32::from(Ipv4Addr::new(172, 30, 0, 2)) + index as u32),
+                published_port: None,
+                name,
+            }
         };
         let cluster = Cluster::new(ClusterSpec {
             id: ClusterId("0123456789ab".into()),
