@@ -1,5 +1,6 @@
 //! The model: the last known truth of every node, and the news that changes it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -60,6 +61,8 @@ pub struct Node {
     pub probe: Option<bool>,
     /// Its process has been seen to die and the engine does not know yet.
     pub engine_lags: bool,
+    /// Why its sandbox does not control its network any more; `None` while it does.
+    pub sandbox_lost: Option<Arc<str>>,
     /// When the run began whose process we saw end; a clock that steps back cannot confuse runs.
     witnessed: Option<i64>,
 }
@@ -77,6 +80,7 @@ impl Node {
             out_of_memory: false,
             probe: probed.then_some(false),
             engine_lags: false,
+            sandbox_lost: None,
             witnessed: None,
         }
     }
@@ -89,7 +93,12 @@ impl Node {
     /// Whether it may be used: it runs, and its probe passes; without one its image's HEALTHCHECK, if it has one.
     pub fn is_ready(&self) -> bool {
         let passes = self.probe.unwrap_or(matches!(self.health, Health::None | Health::Healthy));
-        self.state == State::Running && passes
+        self.state == State::Running && passes && self.sandbox_lost.is_none()
+    }
+
+    /// Whether it runs in a network that its sandbox does not control: what is in force there is unknown.
+    pub fn is_uncontrolled(&self) -> bool {
+        self.is_alive() && self.sandbox_lost.is_some()
     }
 
     /// No probe of this run has passed yet.
@@ -146,9 +155,10 @@ impl Node {
         }
     }
 
-    /// Forgets its container. The last exit code belongs to the node: it stays.
+    /// Forgets its container. The last exit code and the sandbox belong to the node: they stay.
     fn forget(&mut self) {
-        *self = Self { exit_code: self.exit_code, ..Self::new(self.probe.is_some()) };
+        let sandbox_lost = self.sandbox_lost.take();
+        *self = Self { exit_code: self.exit_code, sandbox_lost, ..Self::new(self.probe.is_some()) };
     }
 
     fn died(&mut self, container: &ContainerId, exit_code: Option<i64>, time: i64) {
@@ -212,6 +222,8 @@ pub enum News {
     OutOfMemory(ContainerId),
     /// This container no longer exists.
     Removed(ContainerId),
+    /// Its sandbox controls its network, or why it does not.
+    Sandbox(std::result::Result<(), Arc<str>>),
 }
 
 /// What news changed.
@@ -221,6 +233,8 @@ pub enum Change {
     None,
     /// The node with this index.
     Node(usize),
+    /// The same, and whether its network is under control, and with it whether the faults are known to be in force.
+    Network(usize),
     /// Whether the engine can be reached, and with it every live value.
     Reachable,
     /// The network faults in force.
@@ -229,6 +243,8 @@ pub enum Change {
 
 struct Model {
     nodes: Vec<Slot>,
+    /// Whose container it is.
+    by_container: HashMap<ContainerId, usize>,
     reachable: bool,
     faults: Arc<Faults>,
 }
@@ -275,6 +291,7 @@ impl Slot {
                 self.removed = Some(container.clone());
                 self.node.removed(container);
             }
+            News::Sandbox(state) => self.node.sandbox_lost = state.as_ref().err().cloned(),
         }
     }
 
@@ -310,7 +327,8 @@ impl Cluster {
     fn with(spec: ClusterSpec, probed: bool) -> Self {
         let nodes: Vec<_> = spec.nodes.iter().map(|_| Slot::new(probed)).collect();
         let faults = Arc::new(Faults::new(nodes.len()));
-        Self { spec: Arc::new(spec), model: Arc::new(Mutex::new(Model { nodes, reachable: true, faults })) }
+        let model = Model { nodes, by_container: HashMap::new(), reachable: true, faults };
+        Self { spec: Arc::new(spec), model: Arc::new(Mutex::new(model)) }
     }
 
     /// What it was asked to be.
@@ -346,6 +364,21 @@ impl Cluster {
     /// What is known of all nodes at one moment.
     pub fn snapshot(&self) -> Vec<Node> {
         self.model.lock().nodes.iter().map(|slot| slot.node.clone()).collect()
+    }
+
+    /// The node whose container this is now.
+    pub fn index_of_container(&self, container: &ContainerId) -> Option<usize> {
+        self.model.lock().by_container.get(container).copied()
+    }
+
+    /// The first of these nodes, or of all, that runs in a network that its sandbox does not control, and why.
+    pub fn uncontrolled(&self, among: Option<&[usize]>) -> Option<(usize, Arc<str>)> {
+        let model = self.model.lock();
+        let mut nodes = model.nodes.iter().enumerate();
+        nodes.find_map(|(index, slot)| {
+            let asked = among.is_none_or(|among| among.contains(&index)) && slot.node.is_alive();
+            slot.node.sandbox_lost.clone().filter(|_| asked).map(|why| (index, why))
+        })
     }
 
     /// How many ends of its containers the engine has told of: ask before an inspection, and tell it with that.
@@ -394,10 +427,25 @@ impl Cluster {
     /// Takes news of a node in. News that is out of date changes nothing.
     pub fn apply(&self, index: usize, news: &News) -> Change {
         let mut model = self.model.lock();
-        let slot = &mut model.nodes[index];
+        let Model { nodes, by_container, .. } = &mut *model;
+        let slot = &mut nodes[index];
         let before = slot.node.clone();
         slot.apply(news);
-        if slot.node == before { Change::None } else { Change::Node(index) }
+        let node = &slot.node;
+        if *node == before {
+            return Change::None;
+        }
+        if node.container != before.container {
+            if let Some(container) = &before.container {
+                by_container.remove(container);
+            }
+            by_container.extend(node.container.iter().map(|container| (container.clone(), index)));
+        }
+        if node.is_uncontrolled() == before.is_uncontrolled() && node.sandbox_lost == before.sandbox_lost {
+            Change::Node(index)
+        } else {
+            Change::Network(index)
+        }
     }
 }
 

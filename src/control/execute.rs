@@ -431,7 +431,7 @@ impl Executor {
     }
 
     async fn has_sandbox(&self, index: usize) -> Result<bool> {
-        self.provisioner.has_sandbox(index).await.map_err(self.engine_error(index))
+        self.watch.check_sandbox(index, false).await.map_err(self.engine_error(index))
     }
 
     /// The node's container, on a sandbox that lives; made anew where either is gone.
@@ -453,6 +453,8 @@ impl Executor {
             }
         })?;
         self.watch.adopt(index, &container).await.map_err(&fail)?;
+        // What is new is under control again.
+        self.has_sandbox(index).await?;
         Ok(container)
     }
 

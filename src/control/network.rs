@@ -137,6 +137,8 @@ impl Network {
         let deadline = end - *timeout / TO_PUT_BACK;
         let busy = |_| ControlError::Busy("another change of the network's faults is under way".into());
         let mut turn = tokio::time::timeout_at(deadline, turn.lock()).await.map_err(busy)?;
+        let controlled = tokio::time::timeout_at(deadline, self.check_controlled(&about)).await;
+        controlled.unwrap_or_else(|_| Err(self.late(0)))?;
         let old = cluster.faults();
         let mut new = (*old).clone();
         let mut dice = turn.dice.clone();
@@ -203,11 +205,34 @@ impl Network {
             let why = "cannot reach the engine, and its sandbox is gone; nothing has changed";
             return Err(ControlError::Unreachable(format!("{}: {why}", self.name(index))));
         }
-        if cluster.node(index).is_alive() {
-            let why = "its sandbox is gone, and its network is out of reach; start it, which makes both anew";
-            return Err(ControlError::Refused(format!("{}: {why}", self.name(index))));
+        if !cluster.node(index).is_alive() {
+            return Ok(());
+        }
+        // So that the files say so too.
+        let _ = self.0.watch.check_sandbox(index, false).await;
+        Err(self.uncontrolled(index, "its sandbox is gone"))
+    }
+
+    /// Refuses what cannot be promised: a node runs in a network that its sandbox does not control.
+    async fn check_controlled(&self, about: &About) -> Result<()> {
+        let among = match about {
+            About::All => None,
+            About::Nodes(nodes) => Some(nodes.as_slice()),
+        };
+        while let Some((index, why)) = self.0.cluster.uncontrolled(among) {
+            // It may be back, and nobody has looked.
+            let is_back = self.0.watch.check_sandbox(index, true).await;
+            if !is_back.map_err(|error| ControlError::from_engine(&self.name(index), error))? {
+                let why = self.0.cluster.node(index).sandbox_lost.unwrap_or(why);
+                return Err(self.uncontrolled(index, &why));
+            }
         }
         Ok(())
+    }
+
+    fn uncontrolled(&self, index: usize, why: &str) -> ControlError {
+        let what_to_do = "which faults are in force in its network is unknown; start it, which makes both anew";
+        ControlError::Refused(format!("{}: {why}: {what_to_do}", self.name(index)))
     }
 
     /// All or nothing: those that may have taken the new state get the earlier one. Who cannot be reached is told at the next change.

@@ -195,7 +195,7 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         timeout,
     ));
     let probe = readiness::probe(args, &engine, &provisioner)?;
-    let options = watch::Options { timeout, log_limit: plan.log_limit, probe };
+    let options = watch::Options { timeout, log_limit: plan.log_limit, probe, sandboxes: Some(provisioner.clone()) };
     let watch = Watch::begin(engine.clone(), cluster.clone(), options, on_change)
         .await
         .context("cannot follow the engine's events")?;

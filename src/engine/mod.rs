@@ -253,6 +253,10 @@ pub enum EventKind {
     OutOfMemory,
     /// Its health changed.
     Health,
+    /// It was connected to a network.
+    Connected,
+    /// It was disconnected from one.
+    Disconnected,
     /// Anything else that may have changed it (rename, update, …).
     Other,
 }
@@ -262,8 +266,6 @@ pub enum EventKind {
 pub struct Event {
     /// Which container.
     pub container: ContainerId,
-    /// Its name, without a leading slash.
-    pub name: String,
     /// What happened.
     pub kind: EventKind,
     /// When, in ns since the Unix epoch on the engine's clock.
@@ -335,7 +337,8 @@ pub trait Engine: Send + Sync + 'static {
     async fn inspect(&self, id: &ContainerId) -> Result<Inspection>;
     /// All containers, stopped ones too, that carry `label` (`key` or `key=value`), or all if `None`.
     async fn list(&self, label: Option<&str>) -> Result<Vec<Listed>>;
-    /// Events of containers that carry `label`, from the moment this returns; ends with an error when the connection breaks.
+    /// Events of containers that carry `label`, and connections of any container to networks, from the moment this returns; ends with an
+    /// error when the connection breaks.
     async fn events(&self, label: &str) -> Result<BoxStream<Result<Event>>>;
     /// Output from `since` (ns since the epoch, exclusive of nothing: the piece at `since` comes again) on, all runs; with `follow` until the container stops.
     async fn logs(&self, id: &ContainerId, since: i64, follow: bool) -> Result<BoxStream<Result<LogChunk>>>;

@@ -39,6 +39,8 @@ pub enum Kind {
     Health(HealthEntry),
     /// The faults in force.
     Fault(FaultEntry),
+    /// Whether a node's network is under control.
+    Sandbox(SandboxEntry),
     /// What a test has appended.
     Test(Object),
 }
@@ -194,6 +196,28 @@ pub struct FaultEntry {
     pub links: Vec<String>,
 }
 
+/// Whether a node's sandbox controls its network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxEntry {
+    /// The node.
+    pub node: String,
+    /// What became of it.
+    pub phase: SandboxPhase,
+    /// Why; with `lost` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// What became of a node's sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SandboxPhase {
+    /// From here on it is not known which faults are in force in the node's network.
+    Lost,
+    /// They are in force again.
+    Back,
+}
+
 /// What every line has.
 #[derive(Deserialize)]
 pub(super) struct Head {
@@ -210,6 +234,7 @@ struct Body {
     ready: Option<ReadyEntry>,
     health: Option<HealthEntry>,
     fault: Option<FaultEntry>,
+    sandbox: Option<SandboxEntry>,
     test: Option<Object>,
 }
 
@@ -228,6 +253,7 @@ impl Entry {
             body.ready.map(Kind::Ready),
             body.health.map(Kind::Health),
             body.fault.map(Kind::Fault),
+            body.sandbox.map(Kind::Sandbox),
             body.test.map(Kind::Test),
         ]
         .into_iter()

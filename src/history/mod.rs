@@ -13,7 +13,8 @@ mod mend;
 mod recorder;
 
 pub use entry::{
-    Cause, ClusterEntry, CommandEntry, Entry, FaultEntry, HealthEntry, Kind, NodeAddress, Phase, ReadyEntry, StateEntry,
+    Cause, ClusterEntry, CommandEntry, Entry, FaultEntry, HealthEntry, Kind, NodeAddress, Phase, ReadyEntry,
+    SandboxEntry, SandboxPhase, StateEntry,
 };
 pub use file::{History, read_lines};
 pub use json::{Batch, LONGEST_LINE, Object};

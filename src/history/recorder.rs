@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::causes;
 use super::{
     Cause, ClusterEntry, CommandEntry, FaultEntry, HealthEntry, History, Kind, NodeAddress, Phase, ReadyEntry,
-    StateEntry,
+    SandboxEntry, SandboxPhase, StateEntry,
 };
 use crate::cluster::{Change, Cluster, Node, State};
 use crate::engine::Health;
@@ -71,6 +71,7 @@ struct Told {
     cause: Option<(Cause, Option<CommandId>)>,
     ready: bool,
     health: Health,
+    sandbox_is_lost: bool,
     /// The command that is at work on it, and what it does.
     acting: Option<(CommandId, &'static str)>,
 }
@@ -85,6 +86,7 @@ impl Recorder {
             cause: None,
             ready: false,
             health: Health::None,
+            sandbox_is_lost: false,
             acting: None,
         };
         let recording = Recording {
@@ -134,7 +136,7 @@ impl Recorder {
         let cluster = &self.0.cluster;
         let indices = match change {
             Change::None | Change::Faults => 0..0,
-            Change::Node(index) => index..index + 1,
+            Change::Node(index) | Change::Network(index) => index..index + 1,
             Change::Reachable => 0..cluster.len(),
         };
         for index in indices {
@@ -244,6 +246,13 @@ impl Told {
         if node.health != self.health {
             self.health = node.health;
             lines.push(Kind::Health(HealthEntry { node: name.into(), health: node.health }));
+        }
+        let sandbox_is_lost = node.sandbox_lost.is_some();
+        if sandbox_is_lost != self.sandbox_is_lost {
+            self.sandbox_is_lost = sandbox_is_lost;
+            let phase = if sandbox_is_lost { SandboxPhase::Lost } else { SandboxPhase::Back };
+            let why = node.sandbox_lost.as_deref().map(Into::into);
+            lines.push(Kind::Sandbox(SandboxEntry { node: name.into(), phase, why }));
         }
         let ready = node.is_ready();
         if ready != self.ready {

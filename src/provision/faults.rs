@@ -64,7 +64,7 @@ impl Provisioner {
     pub async fn apply(&self, index: usize, desired: &Desired) -> Result<(), FaultsError> {
         let kernel = self.kernel().await?;
         let mut slot = self.sandboxes[index].lock().await;
-        let applied = self.tell(&mut slot, kernel, desired).await;
+        let applied = self.tell(index, &mut slot, kernel, desired).await;
         if matches!(applied, Ok(()) | Err(FaultsError::Gone)) {
             slot.desired = desired.clone();
         }
@@ -79,29 +79,54 @@ impl Provisioner {
         let kernel = self.kernel().await?;
         let mut slot = self.sandboxes[index].lock().await;
         slot.desired = desired.clone();
-        self.tell(&mut slot, kernel, desired).await
+        self.tell(index, &mut slot, kernel, desired).await
     }
 
-    async fn tell(&self, slot: &mut Slot, kernel: Kernel, desired: &Desired) -> Result<(), FaultsError> {
+    async fn tell(&self, index: usize, slot: &mut Slot, kernel: Kernel, desired: &Desired) -> Result<(), FaultsError> {
         let Some(sandbox) = slot.live.as_mut() else {
             return Err(FaultsError::Gone);
         };
-        let told = sandbox.client.apply(kernel, desired.clone()).await.map_err(FaultsError::from);
-        if told == Err(FaultsError::Gone) {
-            // Perhaps only the connection is gone. A sandbox that nobody can tell anything must not rule over a network any more.
-            let id = sandbox.id.clone();
-            match self.engine.remove(&id).await {
-                Ok(()) | Err(EngineError::NotFound(_) | EngineError::Conflict(_)) => slot.live = None,
-                // Whether the engine can be reached is asked by whoever has asked us.
-                Err(EngineError::Unreachable(_) | EngineError::Denied(_)) => {}
-                Err(error) => {
-                    return Err(FaultsError::Refused(format!(
-                        "its sandbox does not listen any more, and cannot be removed: {error}"
-                    )));
-                }
-            }
+        let told = self.apply_to(index, sandbox, kernel, desired).await;
+        if told != Err(FaultsError::Gone) {
+            return told;
         }
-        told
+        // Perhaps only the connection is gone.
+        let id = sandbox.id.clone();
+        match self.check_slot(index, slot, false).await {
+            Ok(Ok(())) => {
+                let sandbox = slot.live.as_mut().ok_or(FaultsError::Gone)?;
+                self.apply_to(index, sandbox, kernel, desired).await
+            }
+            // A sandbox that nobody can tell anything must not rule over a network any more.
+            Ok(Err(_)) => match self.engine.remove(&id).await {
+                Ok(()) | Err(EngineError::NotFound(_) | EngineError::Conflict(_)) => {
+                    self.drop_sandbox(slot);
+                    told
+                }
+                // Whether the engine can be reached is asked by whoever has asked us.
+                Err(EngineError::Unreachable(_) | EngineError::Denied(_)) => told,
+                Err(error) => Err(FaultsError::Refused(format!(
+                    "its sandbox does not listen any more, and cannot be removed: {error}"
+                ))),
+            },
+            Err(_) => told,
+        }
+    }
+
+    /// Has a sandbox bring this about, and sees that it still has its node's address.
+    async fn apply_to(
+        &self,
+        index: usize,
+        sandbox: &mut Sandbox,
+        kernel: Kernel,
+        desired: &Desired,
+    ) -> Result<(), FaultsError> {
+        let addresses = sandbox.client.apply(kernel, desired.clone()).await?;
+        let ip = self.cluster.node_spec(index).ip;
+        if addresses.contains(&ip) {
+            return Ok(());
+        }
+        Err(FaultsError::Refused(format!("its sandbox is not connected to the network with the address {ip}")))
     }
 
     /// Has a node's sandbox destroy the TCP sockets of the node's dead run, if the kernel lets it.
@@ -127,7 +152,7 @@ impl Provisioner {
             Some(kernel) => *kernel,
             None => sandbox.client.probe().await.map_err(|error| refused(&error))?,
         };
-        sandbox.client.apply(kernel, desired.clone()).await.map_err(|error| refused(&error))
+        sandbox.client.apply(kernel, desired.clone()).await.map(drop).map_err(|error| refused(&error))
     }
 }
 

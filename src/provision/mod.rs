@@ -3,15 +3,19 @@
 //! Knows the recipe of sandbox and node; works through the engine only. It never touches the tree or FUSE.
 
 mod faults;
+mod liveness;
 mod network;
 mod teardown;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Mutex;
+
+use liveness::Run;
 
 pub use faults::FaultsError;
 pub use network::{NetworkPlan, NetworkWish, free_subnets, plan};
@@ -65,6 +69,8 @@ pub struct NodeOptions {
 
 struct Sandbox {
     id: ContainerId,
+    /// The run of it that was made.
+    run: Run,
     /// Held for its connection too: the sandbox ends when this goes.
     client: sandbox::Client,
 }
@@ -86,6 +92,8 @@ pub struct Provisioner {
     owner: String,
     timeout: Duration,
     sandboxes: Vec<Mutex<Slot>>,
+    /// Whose sandbox a container is.
+    sandbox_ids: parking_lot::Mutex<HashMap<ContainerId, usize>>,
     /// What the kernel can do, once that is known.
     kernel: OnceLock<Kernel>,
 }
@@ -102,7 +110,8 @@ impl Provisioner {
         timeout: Duration,
     ) -> Self {
         let sandboxes = (0..cluster.len()).map(|_| Mutex::default()).collect();
-        Self { engine, cluster, options, image, network, owner, timeout, sandboxes, kernel: OnceLock::new() }
+        let (sandbox_ids, kernel) = Default::default();
+        Self { engine, cluster, options, image, network, owner, timeout, sandboxes, sandbox_ids, kernel }
     }
 
     /// Makes every sandbox and node; calls `made` after each. The first failure ends it, and what was made stays for
@@ -140,14 +149,11 @@ impl Provisioner {
         let name = self.cluster.node_spec(index).name.clone();
         let named = |error: EngineError| in_context(&name.to_string(), error);
         let mut slot = self.sandboxes[index].lock().await;
-        let lives = match slot.live.as_ref() {
-            Some(sandbox) => self.is_running(&sandbox.id).await.map_err(named)?,
-            None => false,
-        };
-        if !lives {
-            slot.live = None;
+        if self.check_slot(index, &mut slot, false).await.map_err(named)?.is_err() {
+            self.drop_sandbox(&mut slot);
             let mut sandbox = self.make_sandbox(index).await.map_err(named)?;
             self.hand_on(&mut sandbox, &slot.desired).await.map_err(named)?;
+            self.sandbox_ids.lock().insert(sandbox.id.clone(), index);
             slot.live = Some(sandbox);
         }
         let sandbox = slot.live.as_ref().map(|sandbox| sandbox.id.clone());
@@ -155,14 +161,10 @@ impl Provisioner {
         self.create(&spec).await.map_err(named)
     }
 
-    /// Whether the node's sandbox runs.
-    ///
-    /// # Errors
-    /// The engine's.
-    pub async fn has_sandbox(&self, index: usize) -> Result<bool> {
-        match self.sandboxes[index].lock().await.live.as_ref() {
-            Some(sandbox) => self.is_running(&sandbox.id).await,
-            None => Ok(false),
+    /// Closes the connection to a sandbox, which ends it, and forgets it.
+    fn drop_sandbox(&self, slot: &mut Slot) {
+        if let Some(sandbox) = slot.live.take() {
+            self.sandbox_ids.lock().remove(&sandbox.id);
         }
     }
 
@@ -180,14 +182,6 @@ impl Provisioner {
         answer.map_err(|error| EngineError::Refused(error.to_string()))
     }
 
-    async fn is_running(&self, id: &ContainerId) -> Result<bool> {
-        match self.engine.inspect(id).await {
-            Ok(seen) => Ok(seen.status == crate::engine::Status::Running),
-            Err(EngineError::NotFound(_)) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
     async fn make_sandbox(&self, index: usize) -> Result<Sandbox> {
         let spec = self.sandbox(index);
         let id = self.create(&spec).await?;
@@ -199,7 +193,8 @@ impl Provisioner {
         if !hello.addresses.contains(&ip) {
             return Err(EngineError::Refused(format!("its sandbox did not get the address {ip}")));
         }
-        Ok(Sandbox { id, client })
+        let run = Run::of(&self.engine.inspect(&id).await?);
+        Ok(Sandbox { id, run, client })
     }
 
     /// Creates a container in place of one of ours that has its name: a sandbox on its way out, or what a create made

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
-use super::protocol::{Aborted, Connected, Hello, Kernel, MAX_LINE, Numbered, Request};
+use super::protocol::{Aborted, Applied, Connected, Hello, Kernel, MAX_LINE, Numbered, Request};
 use crate::cluster::faults::Desired;
 use crate::engine::Attachment;
 
@@ -42,10 +42,6 @@ const KEPT: usize = 16 << 10;
 
 /// Result of a request to a sandbox.
 pub type Result<T> = std::result::Result<T, ClientError>;
-
-/// An answer that says no more than that it is done.
-#[derive(serde::Deserialize)]
-struct Empty {}
 
 /// One sandbox, attached. Dropping it closes the sandbox's stdin, and so ends it.
 ///
@@ -90,10 +86,10 @@ impl Client {
         self.request(&Request::Probe).await
     }
 
-    /// Has it bring this about in its network namespace; returns when it is in force. On a refusal, what was before is.
-    pub async fn apply(&mut self, kernel: Kernel, desired: Desired) -> Result<()> {
-        let _: Empty = self.request(&Request::Apply { kernel, desired }).await?;
-        Ok(())
+    /// Has it bring this about in its network namespace; returns its IPv4 addresses when it is in force. On a refusal, what was before is.
+    pub async fn apply(&mut self, kernel: Kernel, desired: Desired) -> Result<Vec<Ipv4Addr>> {
+        let applied: Applied = self.request(&Request::Apply { kernel, desired }).await?;
+        Ok(applied.addresses)
     }
 
     /// Has it destroy the sockets of its node's dead run; returns how many there were.

@@ -51,7 +51,7 @@ pub enum Reply {
     /// To [`Request::Probe`].
     Kernel(Kernel),
     /// To [`Request::Apply`].
-    Applied {},
+    Applied(Applied),
     /// To [`Request::Abort`].
     Aborted(Aborted),
 }
@@ -62,6 +62,13 @@ pub struct Hello {
     /// Version of the binary inside.
     pub version: String,
     /// Its IPv4 addresses, loopback ones left out, ascending.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+/// What was asked for is in force, in a network with these addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The sandbox's IPv4 addresses, as in [`Hello`].
     pub addresses: Vec<Ipv4Addr>,
 }
 

@@ -1,12 +1,12 @@
 //! The request loop inside the sandbox.
 
 use std::io::{self, BufRead, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::address;
 use super::namespace::Namespace;
-use super::protocol::{Aborted, Answer, Connected, Hello, MAX_LINE, Reply, Request};
+use super::protocol::{Aborted, Answer, Applied, Connected, Hello, MAX_LINE, Reply, Request};
 
 /// Buffer space kept from one request to the next; more is given back.
 const KEPT: usize = 16 << 10;
@@ -59,10 +59,9 @@ fn answer(line: &[u8], namespace: &mut impl Namespace) -> Answer {
 /// Does what is asked; the error is a sentence for the daemon's user.
 fn execute(request: Request, namespace: &mut impl Namespace) -> Result<Reply, String> {
     match request {
-        Request::Hello => Ok(Reply::Hello(Hello {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            addresses: address::own().map_err(|e| format!("cannot find our addresses: {e}"))?,
-        })),
+        Request::Hello => {
+            Ok(Reply::Hello(Hello { version: env!("CARGO_PKG_VERSION").to_owned(), addresses: addresses()? }))
+        }
         Request::Connect { address, port } => {
             let address = SocketAddr::from((address, port));
             let there = TcpStream::connect_timeout(&address, CONNECT);
@@ -71,10 +70,14 @@ fn execute(request: Request, namespace: &mut impl Namespace) -> Result<Reply, St
         Request::Probe => Ok(Reply::Kernel(namespace.probe()?)),
         Request::Apply { kernel, desired } => {
             namespace.apply(&kernel, &desired)?;
-            Ok(Reply::Applied {})
+            Ok(Reply::Applied(Applied { addresses: addresses()? }))
         }
         Request::Abort => Ok(Reply::Aborted(Aborted { sockets: namespace.abort()? })),
     }
+}
+
+fn addresses() -> Result<Vec<Ipv4Addr>, String> {
+    address::own().map_err(|error| format!("cannot find our addresses: {error}"))
 }
 
 /// Where nobody listens, a connection whose own port happens to be the one it asks for is accepted by itself.

@@ -207,6 +207,7 @@ struct Building {
     faults: Vec<Span>,
     ready: BTreeMap<usize, i64>,
     unhealthy: BTreeMap<usize, i64>,
+    sandbox_lost: BTreeMap<usize, (i64, String)>,
     outage: Option<i64>,
     outages: Vec<Span>,
     operations: Gathering,
@@ -283,6 +284,11 @@ impl Building {
                 }
             }
             Kind::Fault(links) => self.fault(at, links),
+            Kind::Sandbox { node, lost } => {
+                let index = self.node(node);
+                self.sandbox_back(index, at);
+                self.sandbox_lost.extend(lost.clone().map(|why| (index, (at, why))));
+            }
             Kind::Test(line) => self.operations.take(at, line),
         }
     }
@@ -375,12 +381,24 @@ impl Building {
         }
     }
 
+    /// A node's network is under control again, if it was not.
+    fn sandbox_back(&mut self, index: usize, at: i64) {
+        if let Some((from, detail)) = self.sandbox_lost.remove(&index) {
+            let node = &mut self.nodes[index];
+            node.faults.push(Span { detail: detail.clone(), ..span(from, at, "sandbox lost") });
+            self.faults.push(Span { detail, ..span(from, at, format!("{} sandbox lost", node.name)) });
+        }
+    }
+
     /// Whatever still holds at the end lasts until the end.
     fn finish(mut self) -> Timeline {
         let end = self.duration;
         self.fault(end, &[]);
         for (index, from) in std::mem::take(&mut self.ready) {
             self.nodes[index].ready.push(span(from, end, "ready"));
+        }
+        for index in 0..self.nodes.len() {
+            self.sandbox_back(index, end);
         }
         for (index, from) in std::mem::take(&mut self.unhealthy) {
             self.nodes[index].unhealthy.push(span(from, end, "unhealthy"));

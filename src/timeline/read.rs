@@ -73,6 +73,13 @@ pub enum Kind {
     },
     /// All faults in force from now on.
     Fault(Vec<String>),
+    /// Whether a node's network is under control has changed.
+    Sandbox {
+        /// Whose.
+        node: String,
+        /// Why it is not; none if it is.
+        lost: Option<String>,
+    },
     /// What a test appended.
     Test(Map<String, Value>),
 }
@@ -153,6 +160,14 @@ struct Ready {
 struct Health {
     node: String,
     health: String,
+}
+
+#[derive(Deserialize)]
+struct Sandbox {
+    node: String,
+    phase: String,
+    #[serde(default)]
+    why: String,
 }
 
 #[derive(Deserialize)]
@@ -250,6 +265,10 @@ fn kind(object: &mut Map<String, Value>) -> Option<Kind> {
     }
     if let Some(value) = member("fault") {
         return of(value).map(|Fault { links }| Kind::Fault(links));
+    }
+    if let Some(value) = member("sandbox") {
+        return of(value)
+            .map(|Sandbox { node, phase, why }| Kind::Sandbox { node, lost: (phase == "lost").then_some(why) });
     }
     member("cluster").and_then(of).map(Kind::Cluster)
 }

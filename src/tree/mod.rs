@@ -238,7 +238,10 @@ impl Tree {
             return Ok(self.0.files.lock().open(ino, Some(OnDisk::History(self.history().clone()))));
         }
         let mut files = self.0.files.lock();
-        files.content(ino)?;
+        // A setting that is not known to be in force can still be set.
+        if !(writes && file.is_of_faults()) {
+            files.content(ino)?;
+        }
         Ok(files.open(ino, None))
     }
 
@@ -275,6 +278,7 @@ impl Tree {
         let concerns = |file: File, node: &Option<usize>| match change {
             Change::None => false,
             Change::Node(index) => !file.is_of_faults() && node.is_none_or(|node| node == index),
+            Change::Network(index) => file.is_of_faults() || node.is_none_or(|node| node == index),
             Change::Reachable => true,
             Change::Faults => file.is_of_faults(),
         };

@@ -9,14 +9,17 @@ use crate::engine::Health;
 /// The content of a file of the model: of a node, or of the root.
 ///
 /// # Errors
-/// EHOSTDOWN for a live value while the engine cannot be reached.
+/// EHOSTDOWN for a live value while the engine cannot be reached, and for faults that are not known to be in force.
 pub fn render(cluster: &Cluster, file: File, node: Option<usize>) -> Result<Vec<u8>, Errno> {
     let live = |text: String| if cluster.is_reachable() { Ok(text) } else { Err(Errno::HOSTDOWN) };
     let text = match (file, node) {
         (File::Control, _) => crate::control::script(node.is_none()),
         (File::Status, _) => live(status(cluster))?,
         (File::SpecJson, _) => live(spec_json(cluster))?,
-        // What is in force is so whether the engine answers or not.
+        // What is in force is so whether the engine answers or not, unless a node runs in a network that nobody controls.
+        (File::Partition | File::Links | File::Net, _) if cluster.uncontrolled(None).is_some() => {
+            return Err(Errno::HOSTDOWN);
+        }
         (File::Partition, _) => cluster.faults().partition(),
         (File::Links, _) => cluster.faults().links(),
         (File::Net, Some(index)) => cluster.faults().net(index),

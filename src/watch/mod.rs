@@ -8,13 +8,14 @@ mod logs;
 mod probe;
 mod process;
 mod reach;
+mod sandboxes;
 #[cfg(test)]
 mod tests;
 
 pub use log_file::{LogFile, LogReader, SMALLEST_LIMIT};
 pub use probe::{Ask, Probe, exit_is_yes};
+pub use sandboxes::Sandboxes;
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,12 +41,14 @@ pub struct Options {
     pub log_limit: u64,
     /// What makes a node ready, if not its HEALTHCHECK. The cluster must be made with [`Cluster::probed`] then.
     pub probe: Option<Probe>,
+    /// What holds the nodes' networks. Without it, every network counts as under control.
+    pub sandboxes: Option<Arc<dyn Sandboxes>>,
 }
 
 impl Options {
     /// The usual ones.
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout, log_limit: DEFAULT_LOG_LIMIT, probe: None }
+        Self { timeout, log_limit: DEFAULT_LOG_LIMIT, probe: None, sandboxes: None }
     }
 }
 
@@ -64,7 +67,11 @@ struct Inner {
     cluster: Cluster,
     on_change: OnChange,
     timeout: Duration,
-    by_container_name: HashMap<String, usize>,
+    sandboxes: Option<Arc<dyn Sandboxes>>,
+    /// One look at a node's sandbox at a time.
+    checking: Vec<tokio::sync::Mutex<()>>,
+    /// How many events have told that a node's sandbox was lost: what was seen before the last one is out of date.
+    sandbox_events: Vec<Mutex<u64>>,
     /// One inspection of a node at a time, so that a later one never tells of an earlier moment.
     inspecting: Vec<tokio::sync::Mutex<()>>,
     /// A background inspection is due and has not begun.
@@ -111,10 +118,8 @@ impl Watch {
         options: Options,
         on_change: OnChange,
     ) -> Result<Self> {
-        let Options { timeout, log_limit, probe } = options;
+        let Options { timeout, log_limit, probe, sandboxes } = options;
         let spec = cluster.spec();
-        let by_container_name =
-            spec.nodes.iter().enumerate().map(|(index, node)| (spec.container_name(&node.name), index)).collect();
         let nodes = cluster.len();
         let open_log = |node: &crate::cluster::NodeSpec| {
             let cannot = |error| format!("cannot keep the output of {} in {}: {error}", node.name, node.dir.display());
@@ -125,7 +130,9 @@ impl Watch {
             engine,
             on_change,
             timeout,
-            by_container_name,
+            sandboxes,
+            checking: (0..nodes).map(|_| tokio::sync::Mutex::default()).collect(),
+            sandbox_events: (0..nodes).map(|_| Mutex::default()).collect(),
             inspecting: (0..nodes).map(|_| tokio::sync::Mutex::default()).collect(),
             due: (0..nodes).map(|_| AtomicBool::new(false)).collect(),
             output: (0..nodes).map(|_| Arc::default()).collect(),
@@ -265,8 +272,9 @@ impl Watch {
     }
 
     fn on_event(&self, event: &Event) {
-        let Some(&index) = self.0.by_container_name.get(&event.name) else {
-            return;
+        // By its id: whoever renames a container, or takes over its name, changes nothing.
+        let Some(index) = self.0.cluster.index_of_container(&event.container) else {
+            return self.on_sandbox_event(event);
         };
         let container = event.container.clone();
         match event.kind {
@@ -280,6 +288,8 @@ impl Watch {
             | EventKind::Paused
             | EventKind::Unpaused
             | EventKind::Health
+            | EventKind::Connected
+            | EventKind::Disconnected
             | EventKind::Other => {}
         }
         self.look_soon(index);

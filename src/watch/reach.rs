@@ -3,6 +3,7 @@
 //! A connection that breaks tells so itself. One that is held open in silence tells nothing, and asking now and then
 //! would cost an idle cluster its rest: so the engine is asked when somebody has waited for it in vain.
 
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -127,7 +128,7 @@ impl Watch {
                 continue;
             }
             let Ok(events) = self.subscribe().await else { continue };
-            if self.relist().await.is_ok() {
+            if self.relist().await.is_ok() && self.check_sandboxes().await.is_ok() {
                 return events;
             }
         }
@@ -137,14 +138,17 @@ impl Watch {
         // From before the listing: a node made meanwhile is not in it, and not gone either.
         let known: Vec<_> = self.0.cluster.snapshot().into_iter().map(|node| node.container).collect();
         let listed = self.limited(self.0.engine.list(Some(&self.our_label()))).await?;
-        for (name, &index) in &self.0.by_container_name {
-            match listed.iter().find(|container| container.name == *name) {
-                Some(container) => self.adopt(index, &container.id).await?,
-                None => {
-                    if let Some(container) = known[index].clone() {
-                        self.tell(index, &News::Removed(container));
-                    }
-                }
+        let by_id: HashSet<_> = listed.iter().map(|container| &container.id).collect();
+        let by_name: HashMap<_, _> = listed.iter().map(|container| (&container.name, &container.id)).collect();
+        let spec = self.0.cluster.spec();
+        for (index, known) in known.into_iter().enumerate() {
+            // Renamed or not. One that was made while the connection was gone is found by its name.
+            let there = known.as_ref().filter(|container| by_id.contains(container));
+            let named = || by_name.get(&spec.container_name(&spec.nodes[index].name)).copied();
+            match (there.or_else(named), &known) {
+                (Some(container), _) => self.adopt(index, container).await?,
+                (None, Some(gone)) => self.tell(index, &News::Removed(gone.clone())),
+                (None, None) => {}
             }
         }
         Ok(())

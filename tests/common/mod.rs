@@ -75,7 +75,6 @@ impl Fixture {
                 tree.changed(change);
             }
         });
-        let watch = Watch::begin(shared.clone(), cluster.clone(), Options::new(timeout), on_change).await.unwrap();
         let own = SelfImage { reference: "self".into(), argv: vec!["/cthulhu".into()] };
         let options = NodeOptions { etc_target: "/etc".into(), var_target: "/var".into(), ..NodeOptions::default() };
         let provisioner = Arc::new(Provisioner::new(
@@ -87,6 +86,8 @@ impl Fixture {
             "1.2@boot".into(),
             timeout,
         ));
+        let options = Options { sandboxes: Some(provisioner.clone()), ..Options::new(timeout) };
+        let watch = Watch::begin(shared.clone(), cluster.clone(), options, on_change).await.unwrap();
         for index in 0..nodes {
             let container = provisioner.make(index).await.unwrap();
             watch.adopt(index, &container).await.unwrap();

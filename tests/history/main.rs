@@ -39,6 +39,7 @@ fn brief(entry: &Entry) -> String {
         Kind::Ready(ready) => format!("{} {}", ready.node, if ready.ready { "ready" } else { "unready" }),
         Kind::Health(health) => format!("{} {:?}", health.node, health.health).to_lowercase(),
         Kind::Fault(fault) => format!("{:?}", fault.links),
+        Kind::Sandbox(sandbox) => format!("{} sandbox {:?}", sandbox.node, sandbox.phase).to_lowercase(),
         Kind::Test(object) => object.as_str().to_owned(),
     }
 }

@@ -5,22 +5,25 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bollard::Docker;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::{error, raw, time};
 use crate::engine::{BoxStream, ContainerId, EngineError, Event, EventKind, Result};
 
-/// Subscribes to containers that carry `label`. On a `local` engine its clock is ours.
+/// Subscribes to containers that carry `label`, and to what is connected to networks. On a `local` engine its clock is ours.
 ///
 /// The engine is asked to repeat all since just before the call, so nothing that happens while the request is on
 /// its way is lost; the same event may come twice across two subscriptions.
 pub(super) async fn subscribe(docker: &Docker, local: bool, label: &str) -> Result<BoxStream<Result<Event>>> {
-    let since = now(docker, local).await?;
-    let filters = serde_json::json!({ "type": ["container"], "label": [label] }).to_string();
-    let target = format!("/events?since={}&filters={}", time::seconds(since), raw::encode(&filters));
-    let mut pieces = raw::stream(docker, &target);
+    let since = time::seconds(now(docker, local).await?);
+    let containers = serde_json::json!({ "type": ["container"], "label": [label] });
+    // A network's events have no labels of containers.
+    let networks = serde_json::json!({ "type": ["network"], "event": ["connect", "disconnect"] });
+    let [containers, networks] = [containers, networks]
+        .map(|filters| follow(docker, &format!("/events?since={since}&filters={}", raw::encode(&filters.to_string()))));
+    let mut events = stream::select(containers, networks);
 
     // The answer's head cannot be seen through bollard. But the request is sent by the first poll, here, and an
     // engine that then answers another one has had it: a refusal or a broken connection shows at once.
@@ -29,7 +32,7 @@ pub(super) async fn subscribe(docker: &Docker, local: bool, label: &str) -> Resu
     let answered = loop {
         tokio::select! {
             biased;
-            piece = pieces.next(), if first.is_none() => first = Some(piece.unwrap_or_else(|| Err(ended()))?),
+            event = events.next(), if first.is_none() => first = Some(event.unwrap_or_else(|| Err(ended()))?),
             answer = &mut ping => break answer,
         }
     };
@@ -37,28 +40,30 @@ pub(super) async fn subscribe(docker: &Docker, local: bool, label: &str) -> Resu
 
     let (sender, mut receiver) = mpsc::unbounded_channel();
     tokio::spawn(async move {
-        let mut lines = Lines::default();
-        let mut piece = first.map(Ok);
+        let mut event = first.map(Ok);
         loop {
-            let bytes = match piece.take() {
-                Some(Ok(bytes)) => bytes,
-                Some(Err(error)) => break drop(sender.send(Err(error))),
-                None => {
-                    tokio::select! {
-                        () = sender.closed() => break,
-                        next = pieces.next() => piece = Some(next.unwrap_or_else(|| Err(ended()))),
-                    }
-                    continue;
-                }
-            };
-            for event in lines.take(&bytes) {
-                if sender.send(event).is_err() {
+            if let Some(event) = event.take() {
+                let is_over = event.is_err();
+                if sender.send(event).is_err() || is_over {
                     return;
                 }
             }
+            tokio::select! {
+                () = sender.closed() => return,
+                next = events.next() => event = Some(next.unwrap_or_else(|| Err(ended()))),
+            }
         }
     });
-    Ok(futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx)).boxed())
+    Ok(stream::poll_fn(move |cx| receiver.poll_recv(cx)).boxed())
+}
+
+/// The events of one request; ends with an error, as the engine never ends it.
+fn follow(docker: &Docker, target: &str) -> BoxStream<Result<Event>> {
+    let mut lines = Lines::default();
+    let pieces = raw::stream(docker, target).chain(stream::once(async { Err(ended()) }));
+    pieces
+        .flat_map(move |piece| stream::iter(piece.map_or_else(|error| vec![Err(error)], |bytes| lines.take(&bytes))))
+        .boxed()
 }
 
 /// The engine's clock, in ns since the epoch.
@@ -106,12 +111,19 @@ fn event(message: &Value) -> Option<Event> {
     let action = message["Action"].as_str().or(message["status"].as_str())?;
     let actor = &message["Actor"];
     let attributes = &actor["Attributes"];
-    let kind = kind(action, attributes)?;
-    let id = actor["ID"].as_str().or(message["id"].as_str())?;
+    let (kind, id) = if message["Type"] == "network" {
+        let kind = match action {
+            "connect" => EventKind::Connected,
+            "disconnect" => EventKind::Disconnected,
+            _ => return None,
+        };
+        (kind, attributes["container"].as_str()?)
+    } else {
+        (kind(action, attributes)?, actor["ID"].as_str().or(message["id"].as_str())?)
+    };
     let seconds = || message["time"].as_i64().map(|seconds| seconds.saturating_mul(1_000_000_000));
     Some(Event {
         container: ContainerId(id.to_owned()),
-        name: raw::string(attributes, "name").trim_start_matches('/').to_owned(),
         kind,
         time: message["timeNano"].as_i64().or_else(seconds).unwrap_or(0),
     })
@@ -165,18 +177,21 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_to_a_network_is_the_containers() {
+        let text = r#"{"Type":"network","Action":"disconnect","Actor":{"ID":"n","Attributes":{"container":"ab","name":"net"}},"timeNano":5}"#;
+        let expected = Event { container: ContainerId("ab".into()), kind: EventKind::Disconnected, time: 5 };
+        assert_eq!(event(&serde_json::from_str(text).unwrap()), Some(expected));
+        assert_eq!(event(&serde_json::from_str(&text.replace("disconnect", "create")).unwrap()), None);
+    }
+
+    #[test]
     fn lines_may_be_cut_anywhere() {
         let text = br#"{"Action":"start","Actor":{"ID":"ab","Attributes":{"name":"x"}},"time":2}"#;
         let mut lines = Lines::default();
         assert!(lines.take(&text[..20]).is_empty());
         assert!(lines.take(&text[20..]).is_empty());
         let got = lines.take(b"\n\n{\"Act");
-        let expected = Event {
-            container: ContainerId("ab".into()),
-            name: "x".into(),
-            kind: EventKind::Started,
-            time: 2_000_000_000,
-        };
+        let expected = Event { container: ContainerId("ab".into()), kind: EventKind::Started, time: 2_000_000_000 };
         assert_eq!(got, [Ok(expected)]);
         assert_eq!(lines.0, b"{\"Act");
     }

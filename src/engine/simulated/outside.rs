@@ -76,6 +76,27 @@ impl SimulatedEngine {
         self.shared.world.lock().unpause(name)
     }
 
+    /// Someone else restarts it: the same container, also one that removes itself when it ends, in another run.
+    pub fn restart_outside(&self, name: &str) -> Result<()> {
+        self.shared.world.lock().restart(name)
+    }
+
+    /// Someone else gives it another name.
+    pub fn rename_outside(&self, name: &str, new: &str) -> Result<()> {
+        self.shared.world.lock().rename(name, new)
+    }
+
+    /// Someone else disconnects it from its network.
+    pub fn disconnect_network(&self, name: &str) -> Result<()> {
+        self.shared.world.lock().disconnect_network(name)
+    }
+
+    /// Someone else connects it to its network again: with the address that it had, and without anything that was done to
+    /// its interface.
+    pub fn connect_network(&self, name: &str) -> Result<()> {
+        self.shared.world.lock().connect_network(name)
+    }
+
     /// Someone else removes it, killing it first.
     pub fn remove_outside(&self, name: &str) -> Result<()> {
         let mut world = self.shared.world.lock();

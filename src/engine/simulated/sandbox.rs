@@ -19,7 +19,7 @@ pub(super) struct Sandbox {
 
 impl Sandbox {
     /// What concerns the network.
-    fn answer(&mut self, request: &Value) -> Option<Value> {
+    fn answer(&mut self, request: &Value, addresses: &[String]) -> Option<Value> {
         Some(match request.get("op")?.as_str()? {
             "probe" => json!({
                 "ok": true, "nftables": true, "reject": true, "numgen": true, "dup": true, "queue": "native",
@@ -28,7 +28,7 @@ impl Sandbox {
             "apply" if self.refuses.pop_front().unwrap_or_default() => json!({"ok": false, "error": "told to refuse"}),
             "apply" => {
                 self.desired = request["desired"].clone();
-                json!({"ok": true})
+                json!({"ok": true, "addresses": addresses})
             }
             "abort" => json!({"ok": true, "sockets": 0}),
             _ => return None,
@@ -40,15 +40,15 @@ impl Container {
     /// What the sandbox process answers to a line, newline included. A node that runs in its network listens on every port.
     pub fn sandbox_answer(&mut self, line: &[u8], has_node: bool) -> Vec<u8> {
         let request: Value = serde_json::from_slice(line).unwrap_or_default();
+        let addresses: Vec<_> = match (&self.spec.network, &self.endpoint) {
+            (Network::Attached { address, .. }, Some(_)) => vec![address.to_string()],
+            _ => Vec::new(),
+        };
         let mut answer = if request.get("op").is_some_and(|op| op == "hello") {
-            let address = match &self.spec.network {
-                Network::Attached { address, .. } => vec![address.to_string()],
-                Network::Of(_) | Network::None => Vec::new(),
-            };
-            json!({"ok": true, "version": env!("CARGO_PKG_VERSION"), "addresses": address})
+            json!({"ok": true, "version": env!("CARGO_PKG_VERSION"), "addresses": addresses})
         } else if request.get("op").is_some_and(|op| op == "connect") {
             json!({"ok": true, "connected": has_node})
-        } else if let Some(answer) = self.sandbox.answer(&request) {
+        } else if let Some(answer) = self.sandbox.answer(&request, &addresses) {
             answer
         } else {
             json!({"ok": false, "error": "unknown request"})

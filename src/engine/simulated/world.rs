@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::container::Container;
 use super::images::Images;
 use super::networks::Networks;
+use super::sandbox::Sandbox;
 use super::signal::Signal;
 use super::streams::{Bus, Journal};
 use crate::engine::{
@@ -117,7 +118,7 @@ impl World {
     fn emit(&mut self, id: &str, kind: EventKind) -> i64 {
         let time = self.clock.tick();
         if let Some(container) = self.containers.get(id) {
-            let event = Event { container: ContainerId(id.to_owned()), name: container.spec.name.clone(), kind, time };
+            let event = Event { container: ContainerId(id.to_owned()), kind, time };
             self.bus.publish(&container.spec.labels, &event);
         }
         time
@@ -180,6 +181,7 @@ impl World {
         self.next_pid += 1;
         let container = self.get_mut(&id)?;
         container.status = Status::Running;
+        container.sandbox = Sandbox::default();
         container.pid = Some(pid);
         container.starts += 1;
         if container.health != Health::None {
@@ -336,6 +338,46 @@ impl World {
         if self.containers.contains_key(&id) {
             self.forget(&id);
         }
+    }
+
+    pub fn restart(&mut self, key: &str) -> Result<()> {
+        let container = self.get_mut(key)?;
+        let id = container.id.clone();
+        let removes_itself = std::mem::replace(&mut container.spec.auto_remove, false);
+        self.end(&id, KILLED);
+        self.get_mut(&id)?.spec.auto_remove = removes_itself;
+        self.start(&id)
+    }
+
+    pub fn rename(&mut self, key: &str, new: &str) -> Result<()> {
+        if self.names.contains_key(new) {
+            return Err(EngineError::Conflict(format!("the name {new} is already in use")));
+        }
+        let container = self.get_mut(key)?;
+        let id = container.id.clone();
+        let old = std::mem::replace(&mut container.spec.name, new.to_owned());
+        self.names.remove(&old);
+        self.names.insert(new.to_owned(), id.clone());
+        self.emit(&id, EventKind::Other);
+        Ok(())
+    }
+
+    pub fn disconnect_network(&mut self, key: &str) -> Result<()> {
+        let container = self.get_mut(key)?;
+        let id = container.id.clone();
+        let not_connected = || EngineError::Refused(format!("container {id} is not connected to the network"));
+        let endpoint = container.endpoint.take().ok_or_else(not_connected)?;
+        self.networks.free(&endpoint);
+        self.emit(&id, EventKind::Disconnected);
+        Ok(())
+    }
+
+    pub fn connect_network(&mut self, key: &str) -> Result<()> {
+        let id = self.get(key)?.id.clone();
+        self.connect(&id)?;
+        self.get_mut(&id)?.sandbox = Sandbox::default();
+        self.emit(&id, EventKind::Connected);
+        Ok(())
     }
 
     pub fn set_health(&mut self, key: &str, health: Health) -> Result<()> {

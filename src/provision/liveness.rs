@@ -1,0 +1,111 @@
+//! Whether a node's sandbox still controls the node's network.
+//!
+//! That its container runs is not enough. After `docker restart` the same container has a new network namespace without
+//! any rules; after `docker network disconnect` it has lost its address; after a restart of an engine with live-restore
+//! it runs, and nobody is connected to it.
+
+use async_trait::async_trait;
+
+use super::{Provisioner, Sandbox, Slot};
+use crate::engine::{ContainerId, EngineError, Inspection, Result, Status};
+use crate::sandbox::{Client, ClientError, Hello};
+use crate::watch::Sandboxes;
+
+/// One run of a container: each has a network namespace of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    started_at: i64,
+    pid: Option<i32>,
+}
+
+impl Run {
+    pub(super) fn of(seen: &Inspection) -> Self {
+        Self { started_at: seen.started_at, pid: seen.pid }
+    }
+}
+
+#[async_trait]
+impl Sandboxes for Provisioner {
+    fn index_of(&self, container: &ContainerId) -> Option<usize> {
+        self.sandbox_ids.lock().get(container).copied()
+    }
+
+    async fn check(&self, index: usize, reapply: bool) -> Result<std::result::Result<(), String>> {
+        let mut slot = self.sandboxes[index].lock().await;
+        self.check_slot(index, &mut slot, reapply).await
+    }
+}
+
+impl Provisioner {
+    /// Whether the sandbox is in the run that was made, answers, and has its address. Connects again if only the connection is
+    /// gone. With `reapply`, or after connecting again, also brings about again what it was told, which reads it back.
+    ///
+    /// # Errors
+    /// The engine's. That the sandbox is lost is none: the inner error says why, as a sentence about "its sandbox".
+    pub(super) async fn check_slot(
+        &self,
+        index: usize,
+        slot: &mut Slot,
+        reapply: bool,
+    ) -> Result<std::result::Result<(), String>> {
+        let lost = |why: &str| Ok(Err(format!("its sandbox {why}")));
+        let Slot { live: Some(sandbox), desired } = slot else {
+            return lost("is gone");
+        };
+        let seen = match self.engine.inspect(&sandbox.id).await {
+            Ok(seen) => seen,
+            Err(EngineError::NotFound(_)) => return lost("was removed"),
+            Err(error) => return Err(error),
+        };
+        match seen.status {
+            Status::Running if Run::of(&seen) == sandbox.run => {}
+            Status::Running => return lost("was restarted, and has a new network without faults"),
+            Status::Paused => return lost("is paused"),
+            Status::Created | Status::Exited => return lost("has ended"),
+        }
+        let (hello, is_new) = match sandbox.client.hello().await {
+            Err(ClientError::Ended | ClientError::Io(_)) => match self.connect_again(sandbox).await? {
+                Ok(hello) => (hello, true),
+                Err(why) => return lost(&format!("cannot be connected to again: {why}")),
+            },
+            Err(error) => return lost(&format!("does not answer: {error}")),
+            Ok(hello) => (hello, false),
+        };
+        let ip = self.cluster.node_spec(index).ip;
+        if !hello.addresses.contains(&ip) {
+            return lost(&format!("is not connected to the network with the address {ip}"));
+        }
+        if reapply || is_new {
+            let kernel = match self.kernel.get() {
+                Some(kernel) => Ok(*kernel),
+                None => sandbox.client.probe().await,
+            };
+            let applied = match kernel {
+                Ok(kernel) => sandbox.client.apply(kernel, desired.clone()).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = applied {
+                return lost(&format!("cannot bring about its network faults again: {error}"));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    async fn connect_again(&self, sandbox: &mut Sandbox) -> Result<std::result::Result<Hello, String>> {
+        let attachment = match self.engine.attach(&sandbox.id).await {
+            Ok(attachment) => attachment,
+            Err(error @ (EngineError::NotFound(_) | EngineError::Conflict(_) | EngineError::Refused(_))) => {
+                return Ok(Err(error.to_string()));
+            }
+            Err(error) => return Err(error),
+        };
+        let mut client = Client::new(attachment);
+        Ok(match client.hello().await {
+            Ok(hello) => {
+                sandbox.client = client;
+                Ok(hello)
+            }
+            Err(error) => Err(error.to_string()),
+        })
+    }
+}
