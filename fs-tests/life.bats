@@ -337,3 +337,44 @@ PY
     umount_cluster
     as_before
 }
+
+@test "a directory above is renamed: the cluster lives, and is unmounted at its new path" {
+    mkdir "$TMP/above"
+    mount_busybox above/m -n 2 --start
+    echo 'i001 | i002' >"$M/partition"
+    mv "$TMP/above" "$TMP/renamed"
+    M=$TMP/renamed/m
+    is running "$(cat "$M/i001/state")"
+    is "$(field i001 '{{.State.Pid}}')" "$(cat "$M/i001/pid.txt")"
+    echo restart >"$M/control"
+    is 'i001 | i002' "$(cat "$M/partition")"
+    is "$M" "$(listed_below | jq -r '.[0].mountpoint')" 'cthulhu ls'
+    only_daemon
+    umount_cluster
+    nothing_left
+    as_before
+}
+
+@test "something is mounted over it: the cluster lives, and what is not ours is left alone" {
+    needs_root 'to mount over a directory'
+    cluster
+    mount -t tmpfs covers "$M"
+    echo mine >"$M/file"
+    docker kill "$P-i001" "$P-i002" >/dev/null
+    is mine "$(cat "$M/file")"
+    only_daemon
+    umount "$M"
+    wait_for 60 all_in exited
+    echo start >"$M/control"
+    all_in running
+    # What covers it when it ends stays, and the dead mount below goes when that is gone.
+    mount -t tmpfs covers "$M"
+    echo mine >"$M/file"
+    refused umount_cluster 2>"$TMP/out"
+    has "$(cat "$TMP/out")" "something else is mounted over $M"
+    is mine "$(cat "$M/file")"
+    is '' "$(containers "$M")"
+    umount "$M"
+    umount_cluster
+    as_before
+}

@@ -36,12 +36,12 @@ setup() {
     engine_answers || start_engine
 }
 
-# Nothing of it reaches into the network of the machine but the bridges of its networks.
+# Nothing of it reaches into the network of the machine but the bridges of its networks. start_engine [OPTION...]
 start_engine() {
     # Ends that nobody has taken note of yet would pass for processes that live.
     rm -f "$TMP/e/docker.pid" "$TMP/e/exec/containerd/containerd.pid"
     setsid dockerd --data-root "$TMP/e/data" --exec-root "$TMP/e/exec" --pidfile "$TMP/e/docker.pid" -H "$DOCKER_HOST" \
-        --bridge=none --iptables=false --ip6tables=false --ip-masq=false \
+        --bridge=none --iptables=false --ip6tables=false --ip-masq=false "$@" \
         >>"$TMP/e/log" 2>&1 </dev/null 3>&- &
     echo $! >"$TMP/e/pid"
     wait_for 60 engine_answers || {
@@ -154,4 +154,76 @@ goes_and_comes() {
     is 1 "$(networks "$M" | wc -l)"
     umount_cluster
     engine_is_empty "$bridge"
+}
+
+# Sandboxes that the cluster has lost and got back, as the history tells it.
+sandboxes_told() { jq -r '.sandbox // empty | "\(.node) \(.phase)"' "$M/history"; }
+
+# lives_on SIGNAL: with live-restore, containers run on without their engine, and only our connections to them break.
+lives_on() {
+    local pids sandboxes bridge
+    stop_engine TERM
+    start_engine --live-restore
+    cluster
+    bridge=$(bridge)
+    echo 'i002>host drop' >"$M/links"
+    refused pings_host i002
+    pids=$(cat "$M/i001/pid.txt" "$M/i002/pid.txt")
+    sandboxes=$(docker inspect -f '{{.Id}} {{.State.Pid}}' "$P-i001-sandbox" "$P-i002-sandbox")
+    stop_engine "$1"
+    wait_for 60 unknown
+    start_engine --live-restore
+    wait_for 60 known
+    all_in running
+    is "$pids" "$(cat "$M/i001/pid.txt" "$M/i002/pid.txt")" 'they have run on'
+    is "yes yes" "$(echo $(cat "$M/i001/ready" "$M/i002/ready"))"
+    is 'i002>host drop' "$(cat "$M/links")"
+    refused pings_host i002
+    pings_host i001
+    echo 'i001>host drop' >"$M/links"
+    pings_host i002
+    refused pings_host i001
+    echo start >"$M/control"
+    echo restart >"$M/i001/control"
+    refused pings_host i001
+    echo heal >"$M/control"
+    pings_host i001
+    is "$sandboxes" "$(docker inspect -f '{{.Id}} {{.State.Pid}}' "$P-i001-sandbox" "$P-i002-sandbox")" 'the same sandboxes'
+    is '' "$(sandboxes_told)"
+    umount_cluster
+    engine_is_empty "$bridge"
+    stop_engine TERM
+}
+
+@test "live-restore: nodes and faults live through the engine's restart, and can be changed again" {
+    lives_on TERM
+}
+
+@test "live-restore: the same with kill -9" {
+    lives_on KILL
+}
+
+@test "live-restore: a sandbox that ended meanwhile is lost, and start makes it whole" {
+    stop_engine TERM
+    start_engine --live-restore
+    cluster
+    echo 'i002>host drop' >"$M/links"
+    local pid
+    pid=$(docker inspect -f '{{.State.Pid}}' "$P-i002-sandbox")
+    stop_engine TERM
+    kill -9 "$pid"
+    start_engine --live-restore
+    wait_for 60 known
+    is running "$(cat "$M/i002/state")"
+    is no "$(cat "$M/i002/ready")"
+    has "$(cat "$M/links" 2>&1)" 'Host is down'
+    is 'i002 lost' "$(sandboxes_told)"
+    is '5 EIO' "$(put_line "$M/partition" 'i001 | i002')"
+    has "$(cat "$M/error")" 'i002: its sandbox'
+    echo start >"$M/control"
+    is 'i002>host drop' "$(cat "$M/links")"
+    refused pings_host i002
+    is 'i002 lost i002 back' "$(echo $(sandboxes_told))"
+    umount_cluster
+    stop_engine TERM
 }

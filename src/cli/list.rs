@@ -42,8 +42,8 @@ pub fn list(args: &LsArgs) -> Result<ExitCode> {
     let mut lines: Vec<_> = records()?
         .into_iter()
         .map(|(record, daemon)| Line {
+            mountpoint: if daemon.is_some() { record.now_at() } else { record.mountpoint.clone() },
             id: record.id,
-            mountpoint: record.mountpoint,
             // A record whose daemon is gone stands for what that one could not remove.
             state: if daemon.is_some() { "mounted" } else { "left over" },
             nodes: record.nodes,

@@ -37,8 +37,8 @@ pub use left::left_in_engine;
 pub use needs::{fuse_device, on_path};
 pub use options::Plan;
 pub use panics::log_panics;
-use place::lock_data;
-pub use place::{Place, Record, records, state_home};
+pub use place::{Place, Record, moved_to, records, state_home};
+use place::{detach_mount_id, lock_data};
 pub use report::to_stderr;
 pub use start::connect;
 pub use umount::umount;
@@ -94,7 +94,13 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     let _ = fs::remove_file(plan.place.failure());
     let _data = plan.args.data.is_some().then(|| lock_data(&plan.data)).transpose()?;
     let mountpoint = plan.place.check_mountpoint(plan.makes_mountpoint)?;
-    let made = Made { engine: Default::default(), id: new_id()?, recorder: Default::default(), mountpoint };
+    let made = Made {
+        engine: Default::default(),
+        id: new_id()?,
+        recorder: Default::default(),
+        mountpoint,
+        mount: Default::default(),
+    };
     let started = tokio::select! {
         started = start(plan, &lock, &made, report) => started,
         () = &mut told_to_end => Err(anyhow!("interrupted before the cluster was up; what had been made is removed")),
@@ -116,7 +122,7 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     report(Report::Ready(format!("{}{}", running.note, welcome(plan))));
     info!("the cluster is up");
     let Running { tree, watch, unmounted, provisioner, note: _ } = running;
-    let detached = detached(plan.place.clone())?;
+    let detached = detached(made.mount.get().copied())?;
     tokio::select! {
         _ = unmounted => info!("unmounted"),
         _ = detached => info!("unmounted, and somebody still uses the mount"),
@@ -155,12 +161,12 @@ async fn join_logs(tree: &Tree) {
     let _ = joined.await;
 }
 
-/// Resolves when our mount has left its place, though somebody may still use it: a shell that stands in it, or a
-/// container whose mount namespace has copied it.
-fn detached(place: Place) -> Result<oneshot::Receiver<()>> {
+/// Resolves when our mount is gone, though somebody may still use it: a shell that stands in it, or a container whose mount
+/// namespace has copied it. It is known by its id: a directory above it may be renamed, something may be mounted over it.
+fn detached(mount: Option<u64>) -> Result<oneshot::Receiver<()>> {
     let (gone, detached) = oneshot::channel();
     std::thread::Builder::new().name("mounts".into()).spawn(move || {
-        if let Err(error) = sys::wait_for_mounts(|| !place.is_mounted()) {
+        if let Err(error) = sys::wait_for_mounts(|| mount.is_none_or(|id| matches!(sys::mount_with_id(id), Ok(None)))) {
             warn!(%error, "cannot watch the mounts");
             // The end of the FUSE connection tells an unmount too, as long as nobody else uses the mount.
             std::mem::forget(gone);
@@ -174,7 +180,8 @@ fn detached(place: Place) -> Result<oneshot::Receiver<()>> {
 /// Removes the mount, the containers, the network, and a mountpoint that was made. `unsettled` says that requests to
 /// the engine were cut off: they may still be carried out.
 async fn take_down(plan: &Plan, made: &Made, sandboxes: Option<Arc<Provisioner>>, unsettled: bool) -> Result<()> {
-    if let Err(error) = plan.place.detach() {
+    let detached = made.mount.get().map_or(Ok(()), |id| detach_mount_id(*id));
+    if let Err(error) = &detached {
         warn!(%error, "cannot detach the mount");
     }
     let engine = made.engine.lock().clone();
@@ -206,6 +213,10 @@ async fn take_down(plan: &Plan, made: &Made, sandboxes: Option<Arc<Provisioner>>
         if !matches!(tokio::time::timeout(EARLIER, again).await, Ok(Ok(()))) {
             warn!("cannot look once more for what an earlier cluster here has left");
         }
+    }
+    if let (Ok(()), Err(error)) = (&done, detached) {
+        let at = plan.place.mountpoint.display();
+        done = Err(anyhow!("{error}; when that is unmounted, cthulhu umount {at} removes the dead mount"));
     }
     if made.mountpoint {
         // Only if it is empty: it may have been there before, with somebody's files in it by now.

@@ -60,9 +60,20 @@ pub struct Record {
     pub data: PathBuf,
     /// Address of its engine.
     pub engine: String,
+    /// Id of its mount while it is mounted, which stays the same when a directory above it is renamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_id: Option<u64>,
     /// Its mountpoint was made for it, and goes with it.
     #[serde(default)]
     pub made_mountpoint: bool,
+}
+
+impl Record {
+    /// Where it is mounted now: elsewhere than at first if a directory above it was renamed.
+    pub fn now_at(&self) -> PathBuf {
+        let mount = self.mount_id.and_then(|id| sys::mount_with_id(id).ok().flatten());
+        mount.filter(|mount| is_ours(&mount.fstype)).map_or_else(|| self.mountpoint.clone(), |mount| mount.mountpoint)
+    }
 }
 
 /// A mountpoint and the state directory that belongs to it.
@@ -201,6 +212,12 @@ impl Place {
         sys::mounts_at(&self.mountpoint).ok()?.pop().map(|mount| mount.fstype)
     }
 
+    /// The id of the mount of ours that is there.
+    pub fn mount_id(&self) -> Option<u64> {
+        let top = sys::mounts_at(&self.mountpoint).ok()?.pop()?;
+        is_ours(&top.fstype).then_some(top.id)
+    }
+
     /// Whether a mount of ours is there.
     pub fn is_mounted(&self) -> bool {
         self.top_mount().is_some_and(|fstype| is_ours(&fstype))
@@ -303,6 +320,31 @@ pub fn records() -> Result<Vec<(Record, Option<u32>)>> {
     let mut found: Vec<_> = places()?.into_iter().filter_map(with_holder).collect();
     found.sort_by(|a, b| a.0.mountpoint.cmp(&b.0.mountpoint));
     Ok(found)
+}
+
+/// The place of a cluster whose mount is at `mountpoint` by now, as a directory above it was renamed.
+///
+/// # Errors
+/// A sentence: no home for state.
+pub fn moved_to(mountpoint: &Path) -> Result<Option<Place>> {
+    let here = Place { mountpoint: mountpoint.to_owned(), state: PathBuf::new() }.mount_id();
+    let is_here =
+        |(record, daemon): &(Record, Option<u32>)| here.is_some() && record.mount_id == here && daemon.is_some();
+    let found = records()?.into_iter().find(is_here);
+    found.map(|(record, _)| Place::exactly(record.mountpoint)).transpose()
+}
+
+/// Detaches a mount wherever it is by now, if a path leads to it.
+///
+/// # Errors
+/// From umount2(2) or fusermount3; that something else covers it.
+pub fn detach_mount_id(id: u64) -> std::io::Result<()> {
+    let Some(mount) = sys::mount_with_id(id)? else { return Ok(()) };
+    if sys::leads_to(&mount.mountpoint, id) {
+        return sys::detach_mount(&mount.mountpoint);
+    }
+    let at = mount.mountpoint.display();
+    Err(std::io::Error::other(format!("something else is mounted over {at}")))
 }
 
 /// All places that this user's state tells of: of clusters that are mounted, are left over, or have left what their nodes

@@ -80,6 +80,8 @@ pub struct Made {
     pub recorder: Mutex<Option<Recorder>>,
     /// Whether the mountpoint was made.
     pub mountpoint: bool,
+    /// Id of the mount, once there is one.
+    pub mount: std::sync::OnceLock<u64>,
 }
 
 impl Made {
@@ -138,7 +140,7 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
     };
 
     // From here on there is something to clear away, whatever becomes of us; and somebody must know in which engine.
-    plan.place.write_record(&Record {
+    let mut kept = Record {
         id: made.id.to_string(),
         mountpoint: plan.place.mountpoint.clone(),
         pid: std::process::id(),
@@ -146,8 +148,10 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         image: image.clone(),
         data: plan.data.clone(),
         engine: engine.info().address.clone(),
+        mount_id: None,
         made_mountpoint: made.mountpoint,
-    })?;
+    };
+    plan.place.write_record(&kept)?;
     let owner = Owner::this_process().to_string();
     let labels = cluster_labels(&made.id, &plan.place.mountpoint, &owner);
     let network_name = format!("cthulhu-{}", made.id);
@@ -233,6 +237,9 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
     let mountpoint = &plan.place.mountpoint;
     let mounted = fuse::mount(&tree, bindmounts, mountpoint, args.allow_other, Handle::current())
         .map_err(|error| anyhow!("cannot mount {}: {}", mountpoint.display(), fuse_advice(&error)))?;
+    kept.mount_id = plan.place.mount_id();
+    plan.place.write_record(&kept)?;
+    kept.mount_id.map(|id| made.mount.get_or_init(|| id));
     // Before the first request is served.
     recorder.begin(env!("CARGO_PKG_VERSION"), &sys::boot_id().unwrap_or_default(), seed);
     let (gone, unmounted) = oneshot::channel();

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::place::{Place, records};
+use super::place::{Place, moved_to, records};
 use super::start::remove_earlier;
 use super::{connect, runtime};
 use crate::sys;
@@ -23,6 +23,8 @@ const ENGINE_TIMEOUT: Duration = Duration::from_secs(15);
 /// # Errors
 /// A sentence.
 pub fn umount(place: &Place, host: Option<&str>) -> Result<Option<PathBuf>> {
+    let moved = if place.holder().is_none() { moved_to(&place.mountpoint)? } else { None };
+    let place = moved.as_ref().unwrap_or(place);
     let record = records()?.into_iter().map(|(record, _)| record).find(|record| record.mountpoint == place.mountpoint);
     let kept = record.as_ref().map(|record| record.data.clone());
     let had_daemon = match place.holder() {

@@ -2,16 +2,22 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{UnmountFlags, unmount};
 
 /// One mount, as `/proc/self/mountinfo` tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountEntry {
+    /// Tells mounts apart for as long as they are there: wherever one is moved, whatever is mounted over it.
+    pub id: u64,
+    /// Where it is now.
+    pub mountpoint: PathBuf,
     /// The kind of file system, with its subtype: `ext4`, `fuse.cthulhu`.
     pub fstype: String,
     /// What is mounted: a device, or the name that the file system gave itself.
@@ -27,6 +33,23 @@ pub struct MountEntry {
 /// Those of reading `/proc/self/mountinfo`.
 pub fn mounts_at(path: &Path) -> io::Result<Vec<MountEntry>> {
     Ok(parse_mountinfo(&std::fs::read("/proc/self/mountinfo")?, path))
+}
+
+/// The mount with that id, if it is there.
+///
+/// # Errors
+/// Those of reading `/proc/self/mountinfo`.
+pub fn mount_with_id(id: u64) -> io::Result<Option<MountEntry>> {
+    Ok(entries(&std::fs::read("/proc/self/mountinfo")?).find(|mount| mount.id == id))
+}
+
+/// Whether a path leads to the mount with that id, and not to one that covers it. Asks the file system there nothing.
+pub fn leads_to(path: &Path, id: u64) -> bool {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(root) = rustix::fs::open(path, flags, Mode::empty()) else { return false };
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", root.as_raw_fd())).unwrap_or_default();
+    let found = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
+    found == Some(id)
 }
 
 /// Every mount of that kind: where, and the `user_id` among its options, which FUSE has.
@@ -95,20 +118,23 @@ fn detach_as_user(path: &Path) -> io::Result<()> {
 }
 
 fn parse_mountinfo(text: &[u8], path: &Path) -> Vec<MountEntry> {
-    text.split(|&byte| byte == b'\n').filter_map(|line| parse_line(line, path)).collect()
+    entries(text).filter(|mount| mount.mountpoint.as_os_str() == path.as_os_str()).collect()
+}
+
+fn entries(text: &[u8]) -> impl Iterator<Item = MountEntry> {
+    text.split(|&byte| byte == b'\n').filter_map(parse_line)
 }
 
 /// One line: `36 35 98:0 /root /mountpoint rw,noatime master:1 - ext4 /dev/root rw`.
-fn parse_line(line: &[u8], path: &Path) -> Option<MountEntry> {
+fn parse_line(line: &[u8]) -> Option<MountEntry> {
     let mut fields = line.split(|&byte| byte == b' ');
-    if unescape(fields.nth(4)?).as_bytes() != path.as_os_str().as_bytes() {
-        return None;
-    }
+    let id = str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    let mountpoint = unescape(fields.nth(3)?).into();
     // Any number of optional fields ends with a single dash.
     fields.find(|&field| field == b"-")?;
     let fstype = String::from_utf8_lossy(unescape(fields.next()?).as_bytes()).into_owned();
     let source = unescape(fields.next()?);
-    Some(MountEntry { fstype, source })
+    Some(MountEntry { id, mountpoint, fstype, source })
 }
 
 /// Undoes the kernel's octal escapes of blank, tab, newline, backslash and hash.
@@ -146,6 +172,7 @@ mod tests {
         let fstypes: Vec<_> = found.iter().map(|entry| entry.fstype.as_str()).collect();
         assert_eq!(fstypes, ["fuse.cthulhu", "tmpfs"]);
         assert_eq!(found[0].source, std::ffi::OsStr::new("my\\name"));
+        assert_eq!((found[0].id, found[1].id), (40, 41));
         assert!(parse_mountinfo(SAMPLE, Path::new("/mnt")).is_empty());
     }
 
@@ -169,7 +196,11 @@ mod tests {
     #[test]
     fn sees_proc_itself() {
         let found = mounts_at(Path::new("/proc")).unwrap();
-        assert!(found.iter().any(|entry| entry.fstype == "proc"), "{found:?}");
+        let proc = found.iter().find(|entry| entry.fstype == "proc").unwrap();
+        assert_eq!(mount_with_id(proc.id).unwrap().as_ref(), Some(proc));
+        assert_eq!(leads_to(Path::new("/proc"), proc.id), found.last() == Some(proc));
+        assert!(!leads_to(Path::new("/"), proc.id) && !leads_to(Path::new("/none"), proc.id));
+        assert_eq!(mount_with_id(u64::MAX).unwrap(), None);
     }
 
     #[test]
