@@ -265,6 +265,7 @@ impl Provisioner {
             read_only: true,
             attached_stdin: true,
             auto_remove: true,
+            host_users: false,
         }
     }
 
@@ -294,6 +295,7 @@ impl Provisioner {
             read_only: false,
             attached_stdin: false,
             auto_remove: false,
+            host_users: false,
         }
     }
 }

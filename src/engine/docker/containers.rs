@@ -143,14 +143,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_listing_leaves_out_what_the_engine_no_longer_knows() {
-        let row = |id: &str, names: &str| format!(r#"{{"Id":"{id}","Names":{names},"State":"dead","Labels":{{"k":"v"}}}}"#);
+        let row =
+            |id: &str, names: &str| format!(r#"{{"Id":"{id}","Names":{names},"State":"dead","Labels":{{"k":"v"}}}}"#);
         let rows = format!("[{},{},{}]", row("a", r#"["/x"]"#), row("ghost", "null"), row("b", "[]"));
         let engine = fake::engine(move |_, target| match target {
             _ if target.contains("/containers/json?") => fake::answer(200, &rows),
             _ if target.ends_with("/containers/b/json") => fake::answer(200, "{}"),
             _ => fake::answer(404, r#"{"message":"No such container"}"#),
         });
-        let found: Vec<_> = list(&engine.docker, Some("k=v")).await.unwrap().into_iter().map(|listed| listed.id.0).collect();
+        let found: Vec<_> =
+            list(&engine.docker, Some("k=v")).await.unwrap().into_iter().map(|listed| listed.id.0).collect();
         assert_eq!(found, ["a", "b"]);
         let broken = fake::engine(|_, target| match target.contains("/containers/json?") {
             true => fake::answer(200, r#"[{"Id":"ghost","Names":null}]"#),
