@@ -156,7 +156,7 @@ PY
     local waiter=$!
     refused test -e second
     touch go
-    with_deadline 20 tail --pid="$waiter" -f /dev/null
+    with_deadline 60 tail --pid="$waiter" -f /dev/null
     test -e second
 }
 
@@ -281,9 +281,9 @@ PY
     is /etc/hostname "$(readlink absolute)"
     is 'character special file' "$(stat -c %F device)"
     is '13 EACCES' "$(echo x | put device)"
-    refused with_deadline 10 cat device 2>/dev/null
+    refused with_deadline 60 cat device 2>/dev/null
     is fifo "$(stat -c %F fifo)"
-    with_deadline 10 dd if=fifo of=/dev/null iflag=nonblock 2>/dev/null
+    with_deadline 60 dd if=fifo of=/dev/null iflag=nonblock 2>/dev/null
     ls -l >/dev/null
     rm fifo device absolute upward
     is '' "$(ls -A)"

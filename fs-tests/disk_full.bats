@@ -88,9 +88,9 @@ log_is_whole() { docker logs "$P-i001" 2>/dev/null | cmp -s - "$M/i001/log"; }
     before=$(docker logs "$P-i001" | wc -l)
     wait_for 30 engine_has $((before + 150))
     # Nothing else is the worse for it.
-    with_deadline 10 ls -lR "$M" >/dev/null
+    with_deadline 60 ls -lR "$M" >/dev/null
     is running "$(cat "$M/i001/state")"
-    with_deadline 30 sh -c 'echo stop >"$0/i002/control" && echo start >"$0/i002/control"' "$M"
+    with_deadline 60 sh -c 'echo stop >"$0/i002/control" && echo start >"$0/i002/control"' "$M"
     is running "$(cat "$M/i002/state")"
     echo stop >"$M/i001/control"
     is exited "$(cat "$M/i001/state")"

@@ -328,7 +328,7 @@ END
 
 @test "one sandbox that does not answer: the write fails, and no other keeps the change" {
     P=$P-silent
-    mount_busybox silent -n 3 --timeout 2
+    mount_busybox silent -n 3 --timeout 60
     cd "$M"
     echo start >control
     docker pause "$(docker ps -qf "name=$P-i002-sandbox")" >/dev/null

@@ -31,7 +31,7 @@ teardown() {
     rm -f go
     # Chained: of a teardown only the last command's failure counts.
     is "$(cat "$TMP/before")" "$(untouched)" 'what lies outside' &&
-        is running "$(with_deadline 20 cat "$M/i001/state")"
+        is running "$(with_deadline 60 cat "$M/i001/state")"
 }
 
 # Everything about what lies outside but the times of reading.
@@ -144,30 +144,30 @@ PY
     (cd "$(backing)" && python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")')
     local what waiting pids=()
     is socket "$(stat -c %F socket)"
-    refused with_deadline 20 cat socket 2>/dev/null
+    refused with_deadline 60 cat socket 2>/dev/null
     refused python3 -c 'import socket; socket.socket(socket.AF_UNIX).connect("socket")' 2>/dev/null
     for what in null tty disk; do
-        is '13 EACCES' "$(with_deadline 20 sh -c "echo x | python3 '$FS_TESTS/put.py' $what")"
-        refused with_deadline 20 cat $what 2>/dev/null
-        refused with_deadline 20 truncate -s 0 $what 2>/dev/null
+        is '13 EACCES' "$(with_deadline 60 sh -c "echo x | python3 '$FS_TESTS/put.py' $what")"
+        refused with_deadline 60 cat $what 2>/dev/null
+        refused with_deadline 60 truncate -s 0 $what 2>/dev/null
     done
     # More who wait than the daemon has threads.
     for waiting in 1 2 3 4 5 6 7 8; do
         cat fifo >/dev/null &
         pids+=($!)
     done
-    with_deadline 20 dd if=fifo of=/dev/null iflag=nonblock 2>/dev/null
-    is running "$(with_deadline 20 cat "$M/i001/state")"
+    with_deadline 60 dd if=fifo of=/dev/null iflag=nonblock 2>/dev/null
+    is running "$(with_deadline 60 cat "$M/i001/state")"
     echo served >f
-    is served "$(with_deadline 20 cat f)"
+    is served "$(with_deadline 60 cat f)"
     kill "${pids[@]}"
     wait "${pids[@]}" || true
     # Programs that walk over them.
-    with_deadline 20 find . -ls >/dev/null
-    with_deadline 20 tar -cf - . | tar -tf - >/dev/null
+    with_deadline 60 find . -ls >/dev/null
+    with_deadline 60 tar -cf - . | tar -tf - >/dev/null
     # They are root's.
-    [ "$(id -u)" != 0 ] || with_deadline 20 chmod 600 fifo null
-    with_deadline 20 rm fifo null tty disk socket
+    [ "$(id -u)" != 0 ] || with_deadline 60 chmod 600 fifo null
+    with_deadline 60 rm fifo null tty disk socket
 }
 
 @test "a directory that is ever again a link to the host's: nothing goes there, nothing comes from there" {
@@ -242,7 +242,7 @@ PY
         done'
     say "$files files made by the node in $((SECONDS - began)) s"
     : >looking
-    (while [ -e looking ]; do with_deadline 20 cat "$M/i001/state" "$M/status" >/dev/null || echo no answer >>unanswered; sleep 0.1; done) 3>&- &
+    (while [ -e looking ]; do with_deadline 60 cat "$M/i001/state" "$M/status" >/dev/null || echo no answer >>unanswered; sleep 0.1; done) 3>&- &
     looker=$!
     began=$SECONDS
     found=$(with_deadline 600 find ../many -type f | wc -l)

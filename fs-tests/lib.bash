@@ -79,8 +79,12 @@ mounts() {
 # Ids of the containers, of the networks, whose mountpoint lies below a directory.
 containers() {
     docker ps -a --no-trunc --filter label=io.cthulhu.cluster \
-        --format '{{.ID}} {{.Label "io.cthulhu.mountpoint"}}' 2>/dev/null | below "$1"
+        --format '{{.ID}} {{.Label "io.cthulhu.mountpoint"}} {{.Names}}' 2>/dev/null | known_to_engine | below "$1"
 }
+
+# Of lines that end in a container's name, those that have one. Docker 20.10 lists some containers that it removed itself while it
+# restarted, without a name, and says "No such container" to all else about them.
+known_to_engine() { grep -v ' $' || true; }
 
 networks() {
     docker network ls --no-trunc --filter label=io.cthulhu.cluster \
@@ -111,9 +115,14 @@ listed_below() {
 
 # ---- the scratch image ----------------------------------------------------------------------------------------------
 
-# An image without any registry: Debian's static busybox, in an otherwise empty file system. Made once.
+# An image without any registry: Debian's static busybox, in an otherwise empty file system. Made once, or loaded from the archive
+# CTHULHU_TEST_IMAGE.
 need_image() {
     docker image inspect "$IMAGE" >/dev/null 2>&1 && return
+    if [ -n "${CTHULHU_TEST_IMAGE:-}" ]; then
+        docker load -qi "$CTHULHU_TEST_IMAGE" >/dev/null
+        return
+    fi
     local work applet
     work=$(mktemp -d "${TMP:-/tmp}/image.XXXXXX")
     (
@@ -194,9 +203,10 @@ needs_root() {
 
 # ---- waiting --------------------------------------------------------------------------------------------------------
 
-# wait_for SECONDS CONDITION...: until the condition holds; fails at the deadline.
+# wait_for SECONDS CONDITION...: until the condition holds; fails at the deadline. A deadline ends a test that would hang, and measures
+# nothing: it is never less than two minutes, so that no load on the machine breaks a test.
 wait_for() {
-    local end=$((SECONDS + $1))
+    local end=$((SECONDS + ($1 < 120 ? 120 : $1)))
     shift
     until "$@"; do
         if [ "$SECONDS" -gt "$end" ]; then
@@ -210,6 +220,13 @@ wait_for() {
 # with_deadline SECONDS COMMAND...: 124 if it takes longer.
 with_deadline() {
     timeout -k 5 "$@"
+}
+
+# traps_term CONTAINER: its first process handles SIGTERM already, so that a stop does not come too early.
+traps_term() {
+    local caught
+    caught=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$(docker inspect -f '{{.State.Pid}}' "$1")/status")
+    [ $((0x$caught >> 14 & 1)) = 1 ]
 }
 
 # Whether the live values of $M can be read; whether every one of them is EHOSTDOWN.

@@ -120,7 +120,7 @@ used() { du -cb "$1"/log* | tail -n 1 | cut -f 1; }
     echo start >"$M/i001/control" &
     began=$!
     until reads "$M/i001/state" exited; do
-        is 1 "$(with_deadline 10 cat "$M/i002/pid.txt" | wc -l)" 'lines of pid.txt'
+        is 1 "$(with_deadline 60 cat "$M/i002/pid.txt" | wc -l)" 'lines of pid.txt'
         read=$((read + 1))
         spent=$(used "$dir")
         # Three files while one takes the place of another.

@@ -171,7 +171,7 @@ EOF
     wait_for 10 reads "$M/i001/exit_code" 7
     is no "$(cat "$M/i001/ready")"
     local status=0
-    with_deadline 30 "$CTHULHU" wait "$M/i001" --timeout 10m 2>"$TMP/out" || status=$?
+    with_deadline 60 "$CTHULHU" wait "$M/i001" --timeout 10m 2>"$TMP/out" || status=$?
     is 1 "$status" 'exit status of wait'
     has "$(cat "$TMP/out")" 'exit code 7'
     umount_cluster

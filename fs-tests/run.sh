@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Runs all tests, setting up what they need on a bare Debian or Ubuntu.
 #
-#   fs-tests/run.sh [--no-cargo] [--lane root|user] [FILE...]
+#   fs-tests/run.sh [--no-cargo] [--lane root|user|newer] [FILE...]
 #
 # The suites in examples/ are among them: what a user is to copy must work. All .bats files are run as root, and beside them
-# those for which it matters who runs them as an ordinary user in group docker, who is made for it. --lane runs one lane alone,
-# the user's with all files; FILE... runs only those .bats files. --no-cargo leaves out `cargo test`.
+# those for which it matters who runs them as an ordinary user in group docker, who is made for it, and a chosen set over a newer
+# engine (newer_engine.sh). --lane runs one lane alone, the user's with all files; FILE... runs only those .bats files.
+# --no-cargo leaves out `cargo test`.
 # CTHULHU=/path/to/cthulhu tests that binary instead of building one. As an ordinary user, it takes what needs root through
 # sudo.
 set -euo pipefail
@@ -24,21 +25,25 @@ fail() {
 }
 
 with_cargo=yes
-lanes=(root user)
+lanes=(root user newer)
 files=()
 # What an ordinary user runs where both lanes do: rights, ways to mount and unmount, bindmounts without the kernel's passthrough.
 # USERS_FILES names others; `examples` stands for those in examples/, which root leaves out then.
 read -ra users_files <<<"${USERS_FILES:-bad bindmounts cli control demo faults life live posix prune run templates tree wait}"
+# What runs over the newer engine: what an engine has a say in. NEWER_FILES names others.
+read -ra newer_files <<<"${NEWER_FILES:-control tree live life log faults second_engine effects reach}"
+# Of these files, the tests there: others run beside them, so none that measures times.
+declare -A newer_tests=([effects]='^(drop|duplicate|reject|an open connection|crash|the host)')
 while [ $# -gt 0 ]; do
     case $1 in
     --no-cargo) with_cargo= ;;
     --lane)
-        case ${2:-} in root | user) ;; *) fail '--lane takes root or user' ;; esac
+        case ${2:-} in root | user | newer) ;; *) fail '--lane takes root, user or newer' ;; esac
         lanes=("$2")
         shift
         ;;
     -h | --help)
-        sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+        sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
         exit 0
         ;;
     -*) fail "no such option: $1 (there are --no-cargo and --lane)" ;;
@@ -57,6 +62,17 @@ done
 # These come last, when all else is over: they measure an idle machine, or look at what is the whole machine's.
 alone=(effects faults_killed netem prune reach scale)
 declare -A files_of=()
+newers=()
+for name in "${newer_files[@]}"; do newers+=("$here/$name.bats"); done
+if [ ${#files[@]} -gt 0 ]; then
+    if [ "${lanes[*]}" = newer ]; then
+        newers=("${files[@]}")
+    else
+        # Of those that are named, its own.
+        mapfile -t newers < <(printf '%s\n' "${newers[@]}" | grep -Fxf <(printf '%s\n' "${files[@]}"))
+        [ ${#newers[@]} -gt 0 ] || lanes=("${lanes[@]/newer/}")
+    fi
+fi
 if [ ${#files[@]} -gt 0 ] || [ ${#lanes[@]} -eq 1 ]; then
     [ ${#files[@]} -gt 0 ] || files=("$here"/*.bats "$project"/examples/*/*.bats)
     users=("${files[@]}")
@@ -83,7 +99,9 @@ order() {
     done
     [ ${#last[@]} -eq 0 ] || printf '%s\n' "${last[@]}"
 }
-files_of=([root]=$(order "${files[@]}") [user]=$(order "${users[@]}"))
+files_of=([root]=$(order "${files[@]}") [user]=$(order "${users[@]}") [newer]=$(printf '%s\n' "${newers[@]}"))
+# An array's element that was taken away is empty.
+read -ra lanes <<<"${lanes[*]}"
 
 if [ "$(id -u)" = 0 ]; then
     as_root() { "$@"; }
@@ -128,6 +146,7 @@ fi
 CTHULHU_TEST_TMP=$(cd "$(mktemp -d "${TMPDIR:-/tmp}/cthulhu-tests.XXXXXX")" && pwd -P)
 chmod 755 "$CTHULHU_TEST_TMP"
 export CTHULHU_TEST_TMP
+newer=$CTHULHU_TEST_TMP/newer/engine
 engine_pid='' made_user='' fuse_mode='' lane_pids=() cargo_pid=''
 
 # shellcheck disable=SC2317 # the trap calls it
@@ -137,7 +156,8 @@ clean_up() {
     for pid in "${lane_pids[@]}" $cargo_pid; do kill "$pid" 2>/dev/null || true; done
     wait
     # Whatever a test left, below our own directory and nowhere else.
-    for dir in "$CTHULHU_TEST_TMP"/root/*/ "$CTHULHU_TEST_TMP"/user/*/; do
+    [ ! -e "$newer/pid" ] || as_root "$here/newer_engine.sh" stop "$newer" || true
+    for dir in "$CTHULHU_TEST_TMP"/root/*/ "$CTHULHU_TEST_TMP"/user/*/ "$CTHULHU_TEST_TMP"/newer/*/; do
         [ -d "$dir" ] || continue
         # shellcheck disable=SC2016
         as_root env CTHULHU="${CTHULHU:-cthulhu}" bash -c '. "$1"; sweep "$2"' - "$here/lib.bash" "${dir%/}" || true
@@ -277,21 +297,39 @@ as_user() {
     as_root setpriv --reuid "$USER_NAME" --regid "$(id -g "$USER_NAME")" --init-groups env -i "$@"
 }
 
+# start_newer: the newer engine, with the images that tests need. Its network reaches no mirror, so they come from the engine that
+# runs. 77 if this machine cannot have it.
+start_newer() {
+    local tmp=$CTHULHU_TEST_TMP/newer
+    as_root env HOME="$HOME" "$here/newer_engine.sh" get || return
+    # shellcheck disable=SC2016
+    as_root env TMP="$tmp/scratch" bash -c '. "$1" && need_image && docker save -o "$2" "$IMAGE"' - "$here/lib.bash" "$tmp/image.tar" || return
+    as_root env HOME="$HOME" "$here/newer_engine.sh" start "$newer" || return
+    as_root env HOME="$HOME" "$here/newer_engine.sh" run "$newer" docker load -qi "$tmp/image.tar"
+}
+
 # run_file LANE FILE OUT: runs a file of tests, and returns its exit status.
 run_file() {
-    local lane=$1 file=$2 out=$3 tmp=$CTHULHU_TEST_TMP/$1 around bats
+    local lane=$1 file=$2 out=$3 tmp=$CTHULHU_TEST_TMP/$1 around bats name enter=()
+    name=$(basename "$file" .bats)
     case $file in
     */examples/*/*.bats)
         around=(PATH="$tmp/examples/bin:$PATH" TMPDIR="$tmp/examples" XDG_STATE_HOME="$tmp/examples/state")
         ;;
     *) around=(PATH="$PATH" CTHULHU_TEST_TMP="$tmp" TMPDIR="$tmp/scratch") ;;
     esac
-    bats=(CTHULHU="$CTHULHU" timeout -k 30 "$deadline" bats --tap "$file")
+    bats=(timeout -k 30 "$deadline" bats --tap "$file")
+    if [ "$lane" = newer ]; then
+        around+=("${fewer[@]}" FAULT_STATES=100 CTHULHU_TEST_IMAGE="$tmp/image.tar")
+        [ -z "${newer_tests[$name]:-}" ] || bats+=(--filter "${newer_tests[$name]}")
+        # It has engines of its own.
+        if [ "$name" = second_engine ]; then enter=("$here/newer_engine.sh" alone); else enter=("$here/newer_engine.sh" run "$newer"); fi
+    fi
     # In the background, so that a signal to us is heeded at once.
-    if [ "$lane" = root ]; then
-        as_root env HOME="$HOME" "${around[@]}" "${settings[@]}" "${bats[@]}" </dev/null >"$out" 2>&1 &
+    if [ "$lane" != user ]; then
+        as_root env HOME="$HOME" "${around[@]}" "${settings[@]}" CTHULHU="$CTHULHU" "${enter[@]}" "${bats[@]}" </dev/null >"$out" 2>&1 &
     else
-        (cd / && as_user HOME="$user_home" USER="$USER_NAME" "${around[@]}" "${fewer[@]}" "${settings[@]}" "${bats[@]}" </dev/null) >"$out" 2>&1 &
+        (cd / && as_user HOME="$user_home" USER="$USER_NAME" "${around[@]}" "${fewer[@]}" "${settings[@]}" CTHULHU="$CTHULHU" "${bats[@]}" </dev/null) >"$out" 2>&1 &
     fi
     running=$!
     wait "$running"
@@ -302,13 +340,30 @@ run_lane() {
     local lane=$1 file files name out begin status p f s passed=0 failed=0 skipped=0 running='' started=$SECONDS
     trap '[ -z "$running" ] || kill "$running" 2>/dev/null; exit 143' TERM
     mapfile -t files <<<"${files_of[$lane]}"
+    if [ "$lane" = newer ]; then
+        start_newer >"$CTHULHU_TEST_TMP/newer.out" 2>&1 || status=$?
+        case ${status:-0} in
+        0) say "newer: $(head -n 1 "$CTHULHU_TEST_TMP/newer.out")" ;;
+        77)
+            echo "skipped: $(tail -n 1 "$CTHULHU_TEST_TMP/newer.out")" >"$CTHULHU_TEST_TMP/newer.figures"
+            return
+            ;;
+        *)
+            cat "$CTHULHU_TEST_TMP/newer.out"
+            return
+            ;;
+        esac
+    fi
     for file in "${files[@]}"; do
         name="$lane: $(basename "$file")" out=$CTHULHU_TEST_TMP/$lane.out
-        if is_alone "$file" && [ -n "$with_cargo" ]; then
+        if is_alone "$file" && [ "$lane" != newer ] && [ -n "$with_cargo" ]; then
             until [ -e "$cargo_out.done" ]; do sleep 0.2; done
         fi
         if is_alone "$file" && [ "$lane" = root ] && [[ " ${lanes[*]} " = *' user '* ]]; then
             until [ -e "$CTHULHU_TEST_TMP/user.done" ]; do sleep 0.2; done
+        fi
+        if is_alone "$file" && [ "$lane" = root ] && [[ " ${lanes[*]} " = *' newer '* ]]; then
+            until [ -e "$CTHULHU_TEST_TMP/newer.done" ]; do sleep 0.2; done
         fi
         begin=$SECONDS status=0
         case $file in "$project"/*) file=$suite${file#"$project"} ;; esac
@@ -352,12 +407,17 @@ if [ -n "$cargo_pid" ]; then
     passed=$((passed + p)) failed=$((failed + f))
     say "cargo test: $p passed, $f failed"
 fi
+declare -A lane_title=([root]='as root' [user]='as user' [newer]='over the newer engine')
 for lane in "${lanes[@]}"; do
-    if read -r p f s seconds <"$CTHULHU_TEST_TMP/$lane.figures"; then
-        say "as $lane: $p passed, $f failed, $s skipped, $seconds s"
+    if grep -qs '^skipped: ' "$CTHULHU_TEST_TMP/$lane.figures"; then
+        say "over the newer engine: SKIPPED: $(sed 's/^skipped: //' "$CTHULHU_TEST_TMP/$lane.figures")"
+        # Asked for by name, it must be had.
+        [ ${#lanes[@]} -gt 1 ] || failed=$((failed + 1))
+    elif read -r p f s seconds <"$CTHULHU_TEST_TMP/$lane.figures"; then
+        say "${lane_title[$lane]}: $p passed, $f failed, $s skipped, $seconds s"
         passed=$((passed + p)) failed=$((failed + f))
     else
-        say "as $lane: it did not come to its end"
+        say "${lane_title[$lane]}: it did not come to its end"
         failed=$((failed + 1))
     fi
 done

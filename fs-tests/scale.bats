@@ -32,9 +32,9 @@ teardown_file() { end; }
     mkdir "$m"
     before=$(ls "${TMPDIR:-/tmp}" | wc -l)
     for n in $(seq "${SCALE_NODES:-100}"); do
-        with_deadline 30 "$CTHULHU" mount --host simulated: -n 3 "$m" >/dev/null 2>&1
+        with_deadline 60 "$CTHULHU" mount --host simulated: -n 3 "$m" >/dev/null 2>&1
         is 3 "$(find "$m" -maxdepth 1 -type l | wc -l)" "nodes of mount $n"
-        with_deadline 30 "$CTHULHU" umount "$m" >/dev/null 2>&1
+        with_deadline 60 "$CTHULHU" umount "$m" >/dev/null 2>&1
         is 0 "$(mounts "$TMP" | wc -l)" "mounts after $n"
     done
     is '' "$(daemons "$TMP")" daemons

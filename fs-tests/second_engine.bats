@@ -71,7 +71,7 @@ bridge() { echo "br-$(networks "$M" | cut -c 1-12)"; }
 
 # engine_is_empty BRIDGE: nothing is in the engine, and the interface is gone.
 engine_is_empty() {
-    is '' "$(docker ps -aq)" containers
+    is '' "$(docker ps -a --format '{{.ID}} {{.Names}}' | known_to_engine)" containers
     is 'host none ' "$(docker network ls --format '{{.Name}}' | sort | tr '\n' ' ')" networks
     refused ip link show "$1" >/dev/null 2>&1
 }
@@ -92,8 +92,8 @@ goes_and_comes() {
     refused pings_host i002
     stop_engine "$1"
     wait_for 10 unknown
-    is i001 "$(with_deadline 10 cat "$M/i001/name")"
-    with_deadline 10 ls -lR "$M" >/dev/null
+    is i001 "$(with_deadline 60 cat "$M/i001/name")"
+    with_deadline 60 ls -lR "$M" >/dev/null
     has "$(tail -n 1 "$M/i002/log")" line
     echo x >"$M/i001/bindmounts/var/f"
     is '112 EHOSTDOWN' "$(put_line "$M/control" start)"

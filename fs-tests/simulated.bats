@@ -132,11 +132,20 @@ is_state() {
 @test "an engine that takes longer than --timeout: ETIMEDOUT, and the tree still answers" {
     local m=$TMP/slow
     mkdir "$m"
-    "$CTHULHU" mount --host 'simulated:?pause=60s' -n 2 --timeout 2 "$m"
+    "$CTHULHU" mount --host 'simulated:?pause=3600s' -n 2 --timeout 10 "$m"
     echo start >"$m/control"
     is '110 ETIMEDOUT' "$(put_line "$m/i001/control" pause)"
     has "$(cat "$m/i001/error")" i001
     is i001 "$(cat "$m/i001/name")"
-    with_deadline 10 cat "$m/i001/state" >/dev/null
+    with_deadline 60 cat "$m/i001/state" >/dev/null
     umount_cluster "$m"
+}
+
+@test "a node that cannot be made: the sentence names it, and says why once" {
+    local m=$TMP/unmade status=0
+    mkdir "$m"
+    with_deadline 120 "$CTHULHU" mount --host 'simulated:?create=3600s' -n 2 --timeout 10 "$m" 2>"$TMP/out" || status=$?
+    is 1 "$status"
+    has "$(tail -n 1 "$TMP/out")" 'cannot create i001: cannot reach the engine: it did not answer within 10 s' ||
+        has "$(tail -n 1 "$TMP/out")" 'cannot create i002: cannot reach the engine: it did not answer within 10 s'
 }

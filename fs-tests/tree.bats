@@ -125,9 +125,20 @@ NODE_FILES='bindmounts control error exit_code health id image inspect.json ip l
     is "i002 $(cat "$M/i002/ip") running $(cat "$M/i002/pid.txt")" "$(grep ^i002 "$M/status" | tr -s ' ')"
 }
 
+# inspection NAME: the engine's whole answer in the newest version of its API, which cthulhu asks for too; docker's own command line may
+# be older than the engine.
+inspection() {
+    local host=${DOCKER_HOST:-unix:///var/run/docker.sock} api
+    api=$(docker version --format '{{.Server.APIVersion}}')
+    case $host in
+    unix://*) curl -sSf --unix-socket "${host#unix://}" "http://engine/v$api/containers/$1/json" ;;
+    *) curl -sSf "http://${host#*://}/v$api/containers/$1/json" ;;
+    esac
+}
+
 @test "inspect.json is what docker inspect says, whole" {
     same_inspect() {
-        diff <(docker inspect "$P-i001" | jq -S '.[0]') <(jq -S 'if type == "array" then .[0] else . end' "$M/i001/inspect.json")
+        diff <(inspection "$P-i001" | jq -S .) <(jq -S 'if type == "array" then .[0] else . end' "$M/i001/inspect.json")
     }
     wait_for 10 same_inspect
 }
@@ -289,5 +300,5 @@ PY
 }
 
 @test "cat of every file ends" {
-    find "$M" -type f -print0 | with_deadline 30 xargs -0 cat >/dev/null
+    find "$M" -type f -print0 | with_deadline 60 xargs -0 cat >/dev/null
 }

@@ -37,7 +37,7 @@ setup() {
 waits() {
     local wanted=$1
     shift
-    run with_deadline 40 "$CTHULHU" wait "$@"
+    run with_deadline 60 "$CTHULHU" wait "$@"
     is "$wanted" "$status" "exit status of wait $* ($output)"
 }
 

@@ -446,11 +446,10 @@ impl Executor {
         }
         self.check_open()?;
         let container = self.provisioner.make(index).await.map_err(|error| match error {
-            EngineError::Unreachable(_) | EngineError::Denied(_) => ControlError::Unreachable(error.to_string()),
-            EngineError::TimedOut(after) => ControlError::TimedOut { node: self.name(index), after },
             EngineError::NotFound(_) | EngineError::Conflict(_) | EngineError::Refused(_) => {
-                ControlError::Refused(format!("cannot create it anew: {error}"))
+                ControlError::Refused(format!("{}: cannot create it anew: {error}", self.name(index)))
             }
+            error => fail(error),
         })?;
         self.watch.adopt(index, &container).await.map_err(&fail)?;
         // What is new is under control again.

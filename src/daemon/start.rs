@@ -317,7 +317,7 @@ async fn make_nodes(cluster: &Cluster, provisioner: &Arc<Provisioner>, watch: &W
             progress(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1);
         })
         .await
-        .map_err(|error| anyhow!("cannot create {error}"))?;
+        .map_err(|(node, error)| anyhow!("cannot create {node}: {error}"))?;
     for (index, container) in containers.into_inner() {
         watch.adopt(index, &container).await?;
     }

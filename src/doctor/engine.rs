@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Finding, Verdict};
 use crate::daemon::connect;
 use crate::daemon::prune::{Wish, look};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, Setup};
 use crate::provision::free_subnets;
 
 /// How long it may take to answer.
@@ -22,13 +22,24 @@ pub async fn reach(host: Option<&str>) -> Result<(Arc<dyn Engine>, Finding), Fin
     match connect(host, PATIENCE).await {
         Ok(engine) => {
             let info = engine.info();
-            let place =
-                if info.local { "on this machine" } else { "on another machine, or in a pid namespace out of sight" };
+            let (verdict, place) = match info.local {
+                true => (Verdict::Ok, "on this machine"),
+                // What it would cost is not known, and mount works if the paths are the same there.
+                false => (
+                    Verdict::Note,
+                    "on another machine, in a virtual one, or in a pid namespace out of sight: bindmounts/ works only if the engine \
+                     sees this machine's files under the same paths",
+                ),
+            };
             let text = format!("{} at {}, {place}", info.description, info.address);
-            Ok((engine.clone(), Finding::new("engine", Verdict::Ok, text)))
+            Ok((engine.clone(), Finding::new("engine", verdict, text)))
         }
         Err(error) => {
             let advice = match &error {
+                // It is somewhere else, so nothing that is installed here helps.
+                EngineError::Unreachable(why) if why.contains("tcp://") || why.contains("http") => {
+                    ". See that an engine listens there and that a firewall lets you through, or name another with DOCKER_HOST"
+                }
                 EngineError::Unreachable(_) => {
                     ". Start it (sudo systemctl start docker), or get one (sudo apt-get install docker.io), or name one with DOCKER_HOST"
                 }
@@ -37,6 +48,63 @@ pub async fn reach(host: Option<&str>) -> Result<(Arc<dyn Engine>, Finding), Fin
             Err(Finding::new("engine", Verdict::Problem, format!("{error}{advice}")))
         }
     }
+}
+
+/// What the engine's set-up changes, a finding each.
+pub fn setup(setup: &Setup) -> Vec<Finding> {
+    let mut findings = vec![];
+    let mut tell = |check, verdict, text: &str| findings.push(Finding::new(check, verdict, text));
+    if setup.rootless {
+        tell(
+            "rootless",
+            Verdict::Note,
+            "the engine runs without root: this machine does not reach the nodes' addresses (--publish PORT works), and top and \
+             docker stats may show the machine's figures instead of a node's",
+        );
+    }
+    if setup.remaps_users {
+        tell(
+            "userns-remap",
+            Verdict::Note,
+            "root in a node is an ordinary user here: what it writes into bindmounts/ has that user's number (100000 and up), and \
+             --privileged is refused",
+        );
+    }
+    if setup.live_restore {
+        tell("live-restore", Verdict::Ok, "on: nodes live on while the engine restarts");
+    }
+    let missing: Vec<_> = [(setup.limits_memory, "memory"), (setup.limits_cpu, "cpu")]
+        .iter()
+        .filter(|(has, _)| !has)
+        .map(|(_, name)| *name)
+        .collect();
+    if !missing.is_empty() {
+        let options: Vec<_> = missing.iter().map(|name| if *name == "cpu" { "--cpus" } else { "--memory" }).collect();
+        let text = format!(
+            "the engine has no control group for {}, so {} cannot work. On a rootless engine systemd has to delegate it \
+             (Delegate=cpu memory pids in user@.service)",
+            missing.join(" and "),
+            options.join(" and ")
+        );
+        findings.push(Finding::new("limits", Verdict::Note, text));
+    }
+    if !setup.freezes {
+        findings.push(Finding::new("pause", Verdict::Note, "the engine has no control groups, so `pause` fails"));
+    }
+    findings
+}
+
+/// Networks in which nodes cannot be reached.
+pub async fn isolated(engine: &dyn Engine) -> Option<Finding> {
+    let networks = engine.list_networks(None).await.ok()?;
+    let names: Vec<_> = networks.into_iter().filter(|network| network.isolated).map(|network| network.name).collect();
+    (!names.is_empty()).then(|| {
+        let text = format!(
+            "{}: gateway mode isolated, so this machine and nodes that are put there with --network do not reach each other",
+            names.join(", ")
+        );
+        Finding::new("networks", Verdict::Note, text)
+    })
 }
 
 /// Room for networks.
@@ -80,5 +148,41 @@ pub async fn leftovers(host: Option<&str>) -> Finding {
             let parts: Vec<_> = parts.chain(left.obstacles).collect();
             finding(Verdict::Note, format!("{}; to see and remove them: cthulhu prune", parts.join(", ")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(setup: &Setup) -> Vec<(&'static str, Verdict, String)> {
+        super::setup(setup).into_iter().map(|finding| (finding.check, finding.verdict, finding.text)).collect()
+    }
+
+    #[test]
+    fn what_is_usual_needs_no_word() {
+        assert!(words(&Setup::default()).is_empty());
+    }
+
+    #[test]
+    fn what_is_unusual_is_told_with_what_it_changes() {
+        let told = words(&Setup {
+            rootless: true,
+            remaps_users: true,
+            live_restore: true,
+            limits_memory: false,
+            limits_cpu: false,
+            freezes: false,
+            desktop: false,
+        });
+        let checks: Vec<_> = told.iter().map(|(check, verdict, _)| (*check, *verdict)).collect();
+        let notes = ["rootless", "userns-remap", "limits", "pause"].map(|check| (check, Verdict::Note));
+        assert!(notes.iter().all(|note| checks.contains(note)) && checks.contains(&("live-restore", Verdict::Ok)));
+        assert_eq!(checks.len(), 5);
+        let text = |check: &str| &told.iter().find(|(name, ..)| *name == check).unwrap().2;
+        assert!(text("limits").contains("memory and cpu") && text("limits").contains("--memory and --cpus"));
+        assert!(text("rootless").contains("--publish"));
+        let one = words(&Setup { limits_memory: false, ..Setup::default() });
+        assert!(one.len() == 1 && one[0].2.contains("for memory, so --memory cannot"), "{one:?}");
     }
 }

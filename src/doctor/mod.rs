@@ -79,6 +79,12 @@ pub async fn examine(host: Option<&str>, tell: &mut (dyn FnMut(Finding) + Send))
     told(machine::descriptors());
     told(machine::state());
     if let Some(engine) = &engine {
+        for finding in engine::setup(&engine.info().setup) {
+            told(finding);
+        }
+        if let Some(finding) = engine::isolated(engine.as_ref()).await {
+            told(finding);
+        }
         told(engine::subnets(engine.as_ref()).await);
         for finding in kernel::faults(engine.info().local) {
             told(finding);

@@ -26,7 +26,11 @@ pub async fn mount(host: Option<&str>) -> Vec<Finding> {
     let mut begin = vec!["mount", "-n", "1", "--start", "--prefix", &prefix];
     begin.extend(host.iter().flat_map(|host| ["--host", host]));
     let mounted = ourselves(&begin, &mountpoint).await;
-    let faults = mounted.is_ok().then(|| faults(&mountpoint));
+    let mut seen = vec![];
+    if mounted.is_ok() {
+        seen.push(faults(&mountpoint));
+        seen.push(addresses(&mountpoint).await);
+    }
     let unmounted = match &mounted {
         Ok(()) => ourselves(&["umount"], &mountpoint).await,
         // It has taken away what it had made, or says what not.
@@ -48,7 +52,8 @@ pub async fn mount(host: Option<&str>) -> Vec<Finding> {
         (Err(why), _) => finding(Verdict::Problem, format!("a cluster of one demo node cannot be mounted: {why}")),
         (_, Err(why)) => finding(Verdict::Problem, format!("a cluster of one demo node cannot be unmounted: {why}")),
     };
-    faults.into_iter().chain([trial]).collect()
+    seen.push(trial);
+    seen
 }
 
 /// Which network faults its sandbox has found possible.
@@ -76,6 +81,34 @@ fn judge_faults(text: &str) -> Finding {
         (false, false) => (Verdict::Note, format!("possible: {}; not possible: {}", listed(&possible), listed(&not))),
     };
     Finding::new("faults", verdict, text)
+}
+
+/// How long connecting to a node may take.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Whether this machine reaches the node's address. A rootless engine's nodes, for one, it does not.
+async fn addresses(mountpoint: &Path) -> Finding {
+    let finding = |verdict, text: String| Finding::new("addresses", verdict, text);
+    let ip = fs::read_to_string(mountpoint.join("i001/ip")).unwrap_or_default();
+    let Ok(ip) = ip.trim().parse::<std::net::IpAddr>() else {
+        return finding(Verdict::Unknown, "the node's address cannot be read".into());
+    };
+    // Any port will do: a machine that is reached refuses it, or takes it.
+    let why = match tokio::time::timeout(CONNECT, tokio::net::TcpStream::connect((ip, 8080))).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("no answer within {} s", CONNECT.as_secs())),
+    };
+    match why {
+        None => finding(Verdict::Ok, "this machine reaches the nodes' addresses".into()),
+        Some(why) => finding(
+            Verdict::Note,
+            format!(
+                "this machine does not reach the nodes' addresses ({why}): publish their ports with --publish PORT"
+            ),
+        ),
+    }
 }
 
 fn directory() -> Result<PathBuf, String> {

@@ -71,6 +71,41 @@ pub struct EngineInfo {
     pub address: String,
     /// Whether its processes run on this machine, in a pid namespace that we see: pidfds and host routes mean something then.
     pub local: bool,
+    /// How it is set up.
+    pub setup: Setup,
+}
+
+/// How an engine is set up, as far as that changes what its containers can do. What an engine does not tell is as usual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// It runs as an ordinary user, with a network namespace of its own.
+    pub rootless: bool,
+    /// Root in a container is another user on the host (`userns-remap`).
+    pub remaps_users: bool,
+    /// Containers live on while it restarts.
+    pub live_restore: bool,
+    /// It can limit memory.
+    pub limits_memory: bool,
+    /// It can limit CPU time.
+    pub limits_cpu: bool,
+    /// It can freeze processes.
+    pub freezes: bool,
+    /// It runs in a virtual machine of Docker Desktop.
+    pub desktop: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            rootless: false,
+            remaps_users: false,
+            live_restore: false,
+            limits_memory: true,
+            limits_cpu: true,
+            freezes: true,
+            desktop: false,
+        }
+    }
 }
 
 /// Where a container gets its network from.
@@ -143,6 +178,8 @@ pub struct ContainerSpec {
     pub attached_stdin: bool,
     /// The engine removes the container when it exits.
     pub auto_remove: bool,
+    /// Its users are the host's, also on an engine that remaps users.
+    pub host_users: bool,
 }
 
 /// A container's state as the engine sees it.
@@ -221,6 +258,8 @@ pub struct ListedNetwork {
     pub labels: Labels,
     /// IPv4 subnets in CIDR form.
     pub subnets: Vec<String>,
+    /// Its bridge has no address on the host (gateway mode `isolated`): host and nodes do not reach each other.
+    pub isolated: bool,
     /// Addresses that nobody else can have: the gateway's, reserved ones, and those that containers hold now.
     pub used: Vec<Ipv4Addr>,
 }
@@ -331,7 +370,7 @@ pub trait Engine: Send + Sync + 'static {
     async fn pause(&self, id: &ContainerId) -> Result<()>;
     /// Thaws it; `Conflict` when it is not frozen.
     async fn unpause(&self, id: &ContainerId) -> Result<()>;
-    /// Removes it with its anonymous volumes, killing it first; `Ok` too when it is gone or going.
+    /// Removes it with its anonymous volumes, killing it first. After `Ok` the engine no longer knows it, whoever began the removal.
     async fn remove(&self, id: &ContainerId) -> Result<()>;
     /// Its description. Waits while the engine works on that container.
     async fn inspect(&self, id: &ContainerId) -> Result<Inspection>;

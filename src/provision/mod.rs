@@ -22,7 +22,7 @@ pub use network::{NetworkPlan, NetworkWish, free_subnets, plan};
 pub use teardown::{Found, Removed, clusters, leftovers, remove_cluster};
 
 use crate::cluster::faults::Desired;
-use crate::cluster::{Cluster, ClusterId, label};
+use crate::cluster::{Cluster, ClusterId, NodeName, label};
 use crate::engine::{Bind, ContainerId, ContainerSpec, Engine, EngineError, Labels, Network, Result};
 use crate::sandbox::{self, protocol::Kernel};
 use crate::selfimage::{self, SelfImage};
@@ -118,12 +118,16 @@ impl Provisioner {
     /// the caller to remove.
     ///
     /// # Errors
-    /// The engine's, with the node's name before it.
-    pub async fn make_all(&self, made: impl Fn(usize, &ContainerId)) -> Result<()> {
+    /// The engine's, and which node it is about.
+    pub async fn make_all(
+        &self,
+        made: impl Fn(usize, &ContainerId),
+    ) -> std::result::Result<(), (NodeName, EngineError)> {
         let made = &made;
         stream::iter(0..self.cluster.len())
             .map(|index| async move {
-                let id = self.make(index).await?;
+                let name = || self.cluster.node_spec(index).name.clone();
+                let id = self.make(index).await.map_err(|error| (name(), error))?;
                 made(index, &id);
                 Ok(())
             })
@@ -135,30 +139,27 @@ impl Provisioner {
     /// Makes a node's container, and its sandbox if that is gone, and returns the node container's id.
     ///
     /// # Errors
-    /// The engine's, with the node's name before it.
+    /// The engine's. The caller names the node.
     pub async fn make(&self, index: usize) -> Result<ContainerId> {
-        let name = &self.cluster.node_spec(index).name;
         let late = |_| {
             let seconds = self.timeout.as_secs_f64();
-            Err(EngineError::Unreachable(format!("{name}: the engine did not answer within {seconds} s")))
+            Err(EngineError::Unreachable(format!("it did not answer within {seconds} s")))
         };
         tokio::time::timeout(self.timeout, self.make_now(index)).await.unwrap_or_else(late)
     }
 
     async fn make_now(&self, index: usize) -> Result<ContainerId> {
-        let name = self.cluster.node_spec(index).name.clone();
-        let named = |error: EngineError| in_context(&name.to_string(), error);
         let mut slot = self.sandboxes[index].lock().await;
-        if self.check_slot(index, &mut slot, false).await.map_err(named)?.is_err() {
+        if self.check_slot(index, &mut slot, false).await?.is_err() {
             self.drop_sandbox(&mut slot);
-            let mut sandbox = self.make_sandbox(index).await.map_err(named)?;
-            self.hand_on(&mut sandbox, &slot.desired).await.map_err(named)?;
+            let mut sandbox = self.make_sandbox(index).await?;
+            self.hand_on(&mut sandbox, &slot.desired).await?;
             self.sandbox_ids.lock().insert(sandbox.id.clone(), index);
             slot.live = Some(sandbox);
         }
         let sandbox = slot.live.as_ref().map(|sandbox| sandbox.id.clone());
-        let spec = self.node(index, sandbox.ok_or_else(|| named(EngineError::NotFound("no sandbox".into())))?);
-        self.create(&spec).await.map_err(named)
+        let spec = self.node(index, sandbox.ok_or_else(|| EngineError::NotFound("no sandbox".into()))?);
+        self.create(&spec).await
     }
 
     /// Closes the connection to a sandbox, which ends it, and forgets it.
@@ -258,7 +259,9 @@ impl Provisioner {
             privileged: false,
             read_only: true,
             attached_stdin: true,
-            auto_remove: true,
+            // With live-restore, Docker 20.10 removes containers that are to remove themselves when it starts again, running ones too.
+            auto_remove: !self.engine.info().setup.live_restore,
+            host_users: false,
         }
     }
 
@@ -288,6 +291,7 @@ impl Provisioner {
             read_only: false,
             attached_stdin: false,
             auto_remove: false,
+            host_users: false,
         }
     }
 }
@@ -300,17 +304,4 @@ pub fn cluster_labels(id: &ClusterId, mountpoint: &Path, owner: &str) -> Labels 
         (label::OWNER.into(), owner.into()),
         (label::USER.into(), rustix::process::geteuid().as_raw().to_string()),
     ]
-}
-
-/// The same error with `what` before its text.
-pub fn in_context(what: &str, error: EngineError) -> EngineError {
-    let with = |text: String| format!("{what}: {text}");
-    match error {
-        EngineError::Unreachable(text) => EngineError::Unreachable(with(text)),
-        EngineError::Denied(text) => EngineError::Denied(with(text)),
-        EngineError::NotFound(text) => EngineError::NotFound(with(text)),
-        EngineError::Conflict(text) => EngineError::Conflict(with(text)),
-        EngineError::Refused(text) => EngineError::Refused(with(text)),
-        EngineError::TimedOut(after) => EngineError::TimedOut(after),
-    }
 }

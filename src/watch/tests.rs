@@ -77,6 +77,7 @@ impl Watched {
             read_only: false,
             attached_stdin: false,
             auto_remove: false,
+            host_users: false,
         }
     }
 

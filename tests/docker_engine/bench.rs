@@ -99,6 +99,7 @@ impl Bench {
             read_only: false,
             attached_stdin: false,
             auto_remove: false,
+            host_users: false,
         }
     }
 

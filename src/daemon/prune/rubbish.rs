@@ -66,6 +66,7 @@ async fn through_container(engine: &Arc<dyn Engine>, dir: &Path) -> Result<Swept
         attached_stdin: true,
         // So that nothing is left of it, even if we end before it does.
         auto_remove: true,
+        host_users: engine.info().setup.remaps_users,
     };
     let id = engine.create(&spec).await?;
     let work = async {

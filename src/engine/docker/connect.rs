@@ -6,13 +6,14 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use bollard::{API_DEFAULT_VERSION, Docker};
+use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::locate::{self, Place};
 use super::{DockerEngine, error, raw};
-use crate::engine::{EngineError, EngineInfo, Result};
+use crate::engine::{EngineError, EngineInfo, Result, Setup};
 
 /// bollard's own limit on waiting for an answer to begin. Ours are set by the callers of [`Engine`](crate::engine::Engine),
 /// and a log that is followed may be silent for days.
@@ -41,28 +42,115 @@ pub async fn connect(host: Option<&str>, timeout: Duration) -> Result<DockerEngi
 
 /// Connects to one place.
 async fn open(place: &Place) -> Result<DockerEngine> {
-    let peer = match place.address.strip_prefix("unix://") {
-        Some(path) => peer(path).await?,
-        None => None,
+    let (peer, greeting) = match place.address.strip_prefix("unix://") {
+        Some(path) => greet(path).await?,
+        None => (None, None),
     };
-    let docker = client(place)?.negotiate_version().await.map_err(error::from_bollard)?;
+    let docker = match &greeting {
+        Some(greeting) => client(place, &oldest(greeting.api))?,
+        None => {
+            let docker = client(place, API_DEFAULT_VERSION)?;
+            docker.negotiate_version().await.map_err(error::from_bollard).map_err(|error| tls_advice(place, error))?
+        }
+    };
     let docker = raw::versioned(docker);
-    let version = raw::json(&docker, "/version").await?;
-    let description = format!("{}, API {}", product(&version), docker.client_version());
-    let local = match peer {
-        Some(_) => is_here(&raw::json(&docker, "/info").await?),
-        None => false,
+    let product = match greeting.and_then(|greeting| greeting.product) {
+        Some(product) => product,
+        None => product(&raw::json(&docker, "/version").await?),
     };
-    Ok(DockerEngine { docker, info: EngineInfo { description, address: place.address.clone(), local } })
+    let description = format!("{product}, API {}", docker.client_version());
+    let about = match peer {
+        Some(_) => raw::json(&docker, "/info").await?,
+        // An engine that is reached through a filter may keep it to itself.
+        None => raw::json(&docker, "/info").await.unwrap_or_default(),
+    };
+    let local = peer.is_some() && is_here(&about);
+    let info = EngineInfo { description, address: place.address.clone(), local, setup: setup(&about) };
+    Ok(DockerEngine { docker, info })
 }
 
-/// The pid of whoever listens on a socket, if our pid namespace has it. Also tells why it cannot be used.
-async fn peer(path: &str) -> Result<Option<i32>> {
-    let socket = UnixStream::connect(path).await.map_err(|cause| match cause.kind() {
+/// What an engine says of itself in the headers of its answer to a ping. Asking for its version takes podman seconds.
+struct Greeting {
+    /// The newest version of the API that it speaks.
+    api: ClientVersion,
+    /// Product and version.
+    product: Option<String>,
+}
+
+/// Bytes of an answer's head that are read.
+const MAX_HEAD: u64 = 1 << 14;
+
+/// The pid of the process that listens on a socket, if our pid namespace has it, and its answer to a ping, if that can be
+/// understood. Also tells why the socket cannot be used.
+async fn greet(path: &str) -> Result<(Option<i32>, Option<Greeting>)> {
+    let mut socket = UnixStream::connect(path).await.map_err(|cause| match cause.kind() {
         io::ErrorKind::PermissionDenied => EngineError::Denied(advice(path)),
         _ => EngineError::Unreachable(error::describe(&cause)),
     })?;
-    Ok(socket.peer_cred().ok().and_then(|peer| peer.pid()).filter(|pid| *pid > 0))
+    let peer = socket.peer_cred().ok().and_then(|peer| peer.pid()).filter(|pid| *pid > 0);
+    // bollard keeps an answer's headers to itself.
+    let head = async {
+        socket.write_all(b"GET /_ping HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n").await?;
+        let mut head = Vec::new();
+        socket.take(MAX_HEAD).read_to_end(&mut head).await?;
+        io::Result::Ok(head)
+    };
+    let head = head.await.unwrap_or_default();
+    Ok((peer, greeting(&String::from_utf8_lossy(&head))))
+}
+
+/// Reads the head of an answer to a ping; `None` if it does not name a version of the API.
+fn greeting(answer: &str) -> Option<Greeting> {
+    let (head, _) = answer.split_once("\r\n\r\n")?;
+    let mut lines = head.split("\r\n");
+    let status = lines.next()?;
+    if !(status.starts_with("HTTP/1.") && status.split(' ').nth(1) == Some("200")) {
+        return None;
+    }
+    let headers: Vec<_> = lines.filter_map(|line| line.split_once(':')).collect();
+    let header =
+        |name: &str| headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
+    let (major, minor) = header("api-version")?.split_once('.')?;
+    let api = ClientVersion { major_version: major.parse().ok()?, minor_version: minor.parse().ok()? };
+    // For example `Docker/26.1.5 (linux)`.
+    let product = header("server").and_then(|server| server.split(' ').next()?.split_once('/'));
+    let product = product.and_then(|(name, version)| match name {
+        "Docker" => Some(format!("Docker Engine {version}")),
+        "Libpod" => Some(format!("Podman Engine {version}")),
+        _ => None,
+    });
+    Some(Greeting { api, product })
+}
+
+/// The newest version of the API that both sides speak.
+fn oldest(theirs: ClientVersion) -> ClientVersion {
+    if theirs < *API_DEFAULT_VERSION { theirs } else { ClientVersion { ..*API_DEFAULT_VERSION } }
+}
+
+/// Says what to do about certificates, where the connection failed for them.
+fn tls_advice(place: &Place, error: EngineError) -> EngineError {
+    let reason = error.to_string();
+    if place.tls.is_none() {
+        return match reason.contains("HTTP request to an HTTPS server") {
+            true => EngineError::Refused(format!(
+                "the engine at {} wants TLS: set DOCKER_TLS_VERIFY=1, and DOCKER_CERT_PATH to the directory of ca.pem, \
+                 cert.pem and key.pem",
+                place.address
+            )),
+            false => error,
+        };
+    }
+    const WORDS: [&str; 4] = ["certificate", "fatal alert", "corrupt message", "peer "];
+    if !WORDS.iter().any(|word| reason.contains(word)) {
+        return error;
+    }
+    let dir = place.tls.as_deref().unwrap_or(Path::new("")).display();
+    EngineError::Refused(format!(
+        "no TLS connection to the engine at {}: {}; see that ca.pem, cert.pem and key.pem in {dir} (DOCKER_CERT_PATH) are the \
+         engine's, and that its certificate names this host",
+        place.address,
+        reason.trim_start_matches("cannot reach the engine: ")
+    ))
 }
 
 fn advice(path: &str) -> String {
@@ -73,11 +161,11 @@ fn advice(path: &str) -> String {
     }
 }
 
-fn client(place: &Place) -> Result<Docker> {
+fn client(place: &Place, version: &ClientVersion) -> Result<Docker> {
     let (address, limit) = (place.address.as_str(), NEVER.as_secs());
     let client = match &place.tls {
-        _ if address.starts_with("unix://") => Docker::connect_with_unix(address, limit, API_DEFAULT_VERSION),
-        None => Docker::connect_with_http(address, limit, API_DEFAULT_VERSION),
+        _ if address.starts_with("unix://") => Docker::connect_with_unix(address, limit, version),
+        None => Docker::connect_with_http(address, limit, version),
         Some(dir) => {
             let [key, cert, ca] = ["key.pem", "cert.pem", "ca.pem"].map(|name| dir.join(name));
             readable(&ca)?;
@@ -88,7 +176,7 @@ fn client(place: &Place) -> Result<Docker> {
                 }
             }
             let address = address.replacen("http://", "tcp://", 1);
-            Docker::connect_with_ssl(&address, &key, &cert, &ca, limit, API_DEFAULT_VERSION)
+            Docker::connect_with_ssl(&address, &key, &cert, &ca, limit, version)
         }
     };
     client.map_err(error::from_bollard)
@@ -114,12 +202,34 @@ fn product(version: &Value) -> String {
 fn is_here(info: &Value) -> bool {
     let ours = |file: &str| std::fs::read_to_string(Path::new("/proc/sys/kernel").join(file)).unwrap_or_default();
     let same = |key: &str, file: &str| info[key].as_str().is_some_and(|theirs| theirs == ours(file).trim());
-    let desktop = info["OperatingSystem"].as_str().is_some_and(|system| system.contains("Docker Desktop"));
-    same("Name", "hostname") && same("KernelVersion", "osrelease") && !desktop
+    same("Name", "hostname") && same("KernelVersion", "osrelease") && !is_desktop(info)
+}
+
+fn is_desktop(info: &Value) -> bool {
+    info["OperatingSystem"].as_str().is_some_and(|system| system.contains("Docker Desktop"))
+}
+
+/// How an engine is set up, from its answer to `/info`.
+fn setup(info: &Value) -> Setup {
+    let option = |name: &str| {
+        let mut options = info["SecurityOptions"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        options.any(|option| option.split(',').any(|part| part == format!("name={name}")))
+    };
+    let can = |key: &str| info[key].as_bool().unwrap_or(true);
+    Setup {
+        rootless: option("rootless"),
+        remaps_users: option("userns"),
+        live_restore: info["LiveRestoreEnabled"].as_bool().unwrap_or(false),
+        limits_memory: can("MemoryLimit"),
+        limits_cpu: can("CpuCfsQuota"),
+        freezes: info["CgroupDriver"].as_str() != Some("none"),
+        desktop: is_desktop(info),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::fake;
     use super::*;
 
     #[test]
@@ -128,6 +238,98 @@ mod tests {
         assert_eq!(product(&docker), "Docker Engine 20.10.24");
         let podman = serde_json::json!({ "Components": [{ "Name": "Podman Engine" }], "Version": "4.3.1" });
         assert_eq!(product(&podman), "Podman Engine 4.3.1");
+    }
+
+    #[test]
+    fn an_engine_says_who_it_is_in_the_head_of_an_answer() {
+        let docker = "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nServer: Docker/20.10.24+dfsg1 (linux)\r\n\r\nOK";
+        let found = greeting(docker).unwrap();
+        assert_eq!(found.product.as_deref(), Some("Docker Engine 20.10.24+dfsg1"));
+        assert_eq!(found.api.to_string(), "1.41");
+        let podman = "HTTP/1.1 200 OK\r\nLibpod-Api-Version: 5.4.0\r\napi-version: 1.41\r\nServer: Libpod/5.4.0 (linux)\r\n\r\nOK";
+        assert_eq!(greeting(podman).unwrap().product.as_deref(), Some("Podman Engine 5.4.0"));
+        let unknown = "HTTP/1.1 200 OK\r\nApi-Version: 1.99\r\nServer: nginx\r\n\r\n";
+        let found = greeting(unknown).unwrap();
+        assert_eq!(found.product, None);
+        assert_eq!(oldest(found.api).to_string(), API_DEFAULT_VERSION.to_string());
+        for nothing in [
+            "",
+            "220 smtp ready\r\n",
+            "HTTP/1.1 200 OK\r\nServer: Docker/1 (linux)\r\n\r\nOK",
+            "HTTP/1.1 403 Forbidden\r\nApi-Version: 1.41\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nApi-Version: new\r\n\r\n",
+        ] {
+            assert!(greeting(nothing).is_none(), "{nothing:?}");
+        }
+    }
+
+    /// Connects to an engine with this head, and says what it was asked.
+    async fn asked(headers: &'static str) -> (EngineInfo, Vec<String>) {
+        let fake = fake::engine(move |_, target| match target {
+            "/_ping" => fake::with_headers(200, headers, "OK"),
+            "/version" | "/v1.41/version" => fake::answer(
+                200,
+                r#"{"Version":"9.9","ApiVersion":"1.41","Components":[{"Name":"Podman Engine","Version":"9.9"}]}"#,
+            ),
+            "/v1.41/info" => {
+                fake::answer(200, r#"{"SecurityOptions":["name=seccomp,profile=default","name=rootless"]}"#)
+            }
+            _ => fake::answer(404, "{}"),
+        });
+        let engine = connect(fake.socket.to_str(), Duration::from_secs(600)).await.unwrap();
+        (engine.info.clone(), fake.asked())
+    }
+
+    #[tokio::test]
+    async fn what_a_ping_tells_is_not_asked_for_again() {
+        let (info, requests) = asked("Api-Version: 1.41\r\nServer: Libpod/4.3.1 (linux)\r\n").await;
+        assert_eq!(info.description, "Podman Engine 4.3.1, API 1.41");
+        assert!(info.setup.rootless);
+        assert_eq!(requests, ["GET /_ping", "GET /v1.41/info"]);
+    }
+
+    #[tokio::test]
+    async fn an_engine_whose_ping_tells_nothing_is_asked() {
+        let (info, requests) = asked("").await;
+        assert_eq!(info.description, "Podman Engine 9.9, API 1.41");
+        assert_eq!(requests, ["GET /_ping", "GET /version", "GET /v1.41/version", "GET /v1.41/info"]);
+    }
+
+    #[test]
+    fn the_setup_is_what_the_engine_tells() {
+        assert_eq!(setup(&Value::Null), Setup::default());
+        let told = serde_json::json!({
+            "SecurityOptions": ["name=seccomp,profile=builtin", "name=rootless", "name=cgroupns"],
+            "CgroupDriver": "none", "LiveRestoreEnabled": true, "MemoryLimit": false, "CpuCfsQuota": false
+        });
+        let expected = Setup {
+            rootless: true,
+            live_restore: true,
+            limits_memory: false,
+            limits_cpu: false,
+            freezes: false,
+            ..Setup::default()
+        };
+        assert_eq!(setup(&told), expected);
+        assert!(setup(&serde_json::json!({ "SecurityOptions": ["name=userns"] })).remaps_users);
+        assert!(setup(&serde_json::json!({ "OperatingSystem": "Docker Desktop" })).desktop);
+    }
+
+    #[test]
+    fn advice_about_certificates_stands_where_they_are_the_cause() {
+        let with = Place { address: "https://h:2376".into(), tls: Some("/certs".into()) };
+        let without = Place { address: "tcp://h:2376".into(), tls: None };
+        let unreachable = |text: &str| EngineError::Unreachable(text.to_owned());
+        for cause in ["invalid peer certificate: UnknownIssuer", "received fatal alert: CertificateRequired"] {
+            let told = tls_advice(&with, unreachable(cause)).to_string();
+            assert!(told.contains(cause) && told.contains("/certs") && told.contains("DOCKER_CERT_PATH"), "{told}");
+        }
+        for cause in ["nothing listens there (connection refused)", "the connection broke"] {
+            assert_eq!(tls_advice(&with, unreachable(cause)), unreachable(cause));
+        }
+        let plain = EngineError::Refused("Client sent an HTTP request to an HTTPS server.".into());
+        assert!(tls_advice(&without, plain.clone()).to_string().contains("DOCKER_TLS_VERIFY=1"));
+        assert_eq!(tls_advice(&without, unreachable("x")), unreachable("x"));
     }
 
     #[tokio::test]

@@ -42,28 +42,29 @@ pub(super) async fn kill(docker: &Docker, id: &ContainerId, signal: &str) -> Res
     docker.kill_container(&id.0, Some(options)).await.map_err(error::from_bollard)
 }
 
-/// Removes it by force, with its anonymous volumes, and returns when it is gone.
+/// Removes it by force, with its anonymous volumes, and returns when the engine no longer knows it.
+///
+/// Somebody else may be removing it, also the engine itself after a restart. That removal can fail and leave the container
+/// "dead", so it is asked for again until it is done.
 pub(super) async fn remove(docker: &Docker, id: &ContainerId) -> Result<()> {
-    let options = RemoveContainerOptions { v: true, force: true, ..RemoveContainerOptions::default() };
-    match docker.remove_container(&id.0, Some(options)).await.map_err(error::from_bollard) {
-        Err(EngineError::NotFound(_)) => Ok(()),
-        Err(EngineError::Conflict(reason)) if reason.contains("already in progress") => gone(docker, id).await,
-        other => other,
+    let begin = Instant::now();
+    loop {
+        let options = RemoveContainerOptions { v: true, force: true, ..RemoveContainerOptions::default() };
+        match docker.remove_container(&id.0, Some(options)).await.map_err(error::from_bollard) {
+            Err(EngineError::NotFound(_)) => return Ok(()),
+            Err(EngineError::Conflict(reason)) if is_being_removed(&reason) => {}
+            other => return other,
+        }
+        if begin.elapsed() > REMOVAL {
+            return Err(EngineError::TimedOut(REMOVAL));
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 
-/// Waits until a removal in progress is over.
-async fn gone(docker: &Docker, id: &ContainerId) -> Result<()> {
-    let begin = Instant::now();
-    let target = format!("/containers/{}/json", raw::encode(&id.0));
-    while begin.elapsed() < REMOVAL {
-        match raw::text(docker, &target).await {
-            Err(EngineError::NotFound(_)) => return Ok(()),
-            Err(error) => return Err(error),
-            Ok(_) => tokio::time::sleep(LOOK).await,
-        }
-    }
-    Err(EngineError::TimedOut(REMOVAL))
+/// Whether an engine refuses because a removal has already begun.
+fn is_being_removed(reason: &str) -> bool {
+    reason.contains("already in progress") || reason.contains("is being removed")
 }
 
 /// Lists containers, stopped ones too.
@@ -71,7 +72,25 @@ pub(super) async fn list(docker: &Docker, label: Option<&str>) -> Result<Vec<Lis
     let target = format!("/containers/json?all=true&{}", raw::label_filter(label));
     let answer = raw::json(docker, &target).await?;
     let containers = answer.as_array().ok_or_else(|| raw::nonsense("the list of containers is no list"))?;
-    Ok(containers.iter().map(listed).collect())
+    let mut known = Vec::with_capacity(containers.len());
+    for container in containers.iter().map(listed) {
+        if !container.name.is_empty() || is_known(docker, &container.id).await? {
+            known.push(container);
+        }
+    }
+    Ok(known)
+}
+
+/// Whether the engine knows a container that it lists without a name.
+///
+/// Docker 20.10 lists some containers that it removed itself when it restarted, as "dead" and without a name, until its next
+/// restart. Every request about one of them is answered with "No such container".
+async fn is_known(docker: &Docker, id: &ContainerId) -> Result<bool> {
+    match raw::text(docker, &format!("/containers/{}/json", raw::encode(&id.0))).await {
+        Ok(_) => Ok(true),
+        Err(EngineError::NotFound(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn listed(container: &serde_json::Value) -> Listed {
@@ -92,7 +111,55 @@ fn listed(container: &serde_json::Value) -> Listed {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fake;
     use super::*;
+
+    /// An engine that is asked to remove a container that it is removing already, as often as `busy` says.
+    async fn removing(busy: usize, last: (u16, &'static str)) -> (Result<()>, Vec<String>) {
+        let tries = std::sync::atomic::AtomicUsize::new(0);
+        let engine = fake::engine(move |method, _| match method {
+            "DELETE" if tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < busy => {
+                fake::answer(409, r#"{"message":"removal of container c1 is already in progress"}"#)
+            }
+            _ => fake::answer(last.0, last.1),
+        });
+        let result = remove(&engine.docker, &ContainerId("c1".into())).await;
+        (result, engine.asked())
+    }
+
+    #[tokio::test]
+    async fn a_removal_that_somebody_else_began_is_waited_for() {
+        let (result, asked) = removing(3, (404, r#"{"message":"No such container: c1"}"#)).await;
+        assert_eq!(result, Ok(()));
+        assert_eq!(asked.len(), 4, "{asked:?}");
+        // It failed and left the container dead: ours goes through.
+        let (result, asked) = removing(3, (204, "")).await;
+        assert_eq!((result, asked.len()), (Ok(()), 4));
+        let (result, _) = removing(1, (500, r#"{"message":"device or resource busy"}"#)).await;
+        assert_eq!(result, Err(EngineError::Refused("device or resource busy".into())));
+        let (result, _) = removing(1, (409, r#"{"message":"cannot remove: it is locked"}"#)).await;
+        assert!(matches!(result, Err(EngineError::Conflict(_))), "{result:?}");
+    }
+
+    #[tokio::test]
+    async fn a_listing_leaves_out_what_the_engine_no_longer_knows() {
+        let row =
+            |id: &str, names: &str| format!(r#"{{"Id":"{id}","Names":{names},"State":"dead","Labels":{{"k":"v"}}}}"#);
+        let rows = format!("[{},{},{}]", row("a", r#"["/x"]"#), row("ghost", "null"), row("b", "[]"));
+        let engine = fake::engine(move |_, target| match target {
+            _ if target.contains("/containers/json?") => fake::answer(200, &rows),
+            _ if target.ends_with("/containers/b/json") => fake::answer(200, "{}"),
+            _ => fake::answer(404, r#"{"message":"No such container"}"#),
+        });
+        let found: Vec<_> =
+            list(&engine.docker, Some("k=v")).await.unwrap().into_iter().map(|listed| listed.id.0).collect();
+        assert_eq!(found, ["a", "b"]);
+        let broken = fake::engine(|_, target| match target.contains("/containers/json?") {
+            true => fake::answer(200, r#"[{"Id":"ghost","Names":null}]"#),
+            false => fake::answer(500, r#"{"message":"out of order"}"#),
+        });
+        assert_eq!(list(&broken.docker, None).await, Err(EngineError::Refused("out of order".into())));
+    }
 
     #[test]
     fn a_listing_gives_the_own_name_and_copes_with_unknown_states() {

@@ -31,10 +31,12 @@ pub(super) fn places(explicit: Option<&str>, env: Env<'_>) -> Result<Vec<Place>>
     if let Some(place) = context(env)? {
         return Ok(vec![place]);
     }
-    let runtime_dir = env("XDG_RUNTIME_DIR").map(|dir| format!("unix://{dir}/podman/podman.sock"));
+    let own = |socket: &str| env("XDG_RUNTIME_DIR").map(|dir| format!("unix://{dir}/{socket}"));
     let usual = [
         Some("unix:///var/run/docker.sock".to_owned()),
-        runtime_dir,
+        // Rootless Docker.
+        own("docker.sock"),
+        own("podman/podman.sock"),
         Some("unix:///run/podman/podman.sock".to_owned()),
     ];
     Ok(usual.into_iter().flatten().map(|address| Place { address, tls: None }).collect())
@@ -137,7 +139,12 @@ mod tests {
         assert_eq!(addresses(Some("http://[::1]"), &[]), ["http://[::1]:2375"]);
         assert_eq!(
             addresses(None, &[("XDG_RUNTIME_DIR", "/r")]),
-            ["unix:///var/run/docker.sock", "unix:///r/podman/podman.sock", "unix:///run/podman/podman.sock"]
+            [
+                "unix:///var/run/docker.sock",
+                "unix:///r/docker.sock",
+                "unix:///r/podman/podman.sock",
+                "unix:///run/podman/podman.sock"
+            ]
         );
     }
 

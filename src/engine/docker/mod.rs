@@ -9,6 +9,8 @@ mod containers;
 mod error;
 mod events;
 mod exec;
+#[cfg(test)]
+mod fake;
 #[cfg(fuzzing)]
 pub mod fuzzed;
 mod images;

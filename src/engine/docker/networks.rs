@@ -72,6 +72,7 @@ fn read(network: &Value) -> ListedNetwork {
         driver: raw::string(network, "Driver"),
         labels: raw::labels(network),
         subnets: subnets.map(str::to_owned).collect(),
+        isolated: network["Options"]["com.docker.network.bridge.gateway_mode_ipv4"] == "isolated",
         used,
     }
 }
@@ -92,5 +93,8 @@ mod tests {
         assert_eq!(network.subnets, ["10.0.0.0/24"]);
         assert_eq!(network.used, [2, 3, 4, 9].map(|host| Ipv4Addr::new(10, 0, 0, host)));
         assert!(read(&serde_json::json!({ "Id": "1", "IPAM": { "Config": null } })).subnets.is_empty());
+        let option = |mode: &str| serde_json::json!({ "com.docker.network.bridge.gateway_mode_ipv4": mode });
+        assert!(read(&serde_json::json!({ "Id": "1", "Options": option("isolated") })).isolated);
+        assert!(!read(&serde_json::json!({ "Id": "1", "Options": option("routed") })).isolated);
     }
 }

@@ -36,6 +36,7 @@ pub(super) fn body(spec: &ContainerSpec) -> ContainerCreateBody {
         privileged: Some(spec.privileged),
         readonly_rootfs: Some(spec.read_only),
         auto_remove: Some(spec.auto_remove),
+        userns_mode: spec.host_users.then(|| "host".to_owned()),
         ..HostConfig::default()
     };
     connect(&spec.network, &mut body, &mut host);
@@ -119,6 +120,7 @@ mod tests {
             read_only: false,
             attached_stdin: false,
             auto_remove: false,
+            host_users: false,
         }
     }
 

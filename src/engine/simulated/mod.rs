@@ -22,7 +22,7 @@ use tokio::sync::{OwnedMutexGuard, mpsc, watch};
 
 use super::{
     Attachment, BoxStream, ContainerId, ContainerSpec, Engine, EngineError, EngineInfo, Event, Inspection, Labels,
-    Listed, ListedImage, ListedNetwork, LogChunk, PullProgress, Result, Usage,
+    Listed, ListedImage, ListedNetwork, LogChunk, PullProgress, Result, Setup, Usage,
 };
 
 mod container;
@@ -83,6 +83,7 @@ impl SimulatedEngine {
                     description: format!("Simulated engine {}", env!("CARGO_PKG_VERSION")),
                     address: address.to_owned(),
                     local: false,
+                    setup: Setup::default(),
                 },
                 world: Mutex::new(World::new()),
                 script: Mutex::new(Script::default()),

@@ -81,6 +81,7 @@ impl Net {
             driver: self.driver.to_owned(),
             labels: self.labels.clone(),
             subnets: self.subnet.iter().map(Subnet::to_string).collect(),
+            isolated: false,
             used: self.used.iter().copied().collect(),
         }
     }

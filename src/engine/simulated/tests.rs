@@ -56,6 +56,7 @@ fn spec(name: &str, last: u8) -> ContainerSpec {
         read_only: false,
         attached_stdin: false,
         auto_remove: false,
+        host_users: false,
     }
 }
 
