@@ -28,12 +28,13 @@ class Engine:
         self.path = host.removeprefix("unix://")
         self.connection = None
 
-    def ask(self, method, path):
+    def ask(self, method, path, body=None):
         if self.connection is None:
             self.connection = http.client.HTTPConnection("localhost")
             self.connection.sock = socket.socket(socket.AF_UNIX)
             self.connection.sock.connect(self.path)
-        self.connection.request(method, path)
+        headers = {"Content-Type": "application/json"} if body else {}
+        self.connection.request(method, path, body and json.dumps(body), headers)
         answer = self.connection.getresponse()
         return answer.status, answer.read()
 

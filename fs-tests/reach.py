@@ -212,4 +212,5 @@ def main():
     print(f"{states} of {states} states agree over all {links} directed pairs, of which {walk.cut / states:.1f} cut on average; seed {seed}")
 
 
-main()
+if __name__ == "__main__":
+    main()

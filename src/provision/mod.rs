@@ -151,7 +151,10 @@ impl Provisioner {
     async fn make_now(&self, index: usize) -> Result<ContainerId> {
         let mut slot = self.sandboxes[index].lock().await;
         if self.check_slot(index, &mut slot, false).await?.is_err() {
-            self.drop_sandbox(&mut slot);
+            // Not left to itself: it may hold the address still, under another name.
+            if let Some(id) = self.drop_sandbox(&mut slot) {
+                self.engine.remove(&id).await?;
+            }
             let mut sandbox = self.make_sandbox(index).await?;
             self.hand_on(&mut sandbox, &slot.desired).await?;
             self.sandbox_ids.lock().insert(sandbox.id.clone(), index);
@@ -162,11 +165,11 @@ impl Provisioner {
         self.create(&spec).await
     }
 
-    /// Closes the connection to a sandbox, which ends it, and forgets it.
-    fn drop_sandbox(&self, slot: &mut Slot) {
-        if let Some(sandbox) = slot.live.take() {
-            self.sandbox_ids.lock().remove(&sandbox.id);
-        }
+    /// Closes the connection to a sandbox and forgets it. Returns its container.
+    fn drop_sandbox(&self, slot: &mut Slot) -> Option<ContainerId> {
+        let Sandbox { id, .. } = slot.live.take()?;
+        self.sandbox_ids.lock().remove(&id);
+        Some(id)
     }
 
     /// Whether somebody accepts TCP connections at a node's port: tried from its own network namespace, so neither where the
