@@ -222,7 +222,7 @@ started() {
     # Each node ends when all three have got the stop signal: one after the other, the first would be killed.
     local m=$TMP/together one
     mkdir "$m" "$TMP/met"
-    "$CTHULHU" mount --prefix "$P-together" -n 3 --timeout 300 -i "$IMAGE" -v "$TMP/met:/met" --start "$m" -- sh -c '
+    "$CTHULHU" mount --prefix "$P-together" -n 3 --timeout 300 -i "$IMAGE" --volume "$TMP/met:/met" --start "$m" -- sh -c '
         trap "touch /met/\$(hostname); until [ \$(ls /met | wc -l) = 3 ]; do sleep 0.1; done; exit 7" TERM
         while :; do sleep 3600 & wait $!; done'
     for one in i001 i002 i003; do wait_for 20 traps_term "$P-together-$one"; done

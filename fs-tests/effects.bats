@@ -26,9 +26,9 @@ teardown() {
     [ ! -e "$M/control" ] || echo heal >"$M/control"
 }
 
-measured() { with_deadline 120 python3 "$FS_TESTS/effects.py" "$M" "$1"; }
-seen() { with_deadline 120 python3 "$FS_TESTS/connections.py" "$M" "$1"; }
-tcp() { with_deadline 120 python3 "$FS_TESTS/tcp.py" "$M" "$1"; }
+measured() { with_deadline 400 python3 "$FS_TESTS/effects.py" "$M" "$1"; }
+seen() { with_deadline 400 python3 "$FS_TESTS/connections.py" "$M" "$1"; }
+tcp() { with_deadline 400 python3 "$FS_TESTS/tcp.py" "$M" "$1"; }
 
 @test "drop: none comes one way, and all the other; a partition both ways" { measured drop; }
 @test "loss: the share asked for over 10,000 packets" { measured loss; }

@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 
-DEADLINE = 20
+DEADLINE = 120
 
 
 class Engine:

@@ -12,7 +12,7 @@ import time
 
 CONTROL, DATAGRAMS, CONNECTIONS = 7000, 7001, 7002
 # What must happen has so many seconds for it; all that is waited for is waited for at its source.
-DEADLINE = 30
+DEADLINE = 120
 
 
 class Agent:

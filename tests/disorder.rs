@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{Fixture, eventually};
 use cthulhu::engine::simulated::Op;
@@ -191,7 +191,7 @@ async fn an_inspection_that_failed_is_made_again() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_engine_that_is_silent_is_known_to_be_when_a_command_has_timed_out() {
     let f = Fixture::new(20, Duration::from_millis(600)).await;
     f.write("control", &[b"start\n"]).await.unwrap();
@@ -200,9 +200,10 @@ async fn an_engine_that_is_silent_is_known_to_be_when_a_command_has_timed_out() 
     // Nobody has asked, so nobody can know.
     assert_eq!(f.read("i001/state").unwrap(), "running\n");
     let pings = f.engine.calls(Op::Ping);
-    let began = Instant::now();
+    let began = tokio::time::Instant::now();
     assert_eq!(f.write("control", &[b"restart\n"]).await, Err(Errno::TIMEDOUT));
-    assert!(began.elapsed() < Duration::from_secs(10));
+    // Not one deadline for each batch of eight.
+    assert!(began.elapsed() < Duration::from_millis(1800), "{:?}", began.elapsed());
     assert_eq!(f.read("i001/state"), Err(Errno::HOSTDOWN));
     assert_eq!(f.read("status"), Err(Errno::HOSTDOWN));
     assert_eq!(f.read("i001/name").unwrap(), "i001\n");
@@ -214,7 +215,7 @@ async fn an_engine_that_is_silent_is_known_to_be_when_a_command_has_timed_out() 
     f.write("control", &[b"start\n"]).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_slow_command_on_an_engine_that_answers_leaves_the_values_known() {
     let f = Fixture::new(2, Duration::from_millis(400)).await;
     f.write("control", &[b"start\n"]).await.unwrap();

@@ -20,7 +20,7 @@ fn a_hundred_clusters_leave_no_task_thread_or_descriptor() {
     };
     runtime.block_on(life());
     let settled = || {
-        for _ in 0..1000 {
+        for _ in 0..12_000 {
             if runtime.metrics().num_alive_tasks() == 0 {
                 return;
             }

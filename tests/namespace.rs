@@ -17,7 +17,7 @@ const HERE: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 /// Somebody who does not exist.
 const NOBODY: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 3);
 /// Nothing is expected to take so long.
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(120);
 
 fn run(program: &str, args: &[&str]) -> Result<String, String> {
     let output = Command::new(program).args(args).output().map_err(|error| format!("{program}: {error}"))?;

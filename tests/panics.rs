@@ -95,7 +95,7 @@ impl Mounted {
 
 async fn deadline<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let work = tokio::task::spawn_blocking(work);
-    tokio::time::timeout(Duration::from_secs(30), work).await.expect("it hangs").unwrap()
+    tokio::time::timeout(Duration::from_secs(120), work).await.expect("it hangs").unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -75,13 +75,13 @@ caught_up() { [ "$(revision "$1")" = "$(revision i001)" ]; }
     echo stop > "$CLUSTER/i002/control"
     [ "$(cat "$CLUSTER/i002/state")" = exited ]
     # Until a new leader is elected, if that was the leader.
-    within 30 ctl i001 put meanwhile 2
+    within 60 ctl i001 put meanwhile 2
     [ "$(value i003 before)" = 1 ]
     [ "$(value i003 meanwhile)" = 2 ]
 
     echo start > "$CLUSTER/i002/control"
     within 60 healthy i002
-    within 30 caught_up i002
+    within 60 caught_up i002
     [ "$(value i002 meanwhile --consistency=s)" = 2 ]
 }
 
@@ -100,9 +100,9 @@ caught_up() { [ "$(revision "$1")" = "$(revision i001)" ]; }
 
 @test "a node that is killed has its data after a restart" {
     ctl i001 put killed one
-    within 30 caught_up i002
+    within 60 caught_up i002
     echo kill > "$CLUSTER/i002/control"
-    within 10 grep -qx 137 "$CLUSTER/i002/exit_code"
+    within 60 grep -qx 137 "$CLUSTER/i002/exit_code"
     echo start > "$CLUSTER/i002/control"
     within 60 healthy i002
     [ "$(value i002 killed --consistency=s)" = one ]

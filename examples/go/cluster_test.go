@@ -91,15 +91,15 @@ func within(t *testing.T, limit time.Duration, what string, condition func() boo
 
 func TestAStoppedNodeIsMissedAndTheOthersLive(t *testing.T) {
 	_, all := nodes(t)
-	within(t, 20*time.Second, "i001 sees i002", func() bool { return all[0].sees(t, all[1], "up") })
+	within(t, 60*time.Second, "i001 sees i002", func() bool { return all[0].sees(t, all[1], "up") })
 	all[1].do(t, "stop")
 	for index, want := range []string{"running", "exited", "running"} {
 		if got := all[index].read(t, "state"); got != want {
 			t.Errorf("%s is %s, not %s", all[index], got, want)
 		}
 	}
-	within(t, 20*time.Second, "i001 misses i002", func() bool { return all[0].sees(t, all[1], "down") })
-	within(t, 20*time.Second, "i001 sees i003", func() bool { return all[0].sees(t, all[2], "up") })
+	within(t, 60*time.Second, "i001 misses i002", func() bool { return all[0].sees(t, all[1], "down") })
+	within(t, 60*time.Second, "i001 sees i003", func() bool { return all[0].sees(t, all[2], "up") })
 }
 
 func TestWhatATestNotesHasItsPlaceInTheHistory(t *testing.T) {

@@ -17,7 +17,7 @@ setup_file() {
     for node in $NODES; do
         # A Sentinel asks a replica every ten seconds what it is, and an old master becomes one after eight more. One that does not
         # know this command (Redis 6) takes its time.
-        within 30 sentinel "$node" PING
+        within 60 sentinel "$node" PING
         sentinel "$node" SENTINEL DEBUG info-period 1000
         sentinel "$node" SENTINEL DEBUG publish-period 250
     done
@@ -146,11 +146,11 @@ isolate_master_and_count() {
     local list=$1 old new cut node
     old=$(master i001)
     start_writing "$old" "$list"
-    within 30 acknowledged_more_than 100
+    within 60 acknowledged_more_than 100
 
     echo "isolate $old" > "$CLUSTER/partition"
     cut=$(answered) since=$(acknowledged)
-    within 30 replaced "$old"
+    within 60 replaced "$old"
     within 60 answered_more_than $((cut + 1200))
     since=$(($(acknowledged) - since))
     is_master "$old"
@@ -162,7 +162,7 @@ isolate_master_and_count() {
     new=$(master i001)
     [ "$new" != "$old" ]
     for node in $NODES; do
-        within 30 same_list "$node" "$new" "$list"
+        within 60 same_list "$node" "$new" "$list"
     done
     lost=$(sed -n 's/^ok //p' "$TOLD" | sort | comm -23 - <(redis "$new" LRANGE "$list" 0 -1 | sort) | wc -l)
     echo "# $since acknowledged since the cut, $(grep -c '^refused' "$TOLD") refused; $lost acknowledged writes are lost" >&3
@@ -186,7 +186,7 @@ same_list() { [ "$(redis "$1" LRANGE "$3" 0 -1)" = "$(redis "$2" LRANGE "$3" 0 -
         redis "$node" CONFIG SET min-replicas-to-write 1
         redis "$node" CONFIG SET min-replicas-max-lag 1
     done
-    within 30 whole
+    within 60 whole
     isolate_master_and_count with
     grep -q '^refused [0-9]* NOREPLICAS' "$TOLD"
     [ "$lost" -lt "$(cat "$BATS_FILE_TMPDIR/lost")" ]

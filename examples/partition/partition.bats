@@ -26,7 +26,7 @@ setup() {
     within 60 agreed "$NODES"
     python3 "$BATS_TEST_DIRNAME/writers.py" "$CLUSTER" 3>&- &
     WRITERS=$!
-    for node in $NODES; do within 30 acknowledged_by "$node"; done
+    for node in $NODES; do within 60 acknowledged_by "$node"; done
 }
 
 teardown() {
@@ -152,8 +152,8 @@ nothing_is_lost() {
     # After an election, if the leader was on the other side.
     within 60 agreed "$majority"
     for node in $majority; do
-        within 30 put "$node" accepted
-        within 30 acknowledged_by "$node" "$cut"
+        within 60 put "$node" accepted
+        within 60 acknowledged_by "$node" "$cut"
     done
 
     end=$(now)
@@ -175,9 +175,9 @@ nothing_is_lost() {
     run ! put "$old" refused
     within 60 agreed "$others"
     [ "$(leader "${others%% *}")" != "$old" ]
-    for node in $others; do within 30 acknowledged_by "$node" "$cut"; done
+    for node in $others; do within 60 acknowledged_by "$node" "$cut"; done
     # It finds out by itself that nobody follows it any more.
-    within 30 leaderless "$old"
+    within 60 leaderless "$old"
 
     end=$(now)
     echo heal > "$CLUSTER/control"

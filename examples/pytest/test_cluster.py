@@ -10,7 +10,7 @@ from conftest import within
 def view(node, peer):
     """What a node believes of its peer, asked over its own port: up, down or unknown."""
     try:
-        with urllib.request.urlopen(f"http://{node.ip}:8080/", timeout=2) as answer:
+        with urllib.request.urlopen(f"http://{node.ip}:8080/", timeout=60) as answer:
             return json.load(answer)["peers"][peer.ip]["state"]
     except OSError:  # it has just been started, and does not listen yet
         return "unknown"
@@ -18,10 +18,10 @@ def view(node, peer):
 
 def test_a_stopped_node_is_missed_and_the_others_live(cluster):
     first, second, third = cluster.nodes
-    within(20, lambda: view(first, second) == "up" and view(third, second) == "up")
+    within(60, lambda: view(first, second) == "up" and view(third, second) == "up")
     second.do("stop")
     assert (first.state, second.state, third.state) == ("running", "exited", "running")
-    within(20, lambda: view(first, second) == "down" and view(third, second) == "down")
+    within(60, lambda: view(first, second) == "down" and view(third, second) == "down")
     assert view(first, third) == "up"
 
 
@@ -35,7 +35,7 @@ def test_a_killed_node_comes_back_at_its_address_with_its_files(cluster):
     second.do("start")
     assert second.ip == address and second.pid != pid
     assert kept.read_text() == "what was on its disk"
-    within(20, lambda: view(first, second) == "up")
+    within(60, lambda: view(first, second) == "up")
 
 
 def test_what_a_test_notes_has_its_place_in_the_history(cluster):

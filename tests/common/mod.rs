@@ -164,7 +164,7 @@ pub async fn done(written: Written) -> Result<u32, Errno> {
 
 /// Waits for a condition that somebody else will make true.
 pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    for _ in 0..1000 {
+    for _ in 0..12_000 {
         if condition() {
             return;
         }

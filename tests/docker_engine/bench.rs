@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 const LABEL: &str = "io.cthulhu.test";
 /// How long anything may take.
-pub const WAIT: Duration = Duration::from_secs(20);
+pub const WAIT: Duration = Duration::from_secs(120);
 
 /// One test's engine, and what is to be removed after it.
 pub struct Bench {

@@ -17,7 +17,7 @@ mod scripted;
 mod streams;
 
 /// Long enough for anything that happens at all, on a busy machine too.
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(120);
 /// Long enough to believe that nothing happens.
 const SHORT: Duration = Duration::from_millis(30);
 

@@ -13,7 +13,7 @@ fn os(name: &str) -> &OsStr {
 fn without_waiting<T>(work: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = work();
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < Duration::from_secs(60));
     result
 }
 

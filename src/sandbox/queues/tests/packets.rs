@@ -11,7 +11,11 @@ use crate::cluster::faults::{Delay, Share};
 /// Whoever sends; the loopback interface has all of 127.0.0.0/8.
 const SENDER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// Nothing is expected to take so long.
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(120);
+/// After so long a silence nothing more comes.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How often a busy machine may be late.
+const TRIES: usize = 20;
 const MS: Duration = Duration::from_millis(1);
 
 fn delay(time: Duration, jitter: Duration) -> Hold {
@@ -111,11 +115,15 @@ fn each_packet_waits_as_long_as_asked() {
         for time in [1, 5, 50] {
             let time = MS * time;
             way.set(delay(time, Duration::ZERO));
-            let came = way.traffic(200, MS, LONG);
-            assert_eq!(came.len(), 200);
-            assert!(in_order(&came), "{came:?}");
-            assert!(came.iter().all(|(_, took)| *took >= time), "{came:?}");
-            assert!(quantiles(&format!("{time:?}"), &came).0 < time + 100 * MS);
+            // A busy machine may be late, but not every time.
+            let in_time = (0..TRIES).any(|_| {
+                let came = way.traffic(200, MS, LONG);
+                assert_eq!(came.len(), 200);
+                assert!(in_order(&came), "{came:?}");
+                assert!(came.iter().all(|(_, took)| *took >= time), "{came:?}");
+                quantiles(&format!("{time:?}"), &came).0 < time + 100 * MS
+            });
+            assert!(in_time);
         }
     });
 }
@@ -125,11 +133,14 @@ fn jitter_spreads_and_keeps_the_order() {
     in_namespace("packets::jitter_spreads_and_keeps_the_order", || {
         let way = Way::new(delay(20 * MS, 10 * MS));
         // So far apart that none waits for one before it.
-        let came = way.traffic(50, 25 * MS, LONG);
-        assert_eq!(came.len(), 50);
-        assert!(in_order(&came) && came.iter().all(|(_, took)| *took >= 10 * MS), "{came:?}");
-        assert!(came.iter().any(|(_, took)| *took < 20 * MS), "as likely as one side of a coin: {came:?}");
-        quantiles("20 ms ± 10 ms", &came);
+        let shorter = (0..TRIES).any(|_| {
+            let came = way.traffic(50, 25 * MS, LONG);
+            assert_eq!(came.len(), 50);
+            assert!(in_order(&came) && came.iter().all(|(_, took)| *took >= 10 * MS), "{came:?}");
+            quantiles("20 ms ± 10 ms", &came);
+            came.iter().any(|(_, took)| *took < 20 * MS)
+        });
+        assert!(shorter, "as likely as one side of a coin");
         let came = way.traffic(2000, Duration::ZERO, LONG);
         assert!(came.len() == 2000 && in_order(&came));
     });
@@ -157,7 +168,7 @@ fn those_that_reorder_picks_overtake_and_the_others_do_not() {
 fn a_share_is_lost() {
     in_namespace("packets::a_share_is_lost", || {
         let mut way = Way::new(Hold { loss: percent(50), ..Hold::default() });
-        let came = way.traffic(2000, Duration::ZERO, 500 * MS);
+        let came = way.traffic(2000, Duration::ZERO, SILENCE);
         // Six standard deviations.
         assert!((866..=1134).contains(&came.len()) && in_order(&came), "{}", came.len());
         way.set(Hold { loss: Share::ALL, ..Hold::default() });
@@ -172,7 +183,7 @@ fn what_is_corrupted_reaches_nobody() {
     in_namespace("packets::what_is_corrupted_reaches_nobody", || {
         let mut way = Way::new(Hold { corrupt: percent(50), ..Hold::default() });
         // `take` looks at every byte.
-        let came = way.traffic(2000, Duration::ZERO, 500 * MS);
+        let came = way.traffic(2000, Duration::ZERO, SILENCE);
         assert!((866..=1134).contains(&came.len()) && in_order(&came), "{}", came.len());
         way.set(Hold { corrupt: Share::ALL, ..delay(MS, Duration::ZERO) });
         assert_eq!(way.traffic(100, Duration::ZERO, 100 * MS), []);
