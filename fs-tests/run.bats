@@ -203,6 +203,20 @@ serving i002'
     ends 137
 }
 
+@test "signals that follow one another fast kill too" {
+    local end=$((SECONDS + 60))
+    # shellcheck disable=SC2016
+    behind --host simulated: -- sh -c 'trap "" TERM; echo $$ >up; while :; do sleep 0.1; done'
+    wait_for 30 test -s up
+    # Each comes within 200 ms after the one before it; they are not one signal for ever.
+    until gone "$(cat up)"; do
+        [ $SECONDS -lt $end ]
+        kill "$pid"
+        sleep 0.05
+    done
+    ends 137
+}
+
 @test "a signal to run and one to its whole group, as timeout(1) and kill %1 send them, let the command clean up" {
     # shellcheck disable=SC2016
     local command='trap "sleep 1; touch clean; exit 9" TERM; touch up; while :; do sleep 0.1; done'
