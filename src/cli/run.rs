@@ -81,7 +81,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode> {
     }
     mount.start = true;
     mount.mountpoint = Some(std::env::temp_dir().join(format!("cthulhu-{name}")));
-    let plan = Plan::new(mount, true)?;
+    let plan = Plan::new(mount)?;
     let artifacts = args.artifacts.map(std::path::absolute).transpose()?;
     if let Some(dir) = &artifacts {
         can_be_made(dir).with_context(|| format!("--artifacts {}", dir.display()))?;

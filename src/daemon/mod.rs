@@ -25,6 +25,7 @@ use std::fs;
 use std::io::Write;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
@@ -93,7 +94,7 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     }
     let _ = fs::remove_file(plan.place.failure());
     let _data = plan.args.data.is_some().then(|| lock_data(&plan.data)).transpose()?;
-    let mountpoint = plan.place.check_mountpoint(plan.makes_mountpoint)?;
+    let mountpoint = plan.place.check_mountpoint()?.into();
     let made = Made { engine: Default::default(), id: new_id()?, recorder: Default::default(), mountpoint };
     let started = tokio::select! {
         started = start(plan, &lock, &made, report) => started,
@@ -207,7 +208,7 @@ async fn take_down(plan: &Plan, made: &Made, sandboxes: Option<Arc<Provisioner>>
             warn!("cannot look once more for what an earlier cluster here has left");
         }
     }
-    if made.mountpoint {
+    if made.mountpoint.load(Ordering::Relaxed) {
         // Only if it is empty: it may have been there before, with somebody's files in it by now.
         let _ = fs::remove_dir(&plan.place.mountpoint);
     }

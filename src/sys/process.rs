@@ -51,6 +51,17 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
 }
 
+/// This process's umask: the permissions that what it makes does not get.
+///
+/// # Errors
+/// Those of reading `/proc/self/status`; `EINVAL` when it does not say (before Linux 4.7).
+pub fn umask() -> io::Result<u32> {
+    // umask(2) tells only by setting another, for all threads.
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).ok_or_else(|| Errno::INVAL.into())
+}
+
 /// A descriptor that becomes readable when the process `pid` dies.
 ///
 /// # Errors
@@ -161,6 +172,13 @@ mod tests {
         assert!(own.is_some());
         assert_eq!(own, process_start_time(std::process::id()));
         assert_eq!(process_start_time(u32::MAX), None);
+    }
+
+    #[test]
+    fn the_umask_is_what_a_shell_says() {
+        let shell = Command::new("sh").args(["-c", "umask"]).output().unwrap();
+        let said = String::from_utf8(shell.stdout).unwrap();
+        assert_eq!(umask().unwrap(), u32::from_str_radix(said.trim(), 8).unwrap());
     }
 
     #[test]
