@@ -86,8 +86,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode> {
     if let Some(dir) = &artifacts {
         can_be_made(dir).with_context(|| format!("--artifacts {}", dir.display()))?;
     }
-    let job =
-        Job { plan, command, artifacts, artifacts_when: args.artifacts_when, wait_timeout: args.wait_timeout.0 };
+    let job = Job { plan, command, artifacts, artifacts_when: args.artifacts_when, wait_timeout: args.wait_timeout.0 };
     Ok(runner::run(&job).into())
 }
 

@@ -223,9 +223,19 @@ mod tests {
         ] {
             assert_eq!(one(&format!("kill -s {said}")).verb, Verb::Kill { signal: signal.into() }, "{said}");
         }
-        for none in
-            ["RTMIN+31", "RTMAX-31", "RTMIN-1", "RTMAX+1", "RTMIN3", "RTMIN++1", "RTMIN+-1", "RTMIN+999", "RTMIN+", "RT", "SIG"]
-        {
+        for none in [
+            "RTMIN+31",
+            "RTMAX-31",
+            "RTMIN-1",
+            "RTMAX+1",
+            "RTMIN3",
+            "RTMIN++1",
+            "RTMIN+-1",
+            "RTMIN+999",
+            "RTMIN+",
+            "RT",
+            "SIG",
+        ] {
             assert!(parse(format!("kill -s {none}").as_bytes()).is_err(), "{none}");
         }
     }

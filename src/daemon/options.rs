@@ -214,7 +214,9 @@ fn env_line(line: &str) -> Result<String> {
     match std::env::var(line) {
         Ok(value) => Ok(format!("{line}={value}")),
         Err(std::env::VarError::NotPresent) => {
-            bail!("'{line}' is not of the form K=V, and there is no variable of that name here whose value it could take")
+            bail!(
+                "'{line}' is not of the form K=V, and there is no variable of that name here whose value it could take"
+            )
         }
         Err(std::env::VarError::NotUnicode(_)) => bail!("the value of {line} here is not UTF-8 text"),
     }
@@ -303,7 +305,8 @@ mod tests {
         assert!(check_env("A=").is_ok());
         assert!(check_env("A").is_err() && check_env("=x").is_err());
         assert!(check_env("A=\0").unwrap_err().to_string().contains("NUL"), "no program can have it");
-        for wrong in [" A=1", "A =1", "A B=1", "A\tB=1", "A\u{a0}B=1", "\u{feff}A=1", "A\u{b}=1", "A\n=1", "A\u{1b}=1"] {
+        for wrong in [" A=1", "A =1", "A B=1", "A\tB=1", "A\u{a0}B=1", "\u{feff}A=1", "A\u{b}=1", "A\n=1", "A\u{1b}=1"]
+        {
             assert!(check_env(wrong).unwrap_err().to_string().contains("no name"), "{wrong:?}");
         }
         for good in ["A.b-c=1", "é=1", "A= 1 ", "A=B=C", "A=\t\n", "1=2"] {

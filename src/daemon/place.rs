@@ -436,7 +436,9 @@ mod tests {
         let (a, b) = (format!("{longest}a"), format!("{longest}b"));
         assert_ne!(state(a.into()), state(b.into()));
         // One byte that is no text is shown as three.
-        for name in ["x".repeat(255).into(), "é".repeat(127).into(), format!("x{}", "€".repeat(84)).into(), vec![0xff; 255]] {
+        for name in
+            ["x".repeat(255).into(), "é".repeat(127).into(), format!("x{}", "€".repeat(84)).into(), vec![0xff; 255]]
+        {
             let state = state(name);
             assert!((240..=255).contains(&state.len()), "{}", state.len());
             let (_, hash) = state.rsplit_once('-').unwrap();

@@ -74,14 +74,9 @@ mod tests {
 
     #[test]
     fn real_time_signals_have_dockers_names() {
-        for (name, number) in [
-            ("SIGRTMIN", 34),
-            ("RTMIN+3", 37),
-            ("rtmin+15", 49),
-            ("SIGRTMAX-14", 50),
-            ("RTMAX-1", 63),
-            ("RTMAX", 64),
-        ] {
+        for (name, number) in
+            [("SIGRTMIN", 34), ("RTMIN+3", 37), ("rtmin+15", 49), ("SIGRTMAX-14", 50), ("RTMAX-1", 63), ("RTMAX", 64)]
+        {
             assert_eq!(Signal::parse(name).unwrap(), Signal(number), "{name}");
             assert_eq!(Signal(number).exit_code(), Some(128 + number));
         }
