@@ -164,7 +164,6 @@ say "3. Mount three nodes of the built-in demo program, and start them"
 # apart from those of a cluster that you may have mounted.
 export XDG_STATE_HOME=$work/state
 cd "$work"
-mkdir cluster
 show "cthulhu mount -n 3 --prefix quickstart-$$ cluster" || fail "the cluster could not be mounted; the reason stands above"
 show "echo start > cluster/control" || fail "the nodes did not start: $(cat cluster/error)"
 ip1=$(cat cluster/i001/ip) ip2=$(cat cluster/i002/ip) ip3=$(cat cluster/i003/ip)
@@ -215,22 +214,22 @@ say "9. Take it down: nothing is left"
 show "cthulhu umount cluster" || fail "the cluster could not be unmounted; the reason stands above"
 ours=label=io.cthulhu.mountpoint=$work/cluster
 left() {
-    ls -A cluster
+    ls -d cluster 2>/dev/null || true
     docker ps -aq --filter "$ours"
     docker network ls -q --filter "$ours"
     grep " $work/cluster fuse.cthulhu " /proc/mounts || true
 }
-printf '$ %s\n' "ours=$ours" "ls -A cluster; docker ps -aq --filter \$ours; docker network ls -q --filter \$ours; grep fuse.cthulhu /proc/mounts"
+printf '$ %s\n' "ours=$ours" "ls -d cluster; docker ps -aq --filter \$ours; docker network ls -q --filter \$ours; grep fuse.cthulhu /proc/mounts"
 left=$(left)
 [ -z "$left" ] || fail "something is left of the cluster, which is a bug: $left"
-echo "No container, no network, no mount. One image stays in the engine, made from the binary itself, so that the next"
+echo "No container, no network, no mount, no directory. One image stays in the engine, made from the binary itself, so that the next"
 echo "mount need not make it again; 'docker rmi \$(docker images -q cthulhu-self)' removes it."
 
 say "All of that worked. To play on:"
 [ -z "$engine_pid" ] || [ "$keep_engine" = yes ] || echo "  $([ "$(id -u)" = 0 ] || echo 'sudo ')dockerd >/tmp/dockerd.log 2>&1 &        # no engine runs here by itself"
 cat <<END
   export PATH=$target/$triple/release:\$PATH
-  mkdir -p /tmp/cluster && cthulhu mount -n 3 --start /tmp/cluster
+  cthulhu mount -n 3 --start /tmp/cluster
   cat /tmp/cluster/status
   tail -f /tmp/cluster/i001/log                # in another terminal; then, here:
   echo kill > /tmp/cluster/i002/control

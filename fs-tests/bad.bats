@@ -89,10 +89,11 @@ bad_usage() {
     bad publish --publish 65535 -n 3 "$E"
 }
 
-@test "a mountpoint that is missing" {
-    bad "$TMP/none" "$TMP/none"
-    [ ! -e "$TMP/none" ]
+@test "a mountpoint whose parent is missing; one that is missing itself is not made before the rest is good" {
     bad "$TMP/no" "$TMP/no/such"
+    bad NOEQUALS -e NOEQUALS "$TMP/none"
+    bad /nonexistent/docker.sock --host unix:///nonexistent/docker.sock "$TMP/none"
+    [ ! -e "$TMP/none" ]
 }
 
 @test "a mountpoint that is not empty" {

@@ -415,3 +415,23 @@ except OSError as e:
     is i001 "$(cat "$m/i001/name")"
     umount_cluster "$m"
 }
+
+@test "kill takes real-time signals, and SIGCHLD by its other name" {
+    local m=$TMP/real signal number
+    mkdir "$m"
+    # Says which signal it got, and dies of none.
+    # shellcheck disable=SC2016
+    "$CTHULHU" mount --prefix "$P-real" -n 1 -i "$IMAGE" --start "$m" -- sh -c '
+        for n in 17 34 37 49 50 51 63 64; do trap "echo got $n" $n; done
+        echo up; while :; do sleep 3600 & wait $!; done'
+    wait_for 30 contains "$m/i001/log" up
+    for signal in CLD:17 SIGRTMIN:34 RTMIN+3:37 rtmin+15:49 RTMIN+17:51 RTMAX-14:50 RTMAX-1:63 SIGRTMAX:64; do
+        number=${signal#*:} signal=${signal%:*}
+        is OK "$(put_line "$m/i001/control" "kill -s $signal")" "$signal"
+        wait_for 30 contains "$m/i001/log" "got $number"
+    done
+    is running "$(cat "$m/i001/state")"
+    is '22 EINVAL' "$(put_line "$m/i001/control" 'kill -s RTMIN+31')"
+    has "$(cat "$m/i001/error")" "no such signal: 'RTMIN+31'"
+    umount_cluster "$m"
+}

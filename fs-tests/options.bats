@@ -191,3 +191,33 @@ limit() {
     umount_cluster
     bad NO_SUCH_CAP --cap-add NO_SUCH_CAP --start
 }
+
+@test "--env-file is read as docker run reads it" {
+    printf '\xef\xbb\xbfBOM=1\r\n  LEAD=  x  \r\n\t# no\n\xc2\xa0NBSP=a=b\nHERE\nEMPTY=\n   \nLAST={{ name }}\r' >"$TMP/env"
+    HERE='from here' mounted --env-file "$TMP/env"
+    docker inspect -f '{{json .Config.Env}}' "$P-i001" | jq -r '.[]' | grep -v ^PATH= >"$TMP/ours"
+    HERE='from here' docker create --name "$P-like" --env-file "$TMP/env" "$IMAGE" >/dev/null
+    docker inspect -f '{{json .Config.Env}}' "$P-like" | jq -r '.[]' | grep -v ^PATH= >"$TMP/dockers"
+    docker rm "$P-like" >/dev/null
+    diff "$TMP/dockers" "$TMP/ours"
+    is "$(printf '%s\n' BOM=1 'LEAD=  x  ' NBSP=a=b 'HERE=from here' EMPTY= 'LAST={{ name }}')" "$(cat "$TMP/ours")"
+}
+
+@test "names that no program asks for are refused, in --env-file with the line and in -e" {
+    local line
+    for line in 'export X=5' 'A B=1' $'A\tB=1' 'A =1' 'HERE ' $'A\u00a0B=1' $'A\ufeff=1' $'A\v=1' $'A\e=1'; do
+        printf '# one\nGOOD=1\n%s\n' "$line" >"$TMP/env"
+        HERE=1 bad "$TMP/env line 3: " --env-file "$TMP/env"
+        has "$(cat "$TMP/stderr")" 'is no name of a variable'
+        [[ $line == *=* ]] || continue
+        bad 'is no name of a variable' -e "$line"
+    done
+    bad "leave 'export' out" -e 'export X=5'
+    bad 'is no name of a variable' -e ' X=5'
+    for line in '=x' ' =x' 'UNSET_HERE'; do
+        printf '\n%s\n' "$line" >"$TMP/env"
+        bad "$TMP/env line 2: '${line# }' is not of the form K=V" --env-file "$TMP/env"
+        bad 'is not of the form K=V' -e "$line"
+    done
+    has "$(cat "$TMP/stderr")" UNSET_HERE
+}

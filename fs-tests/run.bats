@@ -184,6 +184,31 @@ serving i002'
     no_trace
 }
 
+@test "--artifacts-when always: of a run that ends well too, and of one that is interrupted" {
+    # shellcheck disable=SC2016
+    runs 0 -n 1 -i "$IMAGE" --prefix "$P" --artifacts art --artifacts-when always --node-command \
+        'sh -c "echo hello; exec sleep 3600"' -- sh -c 'echo "{\"op\":\"write\"}" >>"$CTHULHU/history"
+            until grep hello "$CTHULHU/i001/log"; do sleep 0.1; done'
+    has "$output" "artifacts: $TMP/work/art/$P"
+    is hello "$(cat "art/$P/i001/log")"
+    is running "$(cat "art/$P/i001/state")"
+    is '"write"' "$(jq 'select(.test) | .test.op' "art/$P/history")"
+    has "$(cat "art/$P/timeline.html")" '</html>'
+    runs 3 --host simulated: --prefix failed --artifacts art --artifacts-when always -- sh -c 'exit 3'
+    [ -s art/failed/timeline.html ]
+    behind --host 'simulated:?start=60s' --prefix early --timeout 100 --artifacts art --artifacts-when always -- touch ran
+    wait_for 30 contains out creating
+    kill "$pid"
+    ends 143
+    [ -s art/early/daemon.log ]
+    # What it says by default.
+    runs 0 --host simulated: --prefix good --artifacts art --artifacts-when failure -- true
+    refused test -e art/good
+    runs 2 --artifacts-when always -- true
+    runs 2 --artifacts art --artifacts-when never -- true
+    no_trace
+}
+
 @test "SIGTERM, SIGINT and SIGHUP are passed on; a second one kills" {
     local signal
     for signal in TERM HUP INT QUIT; do
@@ -200,6 +225,20 @@ serving i002'
     wait_for 30 test -e first
     sleep 0.5 # two wishes, not one
     kill "$pid"
+    ends 137
+}
+
+@test "signals that follow one another fast kill too" {
+    # shellcheck disable=SC2016
+    behind --host simulated: -- sh -c 'trap "" TERM; echo $$ >up; while :; do sleep 0.1; done'
+    wait_for 30 test -s up
+    # Each comes within 200 ms after the one before it; they are not one signal for ever.
+    with_deadline 60 python3 -c '
+import os, sys, time
+run, command = map(int, sys.argv[1:])
+while os.path.exists(f"/proc/{command}"):
+    os.kill(run, 15)
+    time.sleep(0.02)' "$pid" "$(cat up)"
     ends 137
 }
 

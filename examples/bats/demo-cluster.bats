@@ -8,7 +8,6 @@ bats_require_minimum_version 1.5.0
 setup_file() {
     # Of this file alone, so that suites can run side by side on one engine.
     export CLUSTER="$BATS_FILE_TMPDIR/cluster"
-    mkdir "$CLUSTER"
     cthulhu mount -n 3 --prefix "bats-$$" --start "$CLUSTER" >&2 3>&-
 }
 

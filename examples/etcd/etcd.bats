@@ -9,7 +9,6 @@ setup_file() {
     "$BATS_TEST_DIRNAME/make-image.sh" >&2
     # Of this file alone, so that suites can run side by side on one engine.
     export CLUSTER="$BATS_FILE_TMPDIR/cluster" PREFIX="etcd-$$"
-    mkdir "$CLUSTER"
     # conf/etcd.yaml is a template: each node finds its own address in it, and the others'.
     cthulhu mount -n 3 --prefix "$PREFIX" -i cthulhu-example-etcd --port 2379 --config "$BATS_TEST_DIRNAME/conf" \
         --start "$CLUSTER" -- etcd --config-file /opt/app/etc/etcd.yaml >&2 3>&-

@@ -10,7 +10,6 @@ setup_file() {
     "$BATS_TEST_DIRNAME/make-image.sh" >&2
     # Of this file alone, so that suites can run side by side on one engine.
     export CLUSTER="$BATS_FILE_TMPDIR/cluster" NODES='i001 i002 i003'
-    mkdir "$CLUSTER"
     # The files in conf are templates: each node finds its own address in them, and the first master's.
     cthulhu mount -n 3 --prefix "lost-$$" -i cthulhu-example-redis --port 6379 --config "$BATS_TEST_DIRNAME/conf" \
         --start "$CLUSTER" -- sh /opt/app/etc/node.sh >&2 3>&-

@@ -11,7 +11,6 @@ setup_file() {
     "$etcd/make-image.sh" >&2
     # Of this file alone, so that suites can run side by side on one engine.
     export CLUSTER="$BATS_FILE_TMPDIR/cluster" NODES='i001 i002 i003 i004 i005'
-    mkdir "$CLUSTER"
     cthulhu mount -n 5 --prefix "partition-$$" -i cthulhu-example-etcd --port 2379 --config "$etcd/conf" \
         --start "$CLUSTER" -- etcd --config-file /opt/app/etc/etcd.yaml >&2 3>&-
 }

@@ -15,7 +15,6 @@ use super::{DoctorArgs, LsArgs, ManArgs, PruneArgs};
     version,
     about,
     after_help = "Example:
-  mkdir cluster
   cthulhu mount -n 3 ./cluster        # three demo nodes
   echo start > cluster/control
   cat cluster/status
@@ -134,7 +133,7 @@ pub struct UmountArgs {
 /// Arguments of mount.
 #[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
 pub struct MountArgs {
-    /// Where to mount it: an empty directory [default: ./cthulhu-fixture, made if it is missing]
+    /// Where to mount it: an empty directory, or one that is missing; then it is made, and removed at the end [default: ./cthulhu-fixture]
     pub mountpoint: Option<PathBuf>,
     /// How many nodes
     #[arg(short = 'n', long, default_value_t = 1, value_name = "N")]

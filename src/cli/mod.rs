@@ -34,11 +34,11 @@ use crate::daemon;
 /// One sentence for the user.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let command = match original(&args) {
-        Some(original) => return mount(from_original(original), true),
+        Some(original) => return mount(from_original(original)),
         None => Cli::parse_from(args).command,
     };
     match command {
-        Command::Mount(args) => mount(*args, false),
+        Command::Mount(args) => mount(*args),
         Command::Umount(args) => {
             let place = daemon::Place::of(&args.mountpoint)?;
             let at = place.mountpoint.display();
@@ -74,8 +74,8 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     }
 }
 
-fn mount(args: MountArgs, makes_mountpoint: bool) -> Result<ExitCode> {
-    let plan = daemon::Plan::new(args, makes_mountpoint)?;
+fn mount(args: MountArgs) -> Result<ExitCode> {
+    let plan = daemon::Plan::new(args)?;
     if plan.args.network.as_deref() == Some("bridge") {
         anyhow::bail!("the default bridge cannot pin addresses: leave --network out, and a network is made");
     }

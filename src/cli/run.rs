@@ -10,7 +10,7 @@ use clap::Args;
 use super::args::seconds;
 use super::{MountArgs, Seconds};
 use crate::daemon::{Plan, new_id, on_path};
-use crate::runner::{self, Job, cannot_run, words};
+use crate::runner::{self, ArtifactsWhen, Job, cannot_run, words};
 
 /// What `--help` shows after the options.
 pub const AFTER_HELP: &str = "Example:
@@ -43,6 +43,9 @@ pub struct RunArgs {
     /// When COMMAND fails: keep logs, bindmounts, history, its timeline and the nodes' specs in a new directory in DIR
     #[arg(long, value_name = "DIR")]
     pub artifacts: Option<PathBuf>,
+    /// Keep the artifacts of which runs
+    #[arg(long, value_enum, default_value = "failure", value_name = "WHEN", requires = "artifacts")]
+    pub artifacts_when: ArtifactsWhen,
     /// How long the nodes may take to get ready, such as 30s or 2m
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = seconds)]
     pub wait_timeout: Seconds,
@@ -78,12 +81,13 @@ pub fn run(args: RunArgs) -> Result<ExitCode> {
     }
     mount.start = true;
     mount.mountpoint = Some(std::env::temp_dir().join(format!("cthulhu-{name}")));
-    let plan = Plan::new(mount, true)?;
+    let plan = Plan::new(mount)?;
     let artifacts = args.artifacts.map(std::path::absolute).transpose()?;
     if let Some(dir) = &artifacts {
         can_be_made(dir).with_context(|| format!("--artifacts {}", dir.display()))?;
     }
-    Ok(runner::run(&Job { plan, command, artifacts, wait_timeout: args.wait_timeout.0 }).into())
+    let job = Job { plan, command, artifacts, artifacts_when: args.artifacts_when, wait_timeout: args.wait_timeout.0 };
+    Ok(runner::run(&job).into())
 }
 
 /// Whether there is room for a directory, seen now and not when the tests have failed; it is not made yet.

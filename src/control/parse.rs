@@ -134,6 +134,9 @@ const SIGNALS: [&str; 32] = [
     "VTALRM", "WINCH", "XCPU",
 ];
 
+/// From SIGRTMIN to SIGRTMAX: 34 to 64 where the engines count.
+const REAL_TIME: u8 = 30;
+
 fn signal(name: Option<String>) -> Result<String, ControlError> {
     let Some(text) = name else {
         return Ok("SIGKILL".into());
@@ -143,9 +146,34 @@ fn signal(name: Option<String>) -> Result<String, ControlError> {
     if SIGNALS.contains(&bare) || bare == "XFSZ" {
         return Ok(format!("SIG{bare}"));
     }
+    if bare == "CLD" {
+        return Ok("SIGCHLD".into());
+    }
+    if let Some(name) = real_time(bare) {
+        return Ok(name);
+    }
     match text.parse::<u8>() {
         Ok(number @ 1..=64) => Ok(number.to_string()),
         _ => Err(ControlError::Invalid(format!("kill: no such signal: '{}'", shown(&text)))),
+    }
+}
+
+/// A real-time signal, in the way in which Docker and podman name it: counted from the nearer end (bash's `kill -l`).
+fn real_time(name: &str) -> Option<String> {
+    let distance = |text: &str| text.parse::<u8>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let from_first = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+        (Some(""), _) => 0,
+        (_, Some("")) => REAL_TIME,
+        (Some(rest), _) => distance(rest.strip_prefix('+')?)?,
+        (_, Some(rest)) => REAL_TIME.checked_sub(distance(rest.strip_prefix('-')?)?)?,
+        (None, None) => return None,
+    };
+    match from_first {
+        0 => Some("SIGRTMIN".into()),
+        REAL_TIME => Some("SIGRTMAX".into()),
+        up @ 1..=15 => Some(format!("SIGRTMIN+{up}")),
+        up @ 16..REAL_TIME => Some(format!("SIGRTMAX-{}", REAL_TIME - up)),
+        _ => None,
     }
 }
 
@@ -172,6 +200,44 @@ mod tests {
         );
         assert_eq!(one("kill -s 9").verb, Verb::Kill { signal: "9".into() });
         assert_eq!(parse(b" \t").unwrap(), None);
+    }
+
+    #[test]
+    fn signals_have_the_names_that_engines_know() {
+        for (said, signal) in [
+            ("CLD", "SIGCHLD"),
+            ("sigcld", "SIGCHLD"),
+            ("XFSZ", "SIGXFSZ"),
+            ("RTMIN", "SIGRTMIN"),
+            ("rtmin+0", "SIGRTMIN"),
+            ("SIGRTMIN+3", "SIGRTMIN+3"),
+            ("rtmin+15", "SIGRTMIN+15"),
+            ("RTMIN+16", "SIGRTMAX-14"),
+            ("RTMIN+30", "SIGRTMAX"),
+            ("sigrtmax", "SIGRTMAX"),
+            ("RTMAX-0", "SIGRTMAX"),
+            ("RTMAX-1", "SIGRTMAX-1"),
+            ("RTMAX-14", "SIGRTMAX-14"),
+            ("RTMAX-15", "SIGRTMIN+15"),
+            ("RTMAX-30", "SIGRTMIN"),
+        ] {
+            assert_eq!(one(&format!("kill -s {said}")).verb, Verb::Kill { signal: signal.into() }, "{said}");
+        }
+        for none in [
+            "RTMIN+31",
+            "RTMAX-31",
+            "RTMIN-1",
+            "RTMAX+1",
+            "RTMIN3",
+            "RTMIN++1",
+            "RTMIN+-1",
+            "RTMIN+999",
+            "RTMIN+",
+            "RT",
+            "SIG",
+        ] {
+            assert!(parse(format!("kill -s {none}").as_bytes()).is_err(), "{none}");
+        }
     }
 
     #[test]

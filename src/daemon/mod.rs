@@ -25,6 +25,7 @@ use std::fs;
 use std::io::Write;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
@@ -93,7 +94,7 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     }
     let _ = fs::remove_file(plan.place.failure());
     let _data = plan.args.data.is_some().then(|| lock_data(&plan.data)).transpose()?;
-    let mountpoint = plan.place.check_mountpoint(plan.makes_mountpoint)?;
+    let mountpoint = plan.place.check_mountpoint()?.into();
     let made = Made {
         engine: Default::default(),
         id: new_id()?,
@@ -180,6 +181,7 @@ fn detached(mount: Option<u64>) -> Result<oneshot::Receiver<()>> {
 /// Removes the mount, the containers, the network, and a mountpoint that was made. `unsettled` says that requests to
 /// the engine were cut off: they may still be carried out.
 async fn take_down(plan: &Plan, made: &Made, sandboxes: Option<Arc<Provisioner>>, unsettled: bool) -> Result<()> {
+    let mount = made.mount.get().and_then(|id| sys::mount_with_id(*id).ok().flatten());
     let detached = made.mount.get().map_or(Ok(()), |id| detach_mount_id(*id));
     if let Err(error) = &detached {
         warn!(%error, "cannot detach the mount");
@@ -218,9 +220,9 @@ async fn take_down(plan: &Plan, made: &Made, sandboxes: Option<Arc<Provisioner>>
         let at = plan.place.mountpoint.display();
         done = Err(anyhow!("{error}; when that is unmounted, cthulhu umount {at} removes the dead mount"));
     }
-    if made.mountpoint {
+    if made.mountpoint.load(Ordering::Relaxed) {
         // Only if it is empty: it may have been there before, with somebody's files in it by now.
-        let _ = fs::remove_dir(&plan.place.mountpoint);
+        let _ = fs::remove_dir(mount.map_or_else(|| plan.place.mountpoint.clone(), |mount| mount.mountpoint));
     }
     done
 }

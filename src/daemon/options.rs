@@ -14,6 +14,7 @@ use crate::cli::MountArgs;
 use crate::cluster::NodeName;
 use crate::engine::Bind;
 use crate::provision::{NetworkWish, NodeOptions};
+use crate::sys;
 use crate::template::Nodes;
 use crate::watch::{DEFAULT_LOG_LIMIT, SMALLEST_LIMIT};
 
@@ -32,8 +33,8 @@ pub struct Plan {
     pub args: MountArgs,
     /// Where.
     pub place: Place,
-    /// Whether a missing mountpoint is made, and removed at the end.
-    pub makes_mountpoint: bool,
+    /// The umask of whoever mounts, for a mountpoint that is made.
+    pub umask: u32,
     /// Where bindmounts and logs are kept.
     pub data: PathBuf,
     /// What the files of `--env-file` say, `KEY=VALUE` each.
@@ -62,7 +63,7 @@ impl Plan {
     ///
     /// # Errors
     /// A sentence that names the argument.
-    pub fn new(mut args: MountArgs, makes_mountpoint: bool) -> Result<Self> {
+    pub fn new(mut args: MountArgs) -> Result<Self> {
         match args.instances {
             0 => bail!("-n 0: a cluster has at least one node"),
             n if n > MOST_NODES => {
@@ -96,7 +97,6 @@ impl Plan {
                 bail!("{target}: a path in a node is absolute");
             }
         }
-        let makes_mountpoint = makes_mountpoint || args.mountpoint.is_none();
         let mountpoint = args.mountpoint.take().unwrap_or_else(|| DEFAULT_MOUNTPOINT.into());
         let place = Place::of(&mountpoint)?;
         let data = match &args.data {
@@ -115,7 +115,8 @@ impl Plan {
         let log_limit = args.log_limit.as_deref().map(log_limit).transpose()?.unwrap_or(DEFAULT_LOG_LIMIT);
         readiness::check(&args)?;
         let config = args.config.take();
-        let mut plan = Self { makes_mountpoint, data, env, volumes, memory, log_limit, place, args };
+        let umask = sys::umask().unwrap_or(0o077);
+        let mut plan = Self { umask, data, env, volumes, memory, log_limit, place, args };
         plan.check_templates(config.as_deref())?;
         plan.args.config = config.map(std::path::absolute).transpose().context("--config")?;
         Ok(plan)
@@ -181,15 +182,17 @@ impl Volume {
     }
 }
 
-/// Checks all of the environment, and returns what the files say.
+/// Checks all of the environment, and returns what the files say, read as docker run reads them.
 pub(super) fn environment(args: &MountArgs) -> Result<Vec<String>> {
     let mut all = vec![];
     for path in &args.env_file {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
-        for (at, line) in lines {
-            check_env(line).with_context(|| format!("{} line {}", path.display(), at + 1))?;
-            all.push(line.to_owned());
+        for (at, line) in text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text).split('\n').enumerate() {
+            let line = line.strip_suffix('\r').unwrap_or(line).trim_start();
+            if !line.is_empty() && !line.starts_with('#') {
+                let said = env_line(line).with_context(|| format!("{} line {}", path.display(), at + 1))?;
+                all.push(said);
+            }
         }
     }
     for one in &args.env {
@@ -198,14 +201,40 @@ pub(super) fn environment(args: &MountArgs) -> Result<Vec<String>> {
     Ok(all)
 }
 
+/// What editors on Windows begin a text with.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// A line of a file: K=V, or K alone, which has the value that it has here.
+fn env_line(line: &str) -> Result<String> {
+    if line.contains('=') {
+        check_env(line)?;
+        return Ok(line.to_owned());
+    }
+    check_env(&format!("{line}="))?;
+    match std::env::var(line) {
+        Ok(value) => Ok(format!("{line}={value}")),
+        Err(std::env::VarError::NotPresent) => {
+            bail!(
+                "'{line}' is not of the form K=V, and there is no variable of that name here whose value it could take"
+            )
+        }
+        Err(std::env::VarError::NotUnicode(_)) => bail!("the value of {line} here is not UTF-8 text"),
+    }
+}
+
 fn check_env(line: &str) -> Result<()> {
     if line.contains('\0') {
         bail!("'{}' has a NUL byte in it", line.escape_debug());
     }
-    match line.split_once('=') {
-        Some((name, _)) if !name.trim().is_empty() => Ok(()),
-        _ => bail!("'{line}' is not of the form K=V"),
+    let Some((name, _)) = line.split_once('=').filter(|(name, _)| !name.trim().is_empty()) else {
+        bail!("'{line}' is not of the form K=V");
+    };
+    // Docker takes some of these from -e. No program asks for such a name, and no shell can.
+    if name.contains(|c: char| c.is_whitespace() || c.is_control() || c == BYTE_ORDER_MARK) {
+        let hint = if name.starts_with("export ") { "; leave 'export' out, this is no shell script" } else { "" };
+        bail!("'{}' is no name of a variable: it has a blank or a control character in it{hint}", name.escape_debug());
     }
+    Ok(())
 }
 
 pub(super) fn volume(text: &str, mountpoint: &Path) -> Result<Volume> {
@@ -276,5 +305,13 @@ mod tests {
         assert!(check_env("A=").is_ok());
         assert!(check_env("A").is_err() && check_env("=x").is_err());
         assert!(check_env("A=\0").unwrap_err().to_string().contains("NUL"), "no program can have it");
+        for wrong in [" A=1", "A =1", "A B=1", "A\tB=1", "A\u{a0}B=1", "\u{feff}A=1", "A\u{b}=1", "A\n=1", "A\u{1b}=1"]
+        {
+            assert!(check_env(wrong).unwrap_err().to_string().contains("no name"), "{wrong:?}");
+        }
+        for good in ["A.b-c=1", "é=1", "A= 1 ", "A=B=C", "A=\t\n", "1=2"] {
+            assert!(check_env(good).is_ok(), "{good:?}");
+        }
+        assert!(check_env("export A=1").unwrap_err().to_string().contains("leave 'export' out"));
     }
 }

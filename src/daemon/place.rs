@@ -1,13 +1,13 @@
 //! Where a cluster lives on this machine: its mountpoint, its directory under the user's state, its lock.
 
 use std::fs::{self, File};
-use std::io::{Seek, Write};
+use std::io::{ErrorKind, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Access, FlockOperation, access, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -20,8 +20,17 @@ use crate::sys;
 const PROBES: u32 = 20;
 const PROBE_STEP: Duration = Duration::from_millis(10);
 
+/// Bytes of the longest name that Linux's file systems take (NAME_MAX).
+const LONGEST_NAME: usize = 255;
+
 /// What the lock says while `cthulhu prune` has it.
 const PRUNING: &str = "prune";
+
+/// A text without what comes after so many bytes, and not cut within a character.
+fn shortened(text: &str, bytes: usize) -> &str {
+    let end = text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= bytes).last();
+    &text[..end.unwrap_or_default()]
+}
 
 fn lock_file(path: &Path) -> std::io::Result<File> {
     File::options().create(true).truncate(false).read(true).write(true).open(path)
@@ -120,6 +129,7 @@ impl Place {
         let digest = Sha256::digest(mountpoint.as_os_str().as_encoded_bytes());
         let hash: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         let name = mountpoint.file_name().map_or("root".into(), |name| name.to_string_lossy().into_owned());
+        let name = shortened(&name, LONGEST_NAME - 1 - hash.len());
         Ok(Self { state: state_home()?.join(format!("{name}-{hash}")), mountpoint })
     }
 
@@ -133,7 +143,7 @@ impl Place {
             private_dir(&self.state)?;
             match lock_file(&path) {
                 // `cthulhu prune` removes what is left of a place, the directory and the lock in it last.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(error) => return Err(error).with_context(|| format!("cannot write {}", path.display())),
                 Ok(file) if !locked(&file, FlockOperation::NonBlockingLockExclusive) => break Err(file),
                 Ok(file) if is_still_there(&file, &path) => break Ok(file),
@@ -234,13 +244,13 @@ impl Place {
         }
     }
 
-    /// Checks that something can be mounted there; clears a dead mount of ours away first. With `make`, a missing
-    /// directory is made: whether it was is returned.
+    /// Checks that something can be mounted there; clears a dead mount of ours away first. A directory that is missing can
+    /// be made, if its parent says so. Returns whether the one that is there was made by a cluster that was killed, and so
+    /// is ours to remove.
     ///
     /// # Errors
-    /// A sentence: missing, no directory, not empty, a mount already.
-    pub fn check_mountpoint(&self, make: bool) -> Result<bool> {
-        let mut made = false;
+    /// A sentence: no directory, not empty, a mount already, cannot be made.
+    pub fn check_mountpoint(&self) -> Result<bool> {
         let path = self.mountpoint.display();
         if self.is_dead_mount() {
             self.detach().with_context(|| format!("cannot detach the dead mount at {path}"))?;
@@ -251,16 +261,10 @@ impl Place {
         match fs::symlink_metadata(&self.mountpoint) {
             Ok(meta) if !meta.is_dir() => bail!("{path} is not a directory: a cluster is mounted on an empty one"),
             Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && make => {
-                // Nobody else puts something into it before the mount covers it.
-                fs::DirBuilder::new()
-                    .mode(0o700)
-                    .create(&self.mountpoint)
-                    .with_context(|| format!("cannot make {path}"))?;
-                made = true;
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                bail!("there is no directory {path}: make it first with mkdir {path}")
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let parent = self.mountpoint.parent().unwrap_or(Path::new("/"));
+                access(parent, Access::WRITE_OK | Access::EXEC_OK).with_context(|| format!("cannot make {path}"))?;
+                return Ok(false);
             }
             Err(error) => bail!("cannot use {path}: {error}"),
         }
@@ -268,7 +272,20 @@ impl Place {
         if entries.next().is_some() {
             bail!("{path} is not empty: a mount would hide what is in it");
         }
-        Ok(made)
+        Ok(self.record().is_some_and(|record| record.made_mountpoint))
+    }
+
+    /// Makes the directory if it is missing; returns whether it was.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn make_mountpoint(&self, umask: u32) -> Result<bool> {
+        // Nobody else puts something into it before the mount covers it.
+        match fs::DirBuilder::new().mode(0o755 & !umask).create(&self.mountpoint) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("cannot make {}", self.mountpoint.display())),
+        }
     }
 
     /// Where the data of the cluster lie that is mounted there, or was last, as far as this user's state says.
@@ -440,4 +457,34 @@ pub fn state_home() -> Result<PathBuf> {
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
         .map(|base| base.join("cthulhu"))
         .ok_or_else(|| anyhow!("no place for state: set HOME or XDG_STATE_HOME to an absolute path"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    #[test]
+    fn every_mountpoint_has_a_state_directory_of_its_own() {
+        let state = |name: Vec<u8>| {
+            let place = Place::exactly(Path::new("/mnt").join(OsString::from_vec(name))).unwrap();
+            place.state.file_name().unwrap().to_str().unwrap().to_owned()
+        };
+        assert_eq!(state(b"cluster".to_vec()), "cluster-740181dd6e98", "where earlier versions look");
+        let longest = "x".repeat(242);
+        assert!(state(longest.clone().into()).starts_with(&format!("{longest}-")));
+        let (a, b) = (format!("{longest}a"), format!("{longest}b"));
+        assert_ne!(state(a.into()), state(b.into()));
+        // One byte that is no text is shown as three.
+        for name in
+            ["x".repeat(255).into(), "é".repeat(127).into(), format!("x{}", "€".repeat(84)).into(), vec![0xff; 255]]
+        {
+            let state = state(name);
+            assert!((240..=255).contains(&state.len()), "{}", state.len());
+            let (_, hash) = state.rsplit_once('-').unwrap();
+            assert_eq!(hash.len(), 12);
+        }
+    }
 }

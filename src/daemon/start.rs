@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::StreamExt;
@@ -78,8 +79,8 @@ pub struct Made {
     pub id: ClusterId,
     /// Who tells the history, once there is one.
     pub recorder: Mutex<Option<Recorder>>,
-    /// Whether the mountpoint was made.
-    pub mountpoint: bool,
+    /// Whether the mountpoint was made, by this start or by an earlier cluster here that was killed.
+    pub mountpoint: AtomicBool,
     /// Id of the mount, once there is one.
     pub mount: std::sync::OnceLock<u64>,
 }
@@ -139,6 +140,11 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         }
     };
 
+    // Not before there is something to mount, and directly before the record says so: whoever clears away what a killed
+    // daemon has left takes it for a directory of ours.
+    if plan.place.make_mountpoint(plan.umask)? {
+        made.mountpoint.store(true, Ordering::Relaxed);
+    }
     // From here on there is something to clear away, whatever becomes of us; and somebody must know in which engine.
     let mut kept = Record {
         id: made.id.to_string(),
@@ -149,7 +155,7 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         data: plan.data.clone(),
         engine: engine.info().address.clone(),
         mount_id: None,
-        made_mountpoint: made.mountpoint,
+        made_mountpoint: made.mountpoint.load(Ordering::Relaxed),
     };
     plan.place.write_record(&kept)?;
     let owner = Owner::this_process().to_string();
@@ -233,7 +239,7 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
     // News between the two would be lost.
     tree.changed(crate::cluster::Change::Reachable);
 
-    plan.place.check_mountpoint(false)?;
+    plan.place.check_mountpoint()?;
     let mountpoint = &plan.place.mountpoint;
     let mounted = fuse::mount(&tree, bindmounts, mountpoint, args.allow_other, Handle::current())
         .map_err(|error| anyhow!("cannot mount {}: {}", mountpoint.display(), fuse_advice(&error)))?;

@@ -44,6 +44,10 @@ pub fn umount(place: &Place, host: Option<&str>) -> Result<Option<PathBuf>> {
         );
     }
     place.detach()?;
+    if record.as_ref().is_some_and(|record| record.made_mountpoint) {
+        // Only if it is empty, as at the end of every mount.
+        let _ = fs::remove_dir(&place.mountpoint);
+    }
     let host = host.map(str::to_owned).or(record.map(|record| record.engine));
     let removed = remove_left(place, host.as_deref()).with_context(|| {
         let at = place.mountpoint.display();

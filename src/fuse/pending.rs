@@ -1,4 +1,4 @@
-//! Answers writes that command something, when they are done or their caller is told to die.
+//! Answers writes that command something, when they are done or their caller is about to die.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,11 +7,12 @@ use rustix::io::Errno;
 use tokio::runtime::Handle;
 use tracing::error;
 
-use crate::sys::pending_signals;
+use crate::sys::is_about_to_die;
 use crate::tree::{Pending, Written};
 
-/// How often to look whether a waiting caller has been told to die: fuser answers no FUSE_INTERRUPT, so without this
-/// look even SIGKILL would wait for the engine.
+/// How often to look whether a waiting caller is about to die: fuser answers no FUSE_INTERRUPT, so without this look even
+/// SIGKILL would wait for the engine. A caller that handles its signal waits on: it lives, and after EINTR it would write
+/// the command again, as Python and Go do.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Calls `reply` once, now or later.
@@ -32,7 +33,7 @@ pub fn answer(
                         error!(%panic, "a command failed");
                         Err(Errno::IO)
                     })),
-                    () = told_to_die(caller) => {
+                    () = dies(caller) => {
                         cancelled.store(true, Ordering::Release);
                         reply(Err(interrupted()));
                     }
@@ -42,11 +43,11 @@ pub fn answer(
     }
 }
 
-async fn told_to_die(caller: u32) {
+async fn dies(caller: u32) {
     loop {
         tokio::time::sleep(LOOK).await;
         // 0: it lives in a pid namespace that we don't see. Then only the deadline frees it.
-        if caller != 0 && pending_signals(caller).unwrap_or(false) {
+        if caller != 0 && is_about_to_die(caller).unwrap_or(false) {
             return;
         }
     }

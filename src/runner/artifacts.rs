@@ -1,4 +1,4 @@
-//! What is kept of a cluster whose COMMAND has failed.
+//! What is kept of a cluster when its COMMAND has ended.
 
 use std::fs;
 use std::io;

@@ -11,8 +11,8 @@ use rustix::process::{Signal, pidfd_send_signal};
 
 use crate::sys::{Received, Signals, pidfd_open, signal_at_our_end};
 
-/// Signals that follow one another within this time are one: timeout(1) and a shell's `kill %1` send theirs to us and to our
-/// group.
+/// Signals that come within this time after one that counted are the same one: timeout(1) and a shell's `kill %1` send theirs
+/// to us and to our group.
 const ONE_WISH: Duration = Duration::from_millis(200);
 
 /// A run and its signals.
@@ -33,8 +33,20 @@ struct State {
     interrupt: Option<i32>,
     /// Signals since the cluster is to go.
     impatience: u32,
-    /// When the last came.
+    /// When the last that counted came.
     last: Option<Instant>,
+}
+
+impl State {
+    /// Whether a signal counts that comes now. One that does not is forgotten: however fast they follow one another, one
+    /// counts in each [`ONE_WISH`].
+    fn counts(&mut self, now: Instant) -> bool {
+        let counts = self.last.is_none_or(|last| now.saturating_duration_since(last) >= ONE_WISH);
+        if counts {
+            self.last = Some(now);
+        }
+        counts
+    }
 }
 
 enum Phase {
@@ -115,9 +127,9 @@ impl Helm {
 
     fn received(&self, received: Received) {
         let mut state = self.state.lock();
-        let before = state.last.replace(Instant::now());
+        let counts = state.counts(Instant::now());
         let hangup = received.by_kernel && received.signal == libc::SIGHUP;
-        if before.is_some_and(|before| before.elapsed() < ONE_WISH) && !hangup {
+        if !counts && !hangup {
             return;
         }
         match &mut state.phase {
@@ -161,4 +173,24 @@ impl Helm {
 /// Tells the user; a reader that is gone is no reason to fail.
 pub fn say(text: &str) {
     let _ = writeln!(io::stderr(), "cthulhu: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_signal_counts_in_each_window_however_fast_they_come() {
+        let start = Instant::now();
+        let counted = |step: u64, until: u64| {
+            let phase = Phase::Before;
+            let mut state = State { phase, lifeline: None, interrupt: None, impatience: 0, last: None };
+            let times = (0..=until).step_by(usize::try_from(step).unwrap());
+            times.filter(|&ms| state.counts(start + Duration::from_millis(ms))).collect::<Vec<_>>()
+        };
+        assert_eq!(counted(150, 750), [0, 300, 600]);
+        assert_eq!(counted(1, 599), [0, 200, 400]);
+        assert_eq!(counted(200, 600), [0, 200, 400, 600]);
+        assert_eq!(counted(1000, 3000), [0, 1000, 2000, 3000]);
+    }
 }

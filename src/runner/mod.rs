@@ -12,5 +12,5 @@ mod run;
 mod words;
 
 pub use nodes::{Goal, Outcome, wait};
-pub use run::{Job, cannot_run, run};
+pub use run::{ArtifactsWhen, Job, cannot_run, run};
 pub use words::words;

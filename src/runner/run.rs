@@ -23,6 +23,15 @@ const NOT_FOUND: u8 = 127;
 /// How long an engine may take to answer when what a dead daemon left is looked for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Of which runs artifacts are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ArtifactsWhen {
+    /// COMMAND failed, or there was no cluster to run it on; not of one that a signal ended before COMMAND
+    Failure,
+    /// Every run
+    Always,
+}
+
 /// What is to be run, and on what.
 #[derive(Debug)]
 pub struct Job {
@@ -30,8 +39,10 @@ pub struct Job {
     pub plan: Plan,
     /// COMMAND and its arguments; not empty.
     pub command: Vec<String>,
-    /// Where to keep what is left of the cluster when COMMAND fails.
+    /// Where to keep what is left of the cluster.
     pub artifacts: Option<PathBuf>,
+    /// When to keep it.
+    pub artifacts_when: ArtifactsWhen,
     /// How long the nodes may take to get ready.
     pub wait_timeout: Duration,
 }
@@ -62,7 +73,8 @@ impl Job {
                 OWN_FAILURE
             }
         };
-        let wanted = self.artifacts.as_ref().filter(|_| status != 0 && helm.interrupt().is_none());
+        let failed = status != 0 && helm.interrupt().is_none();
+        let wanted = self.artifacts.as_ref().filter(|_| failed || self.artifacts_when == ArtifactsWhen::Always);
         let artifacts = wanted.map(|parent| Artifacts::begin(parent, &self.plan.args.prefix, &self.plan));
         helm.let_go();
         let gone = self.taken_down(daemon.child, &helm);

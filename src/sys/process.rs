@@ -6,37 +6,60 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
-/// Whether a signal that should end a wait (KILL, INT, TERM, QUIT, HUP) is pending for the thread `tid` and neither
-/// blocked nor ignored by it. Also true when the thread is gone. Thread 0, as the kernel calls a requester of another
-/// pid namespace, can't be looked at: false.
+/// Signals that end no process by default: ignored, or stopping it until it is continued (signal(7)).
+const NOT_FATAL: [libc::c_int; 8] = [
+    libc::SIGCHLD,
+    libc::SIGCONT,
+    libc::SIGURG,
+    libc::SIGWINCH,
+    libc::SIGSTOP,
+    libc::SIGTSTP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+];
+
+/// Whether the thread `tid` will die before it runs on: it has a signal pending that ends its process, and neither
+/// blocks, ignores nor handles it. A signal that ends the process through another thread is SIGKILL to this one. Also
+/// true when the thread is gone. Thread 0, as the kernel calls a requester of another pid namespace, can't be looked
+/// at: false.
 ///
 /// # Errors
 /// Those of reading `/proc/TID/status`; `EINVAL` when it has no signal masks.
-pub fn pending_signals(tid: u32) -> io::Result<bool> {
+pub fn is_about_to_die(tid: u32) -> io::Result<bool> {
     if tid == 0 {
         return Ok(false);
     }
     match std::fs::read_to_string(format!("/proc/{tid}/status")) {
-        Ok(status) => deadly_pending(&status).ok_or_else(|| Errno::INVAL.into()),
+        Ok(status) => fatal_pending(&status).ok_or_else(|| Errno::INVAL.into()),
         Err(error) if is_gone(&error) => Ok(true),
         Err(error) => Err(error),
     }
 }
 
-fn deadly_pending(status: &str) -> Option<bool> {
+fn fatal_pending(status: &str) -> Option<bool> {
     let mask = |key: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(key))?;
         u64::from_str_radix(line.trim(), 16).ok()
     };
     let pending = mask("SigPnd:")? | mask("ShdPnd:")?;
-    let deadly = [libc::SIGKILL, libc::SIGINT, libc::SIGTERM, libc::SIGQUIT, libc::SIGHUP]
-        .iter()
-        .fold(0u64, |set, signal| set | 1 << (signal - 1));
-    Some(pending & !mask("SigBlk:")? & !mask("SigIgn:")? & deadly != 0)
+    let survived = mask("SigBlk:")? | mask("SigIgn:")? | mask("SigCgt:")?;
+    let not_fatal = NOT_FATAL.iter().fold(0u64, |set, signal| set | 1 << (signal - 1));
+    Some(pending & !survived & !not_fatal != 0)
 }
 
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
+}
+
+/// This process's umask: the permissions that what it makes does not get.
+///
+/// # Errors
+/// Those of reading `/proc/self/status`; `EINVAL` when it does not say (before Linux 4.7).
+pub fn umask() -> io::Result<u32> {
+    // umask(2) tells only by setting another, for all threads.
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).ok_or_else(|| Errno::INVAL.into())
 }
 
 /// A descriptor that becomes readable when the process `pid` dies.
@@ -81,30 +104,36 @@ mod tests {
     use std::process::{Child, Command, Stdio};
     use std::time::{Duration, Instant};
 
-    fn status(pending: u64, shared: u64, blocked: u64, ignored: u64) -> String {
+    /// Of a thread that blocks, ignores and handles what is named.
+    fn status(pending: u64, shared: u64, [blocked, ignored, caught]: [u64; 3]) -> String {
         format!(
-            "Name:\tx\nSigPnd:\t{pending:016x}\nShdPnd:\t{shared:016x}\nSigBlk:\t{blocked:016x}\nSigIgn:\t{ignored:016x}\n"
+            "Name:\tx\nSigPnd:\t{pending:016x}\nShdPnd:\t{shared:016x}\nSigBlk:\t{blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n"
         )
     }
 
     #[test]
-    fn only_deadly_signals_that_get_through_count() {
-        let int = 1 << (libc::SIGINT - 1);
-        let usr1 = 1 << (libc::SIGUSR1 - 1);
-        assert_eq!(deadly_pending(&status(0, 0, 0, 0)), Some(false));
-        assert_eq!(deadly_pending(&status(int, 0, 0, 0)), Some(true));
-        assert_eq!(deadly_pending(&status(0, int, 0, 0)), Some(true));
-        assert_eq!(deadly_pending(&status(0, int, int, 0)), Some(false));
-        assert_eq!(deadly_pending(&status(int, 0, 0, int)), Some(false));
-        assert_eq!(deadly_pending(&status(usr1, usr1, 0, 0)), Some(false));
-        assert_eq!(deadly_pending("Name:\tx\n"), None);
+    fn only_fatal_signals_that_get_through_count() {
+        for signal in 1..=64 {
+            let bit = 1 << (signal - 1);
+            let fatal = !NOT_FATAL.contains(&signal);
+            for (pending, shared) in [(bit, 0), (0, bit)] {
+                assert_eq!(fatal_pending(&status(pending, shared, [0; 3])), Some(fatal), "{signal}");
+                for survived in [[bit, 0, 0], [0, bit, 0], [0, 0, bit]] {
+                    assert_eq!(fatal_pending(&status(pending, shared, survived)), Some(false), "{signal}");
+                }
+                // What it survives of others does not help it.
+                assert_eq!(fatal_pending(&status(pending, shared, [0, 0, !bit])), Some(fatal), "{signal}");
+            }
+        }
+        assert_eq!(fatal_pending(&status(0, 0, [0; 3])), Some(false));
+        assert_eq!(fatal_pending("Name:\tx\n"), None);
     }
 
     #[test]
     fn asks_the_live_kernel() {
-        assert!(!pending_signals(std::process::id()).unwrap());
-        assert!(!pending_signals(0).unwrap());
-        assert!(pending_signals(u32::MAX).unwrap(), "a task that is gone");
+        assert!(!is_about_to_die(std::process::id()).unwrap());
+        assert!(!is_about_to_die(0).unwrap());
+        assert!(is_about_to_die(u32::MAX).unwrap(), "a task that is gone");
     }
 
     fn sleeper() -> Child {
@@ -143,6 +172,13 @@ mod tests {
         assert!(own.is_some());
         assert_eq!(own, process_start_time(std::process::id()));
         assert_eq!(process_start_time(u32::MAX), None);
+    }
+
+    #[test]
+    fn the_umask_is_what_a_shell_says() {
+        let shell = Command::new("sh").args(["-c", "umask"]).output().unwrap();
+        let said = String::from_utf8(shell.stdout).unwrap();
+        assert_eq!(umask().unwrap(), u32::from_str_radix(said.trim(), 8).unwrap());
     }
 
     #[test]
