@@ -208,3 +208,33 @@ EOF
 EOF
     nothing_left "$TMP/wrong"
 }
+
+@test "a pause changes nothing in what the HEALTHCHECK has found, until the first check after it" {
+    docker build -q -t "$IMAGE-paused" - >/dev/null <<EOF
+FROM $IMAGE
+HEALTHCHECK --interval=2s --timeout=60s --retries=1 CMD test -e /good
+EOF
+    mount_cluster paused -i "$IMAGE-paused" -- sh -c ': >/good; sleep 3600'
+    echo start >"$M/i001/control"
+    wait_for 60 reads "$M/i001/health" healthy
+    echo pause >"$M/i001/control"
+    is 'unhealthy' "$(field i001 '{{.State.Health.Status}}')" "Docker's own word"
+    is 'healthy no' "$(cat "$M/i001/health") $(cat "$M/i001/ready")"
+    echo resume >"$M/i001/control"
+    is 'healthy yes' "$(cat "$M/i001/health") $(cat "$M/i001/ready")"
+    # Somebody else does it.
+    docker pause "$P-i001" >/dev/null
+    wait_for 60 reads "$M/i001/state" paused
+    docker unpause "$P-i001" >/dev/null
+    wait_for 60 reads "$M/i001/state" running
+    is 'healthy yes' "$(cat "$M/i001/health") $(cat "$M/i001/ready")"
+    is '' "$(grep '"unhealthy"' "$M/history" || true)" 'what the history says'
+    # A check does.
+    in_node 'rm /good'
+    wait_for 60 reads "$M/i001/health" unhealthy
+    echo pause >"$M/i001/control"
+    echo resume >"$M/i001/control"
+    is 'unhealthy no' "$(cat "$M/i001/health") $(cat "$M/i001/ready")"
+    umount_cluster
+    docker rmi -f "$IMAGE-paused" >/dev/null
+}

@@ -43,9 +43,9 @@ pub struct RunArgs {
     /// When COMMAND fails: keep logs, bindmounts, history, its timeline and the nodes' specs in a new directory in DIR
     #[arg(long, value_name = "DIR")]
     pub artifacts: Option<PathBuf>,
-    /// How long the nodes may take to get ready, such as 30s or 2m
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = seconds)]
-    pub wait_timeout: Seconds,
+    /// How long the nodes may take to get ready, such as 30s or 2m [default: 60s, or as long as the image's HEALTHCHECK may take]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub wait_timeout: Option<Seconds>,
 }
 
 /// Runs it.
@@ -83,7 +83,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode> {
     if let Some(dir) = &artifacts {
         can_be_made(dir).with_context(|| format!("--artifacts {}", dir.display()))?;
     }
-    Ok(runner::run(&Job { plan, command, artifacts, wait_timeout: args.wait_timeout.0 }).into())
+    Ok(runner::run(&Job { plan, command, artifacts, wait_timeout: args.wait_timeout.map(|time| time.0) }).into())
 }
 
 /// Whether there is room for a directory, seen now and not when the tests have failed; it is not made yet.

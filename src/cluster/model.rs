@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::faults::Faults;
 use super::{ClusterSpec, NodeName, NodeSpec};
-use crate::engine::{ContainerId, Health, Inspection, Status};
+use crate::engine::{Check, ContainerId, Health, Inspection, Status};
 
 /// State of a node, as its `state` file says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -50,6 +50,8 @@ pub struct Node {
     pub exit_code: Option<i64>,
     /// State of its HEALTHCHECK.
     pub health: Health,
+    /// The HEALTHCHECK's latest check in its present or last run.
+    pub check: Option<Arc<Check>>,
     /// When its present or last run began, ns on the engine's clock; 0 if never.
     pub started_at: i64,
     /// The engine's own description, as JSON.
@@ -72,6 +74,7 @@ impl Node {
             pid: None,
             exit_code: None,
             health: Health::None,
+            check: None,
             started_at: 0,
             raw: None,
             out_of_memory: false,
@@ -113,7 +116,7 @@ impl Node {
             return;
         }
         self.raw = Some(seen.raw.as_str().into());
-        self.health = seen.health;
+        self.check_seen(seen);
         // The engine's event may have told it first.
         self.out_of_memory = seen.out_of_memory || self.out_of_memory && self.started_at == seen.started_at;
         if self.started_at != seen.started_at {
@@ -131,6 +134,22 @@ impl Node {
                 self.pid = seen.pid;
             }
             Status::Exited => self.end_run(seen.exit_code),
+        }
+    }
+
+    /// Takes in what the HEALTHCHECK has found. That a node was paused says nothing of its health: until the first check
+    /// after the resume it is what it was.
+    fn check_seen(&mut self, seen: &Inspection) {
+        let check = seen.check.as_ref().filter(|check| check.began >= seen.started_at);
+        let passed = check.is_some_and(|check| check.exit_code == 0);
+        self.health = match self.health {
+            _ if !(seen.unhealthy_unchecked && is_alive(seen)) => seen.health,
+            _ if passed => Health::Healthy,
+            Health::Healthy | Health::Starting if self.started_at == seen.started_at => self.health,
+            _ => Health::Starting,
+        };
+        if self.check.as_deref() != check {
+            self.check = check.cloned().map(Arc::new);
         }
     }
 

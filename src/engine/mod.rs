@@ -172,6 +172,20 @@ pub enum Health {
     Unhealthy,
 }
 
+/// The latest check that a container's HEALTHCHECK has made, in whichever run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// When it began, in ns since the Unix epoch on the engine's clock.
+    pub began: i64,
+    /// Its exit status: 0 if it passed, -1 from Docker if it took too long.
+    pub exit_code: i64,
+    /// What it wrote: at most the first [`OUTPUT_KEPT`] bytes.
+    pub output: String,
+}
+
+/// How much of what a program in a container has written is kept, in bytes.
+pub const OUTPUT_KEPT: usize = 4096;
+
 /// One container, inspected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
@@ -187,6 +201,11 @@ pub struct Inspection {
     pub out_of_memory: bool,
     /// State of its HEALTHCHECK.
     pub health: Health,
+    /// It is called unhealthy though too few checks in a row have failed for that: Docker does so from the moment a
+    /// container is paused until the first check after it was resumed.
+    pub unhealthy_unchecked: bool,
+    /// The latest check, if there was one.
+    pub check: Option<Check>,
     /// When its present or last run began, in ns since the Unix epoch on the engine's clock; 0 if never.
     pub started_at: i64,
     /// The engine's whole answer, as JSON text, pretty-printed, no newline at its end.

@@ -32,8 +32,8 @@ pub struct Job {
     pub command: Vec<String>,
     /// Where to keep what is left of the cluster when COMMAND fails.
     pub artifacts: Option<PathBuf>,
-    /// How long the nodes may take to get ready.
-    pub wait_timeout: Duration,
+    /// How long the nodes may take to get ready, if somebody has said so.
+    pub wait_timeout: Option<Duration>,
 }
 
 /// Mounts, starts, waits until the nodes are ready, runs COMMAND, takes all down. Returns the exit status, having said
