@@ -50,6 +50,8 @@ pub struct Node {
     pub exit_code: Option<i64>,
     /// State of its HEALTHCHECK.
     pub health: Health,
+    /// The engine calls it unhealthy, and no check has found so: what the next one finds may be no news to the engine.
+    pub health_doubted: bool,
     /// The HEALTHCHECK's latest check in its present or last run.
     pub check: Option<Arc<Check>>,
     /// When its present or last run began, ns on the engine's clock; 0 if never.
@@ -74,6 +76,7 @@ impl Node {
             pid: None,
             exit_code: None,
             health: Health::None,
+            health_doubted: false,
             check: None,
             started_at: 0,
             raw: None,
@@ -142,8 +145,9 @@ impl Node {
     fn check_seen(&mut self, seen: &Inspection) {
         let check = seen.check.as_ref().filter(|check| check.began >= seen.started_at);
         let passed = check.is_some_and(|check| check.exit_code == 0);
+        self.health_doubted = seen.unhealthy_unchecked && is_alive(seen);
         self.health = match self.health {
-            _ if !(seen.unhealthy_unchecked && is_alive(seen)) => seen.health,
+            _ if !self.health_doubted => seen.health,
             _ if passed => Health::Healthy,
             Health::Healthy | Health::Starting if self.started_at == seen.started_at => self.health,
             _ => Health::Starting,

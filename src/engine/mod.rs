@@ -272,6 +272,8 @@ pub enum EventKind {
     OutOfMemory,
     /// Its health changed.
     Health,
+    /// A program run in it beside its own has ended; a HEALTHCHECK's check is one.
+    ExecEnded,
     /// Anything else that may have changed it (rename, update, …).
     Other,
 }

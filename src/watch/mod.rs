@@ -55,6 +55,9 @@ pub const DEFAULT_LOG_LIMIT: u64 = 64 << 20;
 /// Wait before a node is inspected again whose inspection has failed.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// Waits before and between two looks for the result of a check that has ended.
+const CHECK_FOLLOWS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
+
 /// A handle on what keeps one cluster's model true. Clones share it; [`Watch::stop`] ends all its tasks.
 #[derive(Clone)]
 pub struct Watch(Arc<Inner>);
@@ -275,6 +278,7 @@ impl Watch {
             }
             EventKind::OutOfMemory => self.tell(index, &News::OutOfMemory(container)),
             EventKind::Removed => self.tell(index, &News::Removed(container)),
+            EventKind::ExecEnded => return self.look_for_check(index),
             EventKind::Created
             | EventKind::Started
             | EventKind::Paused
@@ -283,6 +287,21 @@ impl Watch {
             | EventKind::Other => {}
         }
         self.look_soon(index);
+    }
+
+    /// A check may have ended that makes a node unhealthy which the engine has called so before, so that it tells nobody.
+    fn look_for_check(&self, index: usize) {
+        if !self.0.cluster.node(index).health_doubted {
+            return;
+        }
+        let watch = self.clone();
+        self.spawn(async move {
+            // The engine tells of the end first, and then takes the result in.
+            for wait in CHECK_FOLLOWS {
+                tokio::time::sleep(wait).await;
+                watch.look_soon(index);
+            }
+        });
     }
 
     /// Inspects a node in the background; several events before it begins cost one inspection.
