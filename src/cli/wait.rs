@@ -40,7 +40,7 @@ pub fn run(args: &WaitArgs) -> Result<ExitCode> {
             tell(&outcome);
             ExitCode::FAILURE
         }
-        Outcome::TimedOut(_) => {
+        Outcome::TimedOut(..) => {
             tell(&outcome);
             TIMED_OUT.into()
         }

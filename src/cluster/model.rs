@@ -62,6 +62,8 @@ pub struct Node {
     pub out_of_memory: bool,
     /// What the probe has found that was asked for; `None` if none was.
     pub probe: Option<bool>,
+    /// Why its probe does not pass, in this run, as far as is known: a sentence, and lines of output.
+    pub unready: Option<Arc<str>>,
     /// Its process has been seen to die and the engine does not know yet.
     pub engine_lags: bool,
     /// When the run began whose process we saw end; a clock that steps back cannot confuse runs.
@@ -82,6 +84,7 @@ impl Node {
             raw: None,
             out_of_memory: false,
             probe: probed.then_some(false),
+            unready: None,
             engine_lags: false,
             witnessed: None,
         }
@@ -101,6 +104,7 @@ impl Node {
     /// No probe of this run has passed yet.
     fn begin_probing(&mut self) {
         self.probe = self.probe.map(|_| false);
+        self.unready = None;
     }
 
     fn end_run(&mut self, exit_code: Option<i64>) {
@@ -182,9 +186,10 @@ impl Node {
         }
     }
 
-    fn probed(&mut self, started_at: i64, passed: bool) {
-        if self.is_alive() && self.started_at == started_at {
-            self.probe = self.probe.map(|_| passed);
+    fn probed(&mut self, started_at: i64, found: &Result<(), Arc<str>>) {
+        if self.probe.is_some() && self.is_alive() && self.started_at == started_at {
+            self.probe = Some(found.is_ok());
+            self.unready = found.as_ref().err().cloned();
         }
     }
 
@@ -228,8 +233,8 @@ pub enum News {
     Probed {
         /// Which run it was about, by when it began, ns on the engine's clock.
         started_at: i64,
-        /// What it found.
-        passed: bool,
+        /// Whether; if not, why: a sentence, and lines of output.
+        found: Result<(), Arc<str>>,
     },
     /// The kernel has ended a process of this container for want of memory.
     OutOfMemory(ContainerId),
@@ -287,7 +292,7 @@ impl Slot {
                 self.node.died(container, *exit_code, *time);
             }
             News::ProcessEnded { pid, started_at } => self.node.process_ended(*pid, *started_at),
-            News::Probed { started_at, passed } => self.node.probed(*started_at, *passed),
+            News::Probed { started_at, found } => self.node.probed(*started_at, found),
             News::OutOfMemory(container) => {
                 if self.node.container.as_ref() == Some(container) && self.node.started_at != 0 {
                     self.node.out_of_memory = true;

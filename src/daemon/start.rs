@@ -194,8 +194,8 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         owner,
         timeout,
     ));
-    let probe = readiness::probe(args, &engine, &provisioner)?;
-    let options = watch::Options { timeout, log_limit: plan.log_limit, probe };
+    let probe = readiness::probe(args, &nodes, &engine, &provisioner)?;
+    let options = watch::Options { timeout, log_limit: plan.log_limit, probe, pace: readiness::pace(args) };
     let watch = Watch::begin(engine.clone(), cluster.clone(), options, on_change)
         .await
         .context("cannot follow the engine's events")?;

@@ -183,6 +183,15 @@ pub struct Check {
     pub output: String,
 }
 
+/// How a program ended that was run in a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// Its exit status.
+    pub code: i64,
+    /// What it wrote to stdout and stderr: at most the first [`OUTPUT_KEPT`] bytes.
+    pub output: Vec<u8>,
+}
+
 /// How much of what a program in a container has written is kept, in bytes.
 pub const OUTPUT_KEPT: usize = 4096;
 
@@ -362,9 +371,8 @@ pub trait Engine: Send + Sync + 'static {
     async fn logs(&self, id: &ContainerId, since: i64, follow: bool) -> Result<BoxStream<Result<LogChunk>>>;
     /// What it uses now. An engine that cannot answer at once takes a second or two.
     async fn stats(&self, id: &ContainerId) -> Result<Usage>;
-    /// Runs a program in a running container and returns its exit status when it has ended; its output is dropped. `Conflict` when the container
-    /// does not run. A program that cannot be started has status 126 or 127, as in a shell. Dropping the call does not end the program.
-    async fn exec(&self, id: &ContainerId, argv: &[String]) -> Result<i64>;
+    /// Runs a program in a running container and returns when it has ended. `Conflict` when the container does not run. A program that cannot be started has status 126 or 127, as in a shell. Dropping the call does not end the program.
+    async fn exec(&self, id: &ContainerId, argv: &[String]) -> Result<Exit>;
     /// Attaches to stdin and stdout. Call it before `start` to miss nothing.
     async fn attach(&self, id: &ContainerId) -> Result<Attachment>;
 

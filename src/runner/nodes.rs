@@ -10,7 +10,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::log_end::log_end;
+use super::log_end::{log_end, log_so_far};
+use crate::cluster::plain;
 
 /// statfs(2)'s number of a FUSE file system (linux/magic.h).
 const FUSE_SUPER_MAGIC: rustix::fs::FsWord = 0x6573_5546;
@@ -64,8 +65,41 @@ pub enum Outcome {
     Reached,
     /// One has died instead: a sentence, its log, and the end of that.
     Dead(String, PathBuf, Vec<String>),
-    /// The time is over: a sentence on what each node is at.
-    TimedOut(String),
+    /// The time is over: a sentence on what each node is at, and what there is to say of those that are late.
+    TimedOut(String, Vec<Late>),
+}
+
+/// A node that is not there in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Late {
+    name: String,
+    /// Why it is not ready, in lines.
+    reason: Vec<String>,
+    log: PathBuf,
+    /// The end of its log.
+    lines: Vec<String>,
+}
+
+impl Late {
+    fn text(&self, names_log: bool) -> String {
+        let mut text = String::new();
+        if let Some((sentence, output)) = self.reason.split_first() {
+            text.push_str(&format!("{}: {sentence}\n", self.name));
+            text.extend(output.iter().map(|line| format!("  | {}\n", line.trim_start())));
+        }
+        text.push_str(&format!("{}: {}", self.name, log_text(&self.log, &self.lines, names_log)));
+        text
+    }
+}
+
+/// The end of a log.
+fn log_text(log: &Path, lines: &[String], names_log: bool) -> String {
+    if lines.is_empty() {
+        return "its log is empty\n".into();
+    }
+    let at = if names_log { format!(" ({})", log.display()) } else { String::new() };
+    let lines: String = lines.iter().map(|line| format!("  | {line}\n")).collect();
+    format!("the end of its log{at}:\n{lines}")
 }
 
 impl Outcome {
@@ -73,13 +107,11 @@ impl Outcome {
     pub fn text(&self, names_log: bool) -> String {
         match self {
             Self::Reached => String::new(),
-            Self::TimedOut(why) => format!("{why}\n"),
-            Self::Dead(why, _, lines) if lines.is_empty() => format!("{why}; its log is empty\n"),
-            Self::Dead(why, log, lines) => {
-                let at = if names_log { format!(" ({})", log.display()) } else { String::new() };
-                let lines: String = lines.iter().map(|line| format!("  | {line}\n")).collect();
-                format!("{why}; the end of its log{at}:\n{lines}")
+            Self::TimedOut(why, late) => {
+                let late: String = late.iter().map(|late| late.text(names_log)).collect();
+                format!("{why}\n{late}")
             }
+            Self::Dead(why, log, lines) => format!("{why}; {}", log_text(log, lines, names_log)),
         }
     }
 }
@@ -116,7 +148,7 @@ pub fn wait(paths: &[PathBuf], goal: Goal, timeout: Option<Duration>) -> Result<
         }
         let left = time.saturating_sub(began.elapsed());
         if left.is_zero() {
-            return Ok(Outcome::TimedOut(overdue(&nodes, goal, time)));
+            return Ok(overdue(&nodes, goal, time));
         }
         let values = nodes.iter().flat_map(Node::values);
         let files: Vec<_> = values.clone().filter_map(|value| value.file.as_ref()).collect();
@@ -278,6 +310,17 @@ impl Node {
         Ok(Outcome::Dead(format!("{name} is not {}: {why}", goal.word()), log, lines))
     }
 
+    fn late(&self) -> Late {
+        let log = self.dir.join("log");
+        let reason = fs::read_to_string(self.dir.join("ready_reason")).unwrap_or_default();
+        Late {
+            name: self.name.clone(),
+            reason: reason.lines().map(plain).collect(),
+            lines: log_so_far(&log).unwrap_or_default(),
+            log,
+        }
+    }
+
     fn exit_code(&self) -> Result<String> {
         let deadline = Instant::now() + CODE_FOLLOWS;
         let mut code = Value::new(self.dir.join("exit_code"));
@@ -329,13 +372,16 @@ fn time_to_be_checked(description: &serde_json::Value) -> Duration {
     time("StartPeriod", 0).saturating_add(checks).saturating_add(time("Timeout", 30)).min(LONGEST_WAIT)
 }
 
-fn overdue(nodes: &[Node], goal: Goal, timeout: Duration) -> String {
+fn overdue(nodes: &[Node], goal: Goal, timeout: Duration) -> Outcome {
     let late: Vec<_> = nodes.iter().filter(|node| !node.holds(goal)).collect();
     let mut told = late.iter().take(TOLD).map(|node| node.standing()).collect::<Vec<_>>().join(", ");
     if late.len() > TOLD {
         told.push_str(&format!(" and {} more", late.len() - TOLD));
     }
-    format!("not {} after {} s: {told}", goal.word(), timeout.as_secs_f64())
+    let why = format!("not {} after {} s: {told}", goal.word(), timeout.as_secs_f64());
+    // Of the others there is no more to say.
+    let late = late.iter().take(TOLD).filter(|node| node.state.says("running") && goal != Goal::Exited);
+    Outcome::TimedOut(why, late.map(|node| node.late()).collect())
 }
 
 /// The nodes that a path names.

@@ -12,7 +12,7 @@ mod reach;
 mod tests;
 
 pub use log_file::{LogFile, LogReader, SMALLEST_LIMIT};
-pub use probe::{Ask, Probe, exit_is_yes};
+pub use probe::{Answer, Ask, Pace, Probe, exit_answers};
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,12 +40,14 @@ pub struct Options {
     pub log_limit: u64,
     /// What makes a node ready, if not its HEALTHCHECK. The cluster must be made with [`Cluster::probed`] then.
     pub probe: Option<Probe>,
+    /// When a node is asked whether it is ready.
+    pub pace: Pace,
 }
 
 impl Options {
     /// The usual ones.
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout, log_limit: DEFAULT_LOG_LIMIT, probe: None }
+        Self { timeout, log_limit: DEFAULT_LOG_LIMIT, probe: None, pace: Pace::default() }
     }
 }
 
@@ -84,6 +86,7 @@ struct Inner {
     /// All that was to be collected is.
     collected: Vec<tokio::sync::watch::Sender<bool>>,
     probe: Option<Probe>,
+    pace: Pace,
     /// The node, or whether the engine can be reached, has changed: for who asks whether it is ready.
     probing: Vec<Notify>,
     /// Held by who asks.
@@ -114,7 +117,7 @@ impl Watch {
         options: Options,
         on_change: OnChange,
     ) -> Result<Self> {
-        let Options { timeout, log_limit, probe } = options;
+        let Options { timeout, log_limit, probe, pace } = options;
         let spec = cluster.spec();
         let by_container_name =
             spec.nodes.iter().enumerate().map(|(index, node)| (spec.container_name(&node.name), index)).collect();
@@ -140,6 +143,7 @@ impl Watch {
             probing: (0..nodes).map(|_| Notify::new()).collect(),
             asking: tokio::sync::Semaphore::new(probe::AT_ONCE),
             probe,
+            pace,
             watched: (0..nodes).map(|_| Mutex::default()).collect(),
             telling: (0..nodes).map(|_| Mutex::default()).collect(),
             telling_reachable: Mutex::default(),

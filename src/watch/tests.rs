@@ -101,7 +101,7 @@ fn program(engine: &SimulatedEngine) -> Option<Probe> {
     let engine = engine.clone();
     Some(Probe::Ask(Box::new(move |_, container| {
         let engine = engine.clone();
-        Box::pin(async move { exit_is_yes(engine.exec(&container, &[]).await) })
+        Box::pin(async move { engine.exec(&container, &[]).await.map(exit_answers) })
     })))
 }
 
@@ -159,7 +159,7 @@ async fn a_few_are_asked_at_once_and_those_without_answer_keep_nobody_waiting() 
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(10)).await;
             now.fetch_sub(1, Ordering::SeqCst);
-            Ok(true)
+            Ok(Answer::Yes)
         })
     });
     let f = Watched::new(40, |_| Some(Probe::Ask(ask))).await;

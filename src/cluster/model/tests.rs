@@ -90,7 +90,8 @@ fn an_inspection_from_before_a_death_does_not_revive() {
 fn a_probe_speaks_of_its_own_run_only() {
     let cluster = Cluster::probed(cluster().spec().as_ref().clone());
     let ready = || cluster.node(0).is_ready();
-    let probed = |started_at, passed| cluster.apply(0, &News::Probed { started_at, passed });
+    let found = |passed: bool| if passed { Ok(()) } else { Err("refused".into()) };
+    let probed = |started_at, passed| cluster.apply(0, &News::Probed { started_at, found: found(passed) });
     assert_eq!(probed(0, true), Change::None, "it has no container");
     cluster.apply(0, &inspected(&cluster, seen("a", Status::Running, 7, 100, 0)));
     assert!(!ready());
@@ -103,7 +104,9 @@ fn a_probe_speaks_of_its_own_run_only() {
     assert!(ready(), "it was only frozen");
     probed(100, false);
     assert!(!ready());
+    assert_eq!(cluster.node(0).unready.as_deref(), Some("refused"));
     probed(100, true);
+    assert_eq!(cluster.node(0).unready, None);
     cluster.apply(0, &inspected(&cluster, seen("a", Status::Running, 8, 200, 0)));
     assert!(!ready(), "another run");
     assert_eq!(probed(100, true), Change::None);
@@ -117,7 +120,7 @@ fn a_probe_speaks_of_its_own_run_only() {
     // Without a probe it is the HEALTHCHECK's business.
     let other = self::cluster();
     other.apply(0, &inspected(&other, seen("a", Status::Running, 7, 100, 0)));
-    assert_eq!(other.apply(0, &News::Probed { started_at: 100, passed: false }), Change::None);
+    assert_eq!(other.apply(0, &News::Probed { started_at: 100, found: found(false) }), Change::None);
     assert!(other.node(0).is_ready());
 }
 

@@ -21,8 +21,8 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedMutexGuard, mpsc, watch};
 
 use super::{
-    Attachment, BoxStream, ContainerId, ContainerSpec, Engine, EngineError, EngineInfo, Event, Inspection, Labels,
-    Listed, ListedImage, ListedNetwork, LogChunk, PullProgress, Result, Usage,
+    Attachment, BoxStream, ContainerId, ContainerSpec, Engine, EngineError, EngineInfo, Event, Exit, Inspection,
+    Labels, Listed, ListedImage, ListedNetwork, LogChunk, PullProgress, Result, Usage,
 };
 
 mod container;
@@ -242,7 +242,7 @@ impl Engine for SimulatedEngine {
     }
 
     /// Every program is there and ends with status 0, unless [`SimulatedEngine::set_exec`] says otherwise.
-    async fn exec(&self, id: &ContainerId, _argv: &[String]) -> Result<i64> {
+    async fn exec(&self, id: &ContainerId, _argv: &[String]) -> Result<Exit> {
         self.admit(Op::Exec).await?;
         self.shared.world.lock().exec(&id.0)
     }
