@@ -88,6 +88,7 @@ mod tests {
         assert!(feed(3, "17\r\n"));
         assert!(!feed(4, "something else\n"));
         assert!(matcher.has_matched());
+        assert_eq!(matcher.unmatched(), "3 lines seen, none matches ^ready [0-9]+$");
         matcher.forget_before(3);
         assert!(matcher.has_matched());
         matcher.forget_before(4);
