@@ -225,6 +225,10 @@ pub struct MountArgs {
     /// Stay in the foreground and log to stderr
     #[arg(long)]
     pub foreground: bool,
+    /// How long stop and restart wait before SIGKILL, unless -t says otherwise; whole seconds [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    #[serde(default, with = "as_maybe_seconds")]
+    pub stop_grace: Option<Seconds>,
     /// How long the engine may take for a command: seconds, or 500ms, 2m
     #[arg(long, value_name = "TIME", default_value = "30", value_parser = seconds)]
     #[serde(with = "as_seconds")]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::StreamExt;
@@ -21,7 +22,7 @@ use super::readiness;
 use super::report::{Report, Reporter};
 use crate::cluster::faults::Dice;
 use crate::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec, State, label};
-use crate::control::Executor;
+use crate::control::{DEFAULT_GRACE, Executor};
 use crate::engine::docker;
 use crate::engine::simulated::SimulatedEngine;
 use crate::engine::{Engine, EngineError, falls_silent};
@@ -39,7 +40,7 @@ use crate::watch::{self, Watch};
 ///
 /// # Errors
 /// The engine's.
-pub async fn connect(host: Option<&str>, timeout: std::time::Duration) -> Result<Arc<dyn Engine>, EngineError> {
+pub async fn connect(host: Option<&str>, timeout: Duration) -> Result<Arc<dyn Engine>, EngineError> {
     if let Some(url) = host.filter(|url| url.starts_with("simulated:")) {
         return Ok(Arc::new(SimulatedEngine::from_url(url)?));
     }
@@ -223,7 +224,8 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         recorder.clone(),
         timeout,
         dice,
-    );
+    )
+    .with_stop_grace(args.stop_grace.map_or(DEFAULT_GRACE, |grace| whole_seconds(grace.0)));
     let tree = Tree::new(cluster.clone(), executor, layout);
     let _ = tree_slot.set(tree.clone());
     // News between the two would be lost.
@@ -250,6 +252,11 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         note = exited_at_once(&cluster);
     }
     Ok(Running { tree, watch, unmounted, provisioner, note })
+}
+
+/// Engines take a grace in whole seconds: no less than was asked for.
+fn whole_seconds(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
 }
 
 /// A seed that nobody has chosen: short enough to be typed again.

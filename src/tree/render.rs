@@ -51,8 +51,7 @@ fn line_or_empty<T: ToString>(value: Option<T>) -> String {
 
 fn value(file: File, node: &Node) -> String {
     match file {
-        // A frozen process is no running one: nobody can talk to it.
-        File::Pid => line_or_empty(node.pid.filter(|_| node.state == State::Running)),
+        File::Pid => line_or_empty(node.pid),
         File::State => line(node.state),
         File::ExitCode => line_or_empty(node.exit_code),
         File::Health => line(health(node.health)),

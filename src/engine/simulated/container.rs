@@ -33,6 +33,8 @@ pub(super) struct Container {
     pub health: Health,
     /// How many checks in a row have failed.
     pub failing: i64,
+    /// It does not end for its stop signal.
+    pub ignores_stop: bool,
     /// The latest check.
     pub check: Option<Check>,
     /// When it was created.
@@ -76,6 +78,7 @@ impl Container {
             out_of_memory: false,
             health: Health::None,
             failing: 0,
+            ignores_stop: false,
             check: None,
             created_at,
             started_at: 0,

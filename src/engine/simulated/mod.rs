@@ -169,9 +169,14 @@ impl Engine for SimulatedEngine {
         self.shared.world.lock().start(&id.0)
     }
 
-    /// Its process dies of SIGTERM (143), or of SIGKILL (137) when `grace` is zero.
+    /// Its process dies of SIGTERM (143), or of SIGKILL (137) when `grace` is zero or over.
     async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<()> {
         self.admit(Op::Stop).await?;
+        let outlives = self.shared.world.lock().get(&id.0).is_ok_and(|container| container.ignores_stop);
+        if outlives && !grace.is_zero() {
+            tokio::time::sleep(grace).await;
+            return self.shared.world.lock().stop(&id.0, Duration::ZERO);
+        }
         self.shared.world.lock().stop(&id.0, grace)
     }
 
