@@ -24,7 +24,7 @@ is_state() {
     is "$2" "$(awk -v n="$1" '$1 == n { print $3 }' status)" "status of $1"
     local pid
     pid=$(cat "$1/pid.txt")
-    if [ "$2" = running ]; then
+    if [ "$2" = running ] || [ "$2" = paused ]; then
         is "$(field "$1" '{{.State.Pid}}')" "$pid" "pid of $1"
         is "$pid" "$(awk -v n="$1" '$1 == n { print $4 }' status)" "status pid of $1"
     else

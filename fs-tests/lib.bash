@@ -233,7 +233,7 @@ traps_term() {
 known() { cat "$M/status" >/dev/null 2>&1; }
 unknown() {
     local file
-    for file in "$M"/status "$M"/spec.json "$M"/i[0-9]*/{state,pid.txt,exit_code,health,ready,id,inspect.json}; do
+    for file in "$M"/status "$M"/spec.json "$M"/i[0-9]*/{state,pid.txt,exit_code,health,ready,ready_reason,id,inspect.json}; do
         case $(LC_ALL=C cat "$file" 2>&1) in
         *'Host is down') ;;
         *) return 1 ;;

@@ -22,7 +22,7 @@ agrees() {
     [ "$(field "$1" '{{.State.Status}}')" = "$2" ] || return 1
     [ "$(awk -v n="$1" '$1 == n { print $3 }' status)" = "$2" ] || return 1
     case $2 in
-    running) reads "$1/pid.txt" "$(field "$1" '{{.State.Pid}}')" ;;
+    running | paused) reads "$1/pid.txt" "$(field "$1" '{{.State.Pid}}')" ;;
     *) [ ! -s "$1/pid.txt" ] ;;
     esac
 }

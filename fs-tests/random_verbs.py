@@ -75,7 +75,7 @@ class Run:
                 seen[file] = read(f"{self.top}/status" if file == "status" else f"{node}/{file}")
             state, pid, code = self.engine.state(f"{self.prefix}-{name}")
             row = next(line.split() for line in seen["status"].splitlines() if line.startswith(name + " "))
-            pid_text = f"{pid}\n" if state == "running" else ""
+            pid_text = f"{pid}\n" if state in ("running", "paused") else ""
             if seen["state"] != state + "\n":
                 found.append(f"{name}/state is {seen['state']!r}, the engine says {state}")
             if seen["pid.txt"] != pid_text:

@@ -205,6 +205,132 @@ EOF
 --ready-cmd []
 --ready-port 1 --ready-cmd true
 --ready-log x --ready-cmd true
+--ready-interval 1s
+--ready-log x --ready-timeout 1s
+--ready-port 1 --ready-interval never
 EOF
     nothing_left "$TMP/wrong"
+}
+
+@test "a pause changes nothing in what the HEALTHCHECK has found, until the first check after it" {
+    docker build -q -t "$IMAGE-paused" - >/dev/null <<EOF
+FROM $IMAGE
+HEALTHCHECK --interval=2s --timeout=60s --retries=1 CMD test -e /good
+EOF
+    mount_cluster paused -i "$IMAGE-paused" -- sh -c ': >/good; sleep 3600'
+    echo start >"$M/i001/control"
+    wait_for 60 reads "$M/i001/health" healthy
+    echo pause >"$M/i001/control"
+    is 'unhealthy' "$(field i001 '{{.State.Health.Status}}')" "Docker's own word"
+    is 'healthy no' "$(cat "$M/i001/health") $(cat "$M/i001/ready")"
+    echo resume >"$M/i001/control"
+    is 'healthy yes' "$(cat "$M/i001/health") $(cat "$M/i001/ready")"
+    # Somebody else does it.
+    docker pause "$P-i001" >/dev/null
+    wait_for 60 reads "$M/i001/state" paused
+    docker unpause "$P-i001" >/dev/null
+    wait_for 60 reads "$M/i001/state" running
+    is 'healthy yes' "$(cat "$M/i001/health") $(cat "$M/i001/ready")"
+    is '' "$(grep '"unhealthy"' "$M/history" || true)" 'what the history says'
+    # A check does.
+    in_node 'rm /good'
+    wait_for 60 reads "$M/i001/health" unhealthy
+    echo pause >"$M/i001/control"
+    echo resume >"$M/i001/control"
+    is 'unhealthy no' "$(cat "$M/i001/health") $(cat "$M/i001/ready")"
+    umount_cluster
+    docker rmi -f "$IMAGE-paused" >/dev/null
+}
+
+@test "ready_reason says why not, of every probe, and wait shows it with the end of the log" {
+    local out=$TMP/reason.out status
+    # reason PATTERN: of i001, as a whole line somewhere.
+    reason() { grep -qE -- "$1" "$M/i001/ready_reason"; }
+    # in_vain: what wait says of it.
+    in_vain() {
+        status=0
+        with_deadline 60 "$CTHULHU" wait "$M" --timeout 300ms >"$out" 2>&1 || status=$?
+        is 124 "$status" 'exit status of wait'
+    }
+    mount_cluster reason-port --ready-port 7001 -i "$IMAGE" -- sh -c 'echo up; sleep 3600'
+    is 'it was never started' "$(cat "$M/i001/ready_reason")"
+    echo start >"$M/i001/control"
+    wait_for 60 reason '^connection refused by port 7001 since 20[0-9-]*T[0-9:]*Z$'
+    wait_for 60 contains "$M/i001/log" up
+    in_vain
+    has "$(cat "$out")" 'i001 (running, not ready)'
+    has "$(cat "$out")" 'i001: connection refused by port 7001 since '
+    has "$(cat "$out")" "i001: the end of its log ($M/i001/log):
+  | up"
+    in_node 'nc -ll -p 7001 -e true >/dev/null 2>&1 &'
+    wait_for 60 ready_is i001 yes
+    is '' "$(cat "$M/i001/ready_reason")"
+    echo pause >"$M/i001/control"
+    is 'it is paused' "$(cat "$M/i001/ready_reason")"
+    echo kill >"$M/i001/control"
+    is 'it has exited' "$(cat "$M/i001/ready_reason")"
+    docker rm -f "$P-i001" >/dev/null
+    wait_for 60 reads "$M/i001/ready_reason" 'its container was removed'
+    umount_cluster
+
+    mount_cluster reason-log --ready-log '^listening$' -i "$IMAGE" --start -- sh -c 'echo one; echo two; sleep 3600'
+    wait_for 60 reason '^2 lines seen, none matches \^listening\$$'
+    in_vain
+    has "$(cat "$out")" 'i001: 2 lines seen, none matches ^listening$'
+    umount_cluster
+
+    mount_cluster reason-cmd --ready-cmd 'printf "not \033[2Jyet\n"; ls /missing; exit 3' -i "$IMAGE" --start
+    wait_for 60 reason '^exit status 3 since 20'
+    reason '^  not \\u\{1b\}\[2Jyet$'
+    reason '^  ls: /missing: No such file or directory$'
+    in_vain
+    has "$(cat "$out")" '  | not \u{1b}[2Jyet'
+    has "$(cat "$out")" '  | ls: /missing: No such file or directory'
+    umount_cluster
+    mount_cluster reason-none --ready-cmd '["/no/such/program"]' -i "$IMAGE" --start
+    wait_for 60 reason '^exit status 12[67] since '
+    reason 'no such file or directory'
+    umount_cluster
+    mount_cluster reason-late --ready-cmd 'sleep 3600' --ready-timeout 100ms -i "$IMAGE" --start
+    wait_for 60 reason '^no answer within 0.1 s since '
+    umount_cluster
+
+    docker build -q -t "$IMAGE-sick" - >/dev/null <<EOF
+FROM $IMAGE
+HEALTHCHECK --interval=0.1s --timeout=60s --retries=2 CMD echo no leader; exit 1
+EOF
+    mount_cluster reason-health -i "$IMAGE-sick" --start -- sleep 3600
+    wait_for 60 reason '^its HEALTHCHECK says unhealthy: exit status 1 of the check at 20[0-9-]*T[0-9:]*Z$'
+    reason '^  no leader$'
+    in_vain
+    has "$(cat "$out")" '  | no leader'
+    umount_cluster
+    docker rmi -f "$IMAGE-sick" >/dev/null
+}
+
+@test "run says why its nodes did not get ready" {
+    local status=0
+    with_deadline 60 "$CTHULHU" run -i "$IMAGE" --ready-cmd 'echo no leader; exit 1' --wait-timeout 2s \
+        --node-command "sh -c 'echo up; sleep 3600'" -- true >"$TMP/out" 2>&1 || status=$?
+    is 125 "$status" 'exit status of run'
+    has "$(cat "$TMP/out")" 'i001: exit status 1 since '
+    has "$(cat "$TMP/out")" '  | no leader'
+    has "$(cat "$TMP/out")" '  | up'
+}
+
+@test "--ready-cmd is a template; a wrong one is refused before anything is made" {
+    local wrong
+    mount_cluster template -n 2 -i "$IMAGE" --start --ready-cmd '["/bin/test","-e","/tmp/{{ name }}-{{ index }}"]' \
+        --ready-interval 50ms -- sh -c 'mkdir -p /tmp; : >/tmp/i001-1; sleep 3600'
+    wait_for 60 ready_is i001 yes
+    wait_for 60 contains "$M/i002/ready_reason" 'exit status 1'
+    docker exec "$P-i002" sh -c ': >/tmp/i002-2'
+    wait_for 60 ready_is i002 yes
+    umount_cluster
+    mkdir "$TMP/wrong-template"
+    for wrong in 'test -e {{ nobody }}' '["{{ \"\" }}"]' '{{'; do
+        refused "$CTHULHU" mount --prefix "$P" -i "$IMAGE" --ready-cmd "$wrong" "$TMP/wrong-template" 2>"$TMP/out"
+        has "$(cat "$TMP/out")" --ready-cmd
+    done
+    nothing_left "$TMP/wrong-template"
 }

@@ -21,7 +21,7 @@ is_state() {
     is "$2" "$(cat "$1/state")" "state of $1"
     is "$2" "$(awk -v n="$1" '$1 == n { print $3 }' status)" "status of $1"
     case $2 in
-    running) [ -s "$1/pid.txt" ] ;;
+    running | paused) [ -s "$1/pid.txt" ] ;;
     *) is '' "$(cat "$1/pid.txt")" "pid of $1" ;;
     esac
 }

@@ -11,7 +11,7 @@ setup_file() {
 
 teardown_file() { end; }
 
-NODE_FILES='bindmounts control error exit_code health id image inspect.json ip log name net pid.txt ready state'
+NODE_FILES='bindmounts control error exit_code health id image inspect.json ip log name net pid.txt ready ready_reason state'
 
 @test "the root has exactly its files, and one link and one directory a node" {
     cd "$M"

@@ -16,13 +16,20 @@ setup_file() {
         "$P-base" "$P-checked" >/dev/null
     docker rm "$P-base" >/dev/null
     mount_cluster checked -n 3 -i "$P-checked" -- "${MORTAL[@]}"
+    # Its first check comes after 30 s; the last test looks what became of the wait.
+    docker create --name "$P-base" "$IMAGE" >/dev/null
+    docker commit --change 'HEALTHCHECK CMD exit 0' "$P-base" "$P-usual" >/dev/null
+    docker rm "$P-base" >/dev/null
+    mkdir "$TMP/usual"
+    "$CTHULHU" mount --prefix "$P-usual" -i "$P-usual" --start "$TMP/usual" -- "${NODE[@]}"
+    { "$CTHULHU" wait "$TMP/usual" >"$TMP/usual.out" 2>&1; echo $? >"$TMP/usual.status"; } 3>&- &
     mkdir "$TMP/plain"
     "$CTHULHU" mount -n 2 --prefix "$P-plain" -i "$IMAGE" "$TMP/plain" -- "${MORTAL[@]}"
 }
 
 teardown_file() {
     end
-    docker rmi "$P-checked" >/dev/null || true
+    docker rmi "$P-checked" "$P-usual" >/dev/null || true
 }
 
 setup() {
@@ -164,4 +171,11 @@ polling() { grep -qE '^(7|271|73) ' "/proc/$1/syscall"; }
     waits 1 "$TMP/dead"
     has "$output" 'daemon is gone'
     umount_cluster "$TMP/dead"
+}
+
+@test "an image with the usual HEALTHCHECK is waited for as long as that may take" {
+    wait_for 120 test -s "$TMP/usual.status"
+    is 0 "$(cat "$TMP/usual.status")" "exit status ($(cat "$TMP/usual.out"))"
+    is healthy "$(cat "$TMP/usual/i001/health")"
+    umount_cluster "$TMP/usual"
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{Fixture, eventually};
 use cthulhu::engine::simulated::Op;
-use cthulhu::engine::{EngineError, Event, Status};
+use cthulhu::engine::{EngineError, Event};
 use proptest::prelude::*;
 use rustix::io::Errno;
 
@@ -19,7 +19,7 @@ fn truth(f: &Fixture, node: usize) -> [String; 3] {
     let line = |text: String| format!("{text}\n");
     match f.engine.containers().into_iter().find(|container| container.name == name) {
         Some(container) => {
-            let pid = container.pid.filter(|_| container.status == Status::Running);
+            let pid = container.pid;
             let state = format!("{:?}", container.status).to_lowercase();
             [line(state), pid.map(|pid| line(pid.to_string())).unwrap_or_default(), line(container.id.to_string())]
         }

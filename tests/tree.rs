@@ -51,9 +51,11 @@ async fn commands_take_effect_before_they_are_answered() {
         assert_eq!(f.read(&format!("{node}/state")).unwrap(), "running\n");
         assert!(f.read(&format!("{node}/pid.txt")).unwrap().trim().parse::<u32>().unwrap() > 0);
     }
+    let pid = f.read("i002/pid.txt").unwrap();
     f.write("i002/control", &[b"pause\n"]).await.unwrap();
     assert_eq!(f.read("i002/state").unwrap(), "paused\n");
-    assert_eq!(f.read("i002/pid.txt").unwrap(), "");
+    assert_eq!(f.read("i002/pid.txt").unwrap(), pid, "its process exists");
+    assert!(f.read("status").unwrap().lines().any(|line| line.ends_with(pid.trim())));
     f.write("control", &[b"kill i001 i003\nresume i002\n"]).await.unwrap();
     let status = f.read("status").unwrap();
     let states: Vec<_> = status.lines().skip(1).map(|line| line.split_whitespace().nth(2).unwrap()).collect();

@@ -6,7 +6,9 @@ use libfuzzer_sys::fuzz_target;
 
 fn written(command: &Command) -> String {
     let options = match &command.verb {
-        Verb::Stop { grace } | Verb::Restart { grace } => format!(" -t {}", grace.as_secs()),
+        Verb::Stop { grace } | Verb::Restart { grace } => {
+            grace.map(|grace| format!(" -t {}", grace.as_secs())).unwrap_or_default()
+        }
         Verb::Kill { signal } => format!(" -s {signal}"),
         Verb::Start | Verb::Crash | Verb::Heal | Verb::Pause | Verb::Resume => String::new(),
     };

@@ -198,9 +198,17 @@ pub struct MountArgs {
     /// A node is ready once a line of its output matches, anew in each run
     #[arg(long, value_name = "REGEX", group = "ready")]
     pub ready_log: Option<String>,
-    /// A node is ready while this exits with 0 in it: a line for /bin/sh, or a JSON array of words
+    /// A node is ready while this exits with 0 in it: a line for /bin/sh, or a JSON array of words; a template
     #[arg(long, value_name = "CMD", group = "ready")]
     pub ready_cmd: Option<String>,
+    /// How long the port or command may take to answer before the node counts as not ready [default: 5s]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    #[serde(default, with = "as_maybe_seconds")]
+    pub ready_timeout: Option<Seconds>,
+    /// How long to wait between two tries of the port or command [default: 100ms until the node is ready, then 1s]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    #[serde(default, with = "as_maybe_seconds")]
+    pub ready_interval: Option<Seconds>,
     /// How much of a node's output to keep in its log, for example 1g [default: 64m]
     #[arg(long, value_name = "BYTES")]
     pub log_limit: Option<String>,
@@ -216,6 +224,10 @@ pub struct MountArgs {
     /// Stay in the foreground and log to stderr
     #[arg(long)]
     pub foreground: bool,
+    /// How long stop and restart wait before SIGKILL, unless -t says otherwise; whole seconds [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    #[serde(default, with = "as_maybe_seconds")]
+    pub stop_grace: Option<Seconds>,
     /// How long the engine may take for a command: seconds, or 500ms, 2m
     #[arg(long, value_name = "TIME", default_value = "30", value_parser = seconds)]
     #[serde(with = "as_seconds")]
@@ -268,6 +280,23 @@ mod as_seconds {
     }
 }
 
+mod as_maybe_seconds {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Seconds;
+
+    #[derive(Serialize, Deserialize)]
+    struct Time(#[serde(with = "super::as_seconds")] Seconds);
+
+    pub fn serialize<S: Serializer>(time: &Option<Seconds>, to: S) -> Result<S::Ok, S::Error> {
+        time.map(Time).serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Seconds>, D::Error> {
+        Ok(Option::<Time>::deserialize(from)?.map(|time| time.0))
+    }
+}
+
 /// The flags of the tool that this one comes from.
 #[derive(Debug, Parser)]
 #[command(name = "cthulhu", disable_help_subcommand = true)]
@@ -313,7 +342,7 @@ mod tests {
 
     #[test]
     fn arguments_survive_the_way_to_the_daemon() {
-        let line = "cthulhu mount -n 3 -i x --timeout 2s -e A=B ./c -- run --fast";
+        let line = "cthulhu mount -n 3 -i x --timeout 2s --ready-interval 250ms -e A=B ./c -- run --fast";
         let Command::Mount(args) = Cli::parse_from(line.split(' ')).command else { panic!("no mount") };
         let text = serde_json::to_string(&args).unwrap();
         let back: MountArgs = serde_json::from_str(&text).unwrap();

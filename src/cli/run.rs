@@ -46,9 +46,9 @@ pub struct RunArgs {
     /// Keep the artifacts of which runs
     #[arg(long, value_enum, default_value = "failure", value_name = "WHEN", requires = "artifacts")]
     pub artifacts_when: ArtifactsWhen,
-    /// How long the nodes may take to get ready, such as 30s or 2m
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = seconds)]
-    pub wait_timeout: Seconds,
+    /// How long the nodes may take to get ready, such as 30s or 2m [default: 60s, or as long as the image's HEALTHCHECK may take]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub wait_timeout: Option<Seconds>,
 }
 
 /// Runs it.
@@ -86,8 +86,8 @@ pub fn run(args: RunArgs) -> Result<ExitCode> {
     if let Some(dir) = &artifacts {
         can_be_made(dir).with_context(|| format!("--artifacts {}", dir.display()))?;
     }
-    let job = Job { plan, command, artifacts, artifacts_when: args.artifacts_when, wait_timeout: args.wait_timeout.0 };
-    Ok(runner::run(&job).into())
+    let wait_timeout = args.wait_timeout.map(|time| time.0);
+    Ok(runner::run(&Job { plan, command, artifacts, artifacts_when: args.artifacts_when, wait_timeout }).into())
 }
 
 /// Whether there is room for a directory, seen now and not when the tests have failed; it is not made yet.

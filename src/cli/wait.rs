@@ -23,9 +23,9 @@ pub struct WaitArgs {
     /// What to wait for
     #[arg(long = "for", value_enum, default_value = "ready", value_name = "WHAT")]
     pub goal: Goal,
-    /// How long at most, such as 30s, 500ms or 2m
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = seconds)]
-    pub timeout: Seconds,
+    /// How long at most, such as 30s, 500ms or 2m [default: 60s, or as long as the image's HEALTHCHECK may take]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub timeout: Option<Seconds>,
 }
 
 /// Waits, and says why if in vain.
@@ -33,14 +33,14 @@ pub struct WaitArgs {
 /// # Errors
 /// One sentence for the user.
 pub fn run(args: &WaitArgs) -> Result<ExitCode> {
-    let outcome = wait(&args.paths, args.goal, args.timeout.0)?;
+    let outcome = wait(&args.paths, args.goal, args.timeout.map(|time| time.0))?;
     Ok(match outcome {
         Outcome::Reached => ExitCode::SUCCESS,
         Outcome::Dead(..) => {
             tell(&outcome);
             ExitCode::FAILURE
         }
-        Outcome::TimedOut(_) => {
+        Outcome::TimedOut(..) => {
             tell(&outcome);
             TIMED_OUT.into()
         }

@@ -11,5 +11,5 @@ mod spec;
 
 pub use model::{Change, Cluster, News, Node, State};
 pub use name::NodeName;
-pub use shown::shown;
+pub use shown::{first_lines, plain, shown};
 pub use spec::{ClusterId, ClusterSpec, NodeSpec, label};

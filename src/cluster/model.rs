@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::faults::Faults;
 use super::{ClusterSpec, NodeName, NodeSpec};
-use crate::engine::{ContainerId, Health, Inspection, Status};
+use crate::engine::{Check, ContainerId, Health, Inspection, Status};
 
 /// State of a node, as its `state` file says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -51,6 +51,10 @@ pub struct Node {
     pub exit_code: Option<i64>,
     /// State of its HEALTHCHECK.
     pub health: Health,
+    /// The engine calls it unhealthy, and no check has found so: what the next one finds may be no news to the engine.
+    pub health_doubted: bool,
+    /// The HEALTHCHECK's latest check in its present or last run.
+    pub check: Option<Arc<Check>>,
     /// When its present or last run began, ns on the engine's clock; 0 if never.
     pub started_at: i64,
     /// The engine's own description, as JSON.
@@ -59,6 +63,8 @@ pub struct Node {
     pub out_of_memory: bool,
     /// What the probe has found that was asked for; `None` if none was.
     pub probe: Option<bool>,
+    /// Why its probe does not pass, in this run, as far as is known: a sentence, and lines of output.
+    pub unready: Option<Arc<str>>,
     /// Its process has been seen to die and the engine does not know yet.
     pub engine_lags: bool,
     /// Why its sandbox does not control its network any more; `None` while it does.
@@ -75,10 +81,13 @@ impl Node {
             pid: None,
             exit_code: None,
             health: Health::None,
+            health_doubted: false,
+            check: None,
             started_at: 0,
             raw: None,
             out_of_memory: false,
             probe: probed.then_some(false),
+            unready: None,
             engine_lags: false,
             sandbox_lost: None,
             witnessed: None,
@@ -104,6 +113,7 @@ impl Node {
     /// No probe of this run has passed yet.
     fn begin_probing(&mut self) {
         self.probe = self.probe.map(|_| false);
+        self.unready = None;
     }
 
     fn end_run(&mut self, exit_code: Option<i64>) {
@@ -122,7 +132,7 @@ impl Node {
             return;
         }
         self.raw = Some(seen.raw.as_str().into());
-        self.health = seen.health;
+        self.check_seen(seen);
         // The engine's event may have told it first.
         self.out_of_memory = seen.out_of_memory || self.out_of_memory && self.started_at == seen.started_at;
         if self.started_at != seen.started_at {
@@ -140,6 +150,23 @@ impl Node {
                 self.pid = seen.pid;
             }
             Status::Exited => self.end_run(seen.exit_code),
+        }
+    }
+
+    /// Takes in what the HEALTHCHECK has found. That a node was paused says nothing of its health: until the first check
+    /// after the resume it is what it was.
+    fn check_seen(&mut self, seen: &Inspection) {
+        let check = seen.check.as_ref().filter(|check| check.began >= seen.started_at);
+        let passed = check.is_some_and(|check| check.exit_code == 0);
+        self.health_doubted = seen.unhealthy_unchecked && is_alive(seen);
+        self.health = match self.health {
+            _ if !self.health_doubted => seen.health,
+            _ if passed => Health::Healthy,
+            Health::Healthy | Health::Starting if self.started_at == seen.started_at => self.health,
+            _ => Health::Starting,
+        };
+        if self.check.as_deref() != check {
+            self.check = check.cloned().map(Arc::new);
         }
     }
 
@@ -169,9 +196,10 @@ impl Node {
         }
     }
 
-    fn probed(&mut self, started_at: i64, passed: bool) {
-        if self.is_alive() && self.started_at == started_at {
-            self.probe = self.probe.map(|_| passed);
+    fn probed(&mut self, started_at: i64, found: &Result<(), Arc<str>>) {
+        if self.probe.is_some() && self.is_alive() && self.started_at == started_at {
+            self.probe = Some(found.is_ok());
+            self.unready = found.as_ref().err().cloned();
         }
     }
 
@@ -215,8 +243,8 @@ pub enum News {
     Probed {
         /// Which run it was about, by when it began, ns on the engine's clock.
         started_at: i64,
-        /// What it found.
-        passed: bool,
+        /// Whether; if not, why: a sentence, and lines of output.
+        found: Result<(), Arc<str>>,
     },
     /// The kernel has ended a process of this container for want of memory.
     OutOfMemory(ContainerId),
@@ -280,7 +308,7 @@ impl Slot {
                 self.node.died(container, *exit_code, *time);
             }
             News::ProcessEnded { pid, started_at } => self.node.process_ended(*pid, *started_at),
-            News::Probed { started_at, passed } => self.node.probed(*started_at, *passed),
+            News::Probed { started_at, found } => self.node.probed(*started_at, found),
             News::OutOfMemory(container) => {
                 if self.node.container.as_ref() == Some(container) && self.node.started_at != 0 {
                     self.node.out_of_memory = true;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::ControlError;
 use super::network::Network;
-use super::parse::{Command, Verb};
+use super::parse::{Command, DEFAULT_GRACE, Verb};
 use crate::cluster::faults::Dice;
 use crate::cluster::{Cluster, Node, State, shown};
 use crate::engine::{ContainerId, Engine, EngineError};
@@ -104,6 +104,14 @@ impl Drop for UnderWay<'_> {
     }
 }
 
+/// Whether its image's stop signal is SIGKILL, so that nothing comes after it.
+fn is_stopped_by_sigkill(node: &Node) -> bool {
+    let description: serde_json::Value =
+        serde_json::from_str(node.raw.as_deref().unwrap_or_default()).unwrap_or_default();
+    let signal = description.pointer("/Config/StopSignal").and_then(|signal| signal.as_str());
+    signal.is_some_and(|signal| matches!(signal.to_ascii_uppercase().trim_start_matches("SIG"), "KILL" | "9"))
+}
+
 /// Executes commands on one cluster.
 pub struct Executor {
     engine: Arc<dyn Engine>,
@@ -112,6 +120,8 @@ pub struct Executor {
     provisioner: Arc<Provisioner>,
     recorder: Recorder,
     timeout: Duration,
+    /// Between stop signal and SIGKILL, where a command does not say.
+    stop_grace: Duration,
     /// One command on a node at a time.
     turns: Vec<Mutex<()>>,
     /// Starts at once.
@@ -143,12 +153,19 @@ impl Executor {
             provisioner,
             recorder,
             timeout,
+            stop_grace: DEFAULT_GRACE,
             turns,
             starts: Semaphore::new(AT_ONCE),
             closing: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
             network,
         }
+    }
+
+    /// The same, with another time between stop signal and SIGKILL for commands that do not say.
+    #[must_use]
+    pub fn with_stop_grace(self, stop_grace: Duration) -> Self {
+        Self { stop_grace, ..self }
     }
 
     /// Begins nothing any more. Returns whether commands are under way still.
@@ -284,11 +301,16 @@ impl Executor {
         let busy = || ControlError::Busy(format!("{}: another command is under way", self.name(index)));
         let _turn = tokio::time::timeout(self.timeout, self.turns[index].lock()).await.map_err(|_| busy())?;
         let no_grace = Duration::ZERO;
+        let or_usual = |grace: &Option<Duration>| grace.unwrap_or(self.stop_grace);
         match verb {
             Verb::Start => self.start_in_turn(work, engine_hangs).await,
-            Verb::Stop { grace } => self.limited(index, *grace, engine_hangs, self.stop(work, *grace)).await,
+            Verb::Stop { grace } => {
+                let grace = or_usual(grace);
+                self.limited(index, grace, engine_hangs, self.stop(work, grace)).await
+            }
             Verb::Restart { grace } => {
-                self.limited(index, *grace, engine_hangs, self.stop(work, *grace)).await?;
+                let grace = or_usual(grace);
+                self.limited(index, grace, engine_hangs, self.stop(work, grace)).await?;
                 self.start_in_turn(work, engine_hangs).await
             }
             Verb::Kill { signal } => self.limited(index, no_grace, engine_hangs, self.kill(work, signal)).await,
@@ -460,10 +482,10 @@ impl Executor {
     async fn stop(&self, work: Work, grace: Duration) -> Result<()> {
         let index = work.index;
         let node = self.look(index).await?;
-        let Some(container) = node.container.filter(|_| matches!(node.state, State::Running | State::Paused)) else {
+        let Some(container) = node.container.clone().filter(|_| node.is_alive()) else {
             return Ok(());
         };
-        let _acting = self.acts(work, "stop");
+        let _acting = self.recorder.stops(work.id, index, Some(grace).filter(|_| !is_stopped_by_sigkill(&node)));
         let done = self.engine.stop(&container, grace).await;
         self.after(index, done).await?;
         let node = self.cluster.node(index);

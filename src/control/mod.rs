@@ -11,7 +11,7 @@ mod parse;
 pub use error::ControlError;
 pub use execute::{Executor, Invoked, Target};
 pub use faults::{Setting, Writing};
-pub use parse::{Command, Verb, parse};
+pub use parse::{Command, DEFAULT_GRACE, Verb, parse};
 
 /// What `cat control` shows: a script that writes its arguments to itself.
 pub fn script(at_root: bool) -> String {

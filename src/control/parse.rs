@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::ControlError;
 use crate::cluster::shown;
 
-/// Seconds between the stop signal and SIGKILL unless `-t` says otherwise.
-const DEFAULT_GRACE: Duration = Duration::from_secs(1);
+/// Time between the stop signal and SIGKILL unless somebody says otherwise.
+pub const DEFAULT_GRACE: Duration = Duration::from_secs(1);
 /// Longest grace that `-t` takes: a day.
 const MAX_GRACE_SECONDS: u64 = 86_400;
 /// The verbs, as a reader of an error wants them.
@@ -19,13 +19,13 @@ pub enum Verb {
     Start,
     /// Stop signal, then SIGKILL.
     Stop {
-        /// Time between the two.
-        grace: Duration,
+        /// Time between the two; `None`: what the cluster's is.
+        grace: Option<Duration>,
     },
     /// Stop, then start.
     Restart {
         /// As for stop.
-        grace: Duration,
+        grace: Option<Duration>,
     },
     /// Send a signal.
     Kill {
@@ -114,12 +114,12 @@ pub fn parse(line: &[u8]) -> Result<Option<Command>, ControlError> {
     Ok(Some(Command { verb, nodes }))
 }
 
-fn grace(seconds: Option<String>) -> Result<Duration, ControlError> {
+fn grace(seconds: Option<String>) -> Result<Option<Duration>, ControlError> {
     let Some(text) = seconds else {
-        return Ok(DEFAULT_GRACE);
+        return Ok(None);
     };
     match text.parse::<u64>() {
-        Ok(seconds) if seconds <= MAX_GRACE_SECONDS => Ok(Duration::from_secs(seconds)),
+        Ok(seconds) if seconds <= MAX_GRACE_SECONDS => Ok(Some(Duration::from_secs(seconds))),
         _ => Err(ControlError::Invalid(format!(
             "-t takes a whole number of seconds up to {MAX_GRACE_SECONDS}, not '{}'",
             shown(&text)
@@ -190,9 +190,9 @@ mod tests {
     #[test]
     fn commands() {
         assert_eq!(one(" start "), Command { verb: Verb::Start, nodes: vec![] });
-        assert_eq!(one("stop").verb, Verb::Stop { grace: DEFAULT_GRACE });
-        assert_eq!(one("stop -t 5 i002").verb, Verb::Stop { grace: Duration::from_secs(5) });
-        assert_eq!(one("restart -t0").verb, Verb::Restart { grace: Duration::ZERO });
+        assert_eq!(one("stop").verb, Verb::Stop { grace: None });
+        assert_eq!(one("stop -t 5 i002").verb, Verb::Stop { grace: Some(Duration::from_secs(5)) });
+        assert_eq!(one("restart -t0").verb, Verb::Restart { grace: Some(Duration::ZERO) });
         assert_eq!(one("kill").verb, Verb::Kill { signal: "SIGKILL".into() });
         assert_eq!(
             one("kill -s term i001 i003"),

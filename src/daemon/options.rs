@@ -113,7 +113,6 @@ impl Plan {
         let volumes = args.volume.iter().map(|text| volume(text, &place.mountpoint)).collect::<Result<_>>()?;
         let memory = args.memory.as_deref().map(|text| bytes("--memory", text)).transpose()?;
         let log_limit = args.log_limit.as_deref().map(log_limit).transpose()?.unwrap_or(DEFAULT_LOG_LIMIT);
-        readiness::check(&args)?;
         let config = args.config.take();
         let umask = sys::umask().unwrap_or(0o077);
         let mut plan = Self { umask, data, env, volumes, memory, log_limit, place, args };
@@ -129,6 +128,7 @@ impl Plan {
         let nodes = (0..self.args.instances).map(|index| NodeName::nth(index).to_string()).zip(addresses);
         let nodes = Nodes::new(self.args.port, nodes);
         programs(self, &nodes)?;
+        readiness::check(&self.args, &nodes)?;
         let Some(dir) = config else { return Ok(()) };
         self.check_config_place(dir)?;
         Config::read(dir)?.check(&nodes)

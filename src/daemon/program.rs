@@ -28,7 +28,7 @@ fn program(plan: &Plan, variables: &Variables) -> Result<Program> {
 }
 
 /// Neither an argument nor a variable of a process can hold a NUL byte.
-fn text(source: &str, what: &str, variables: &Variables) -> Result<String> {
+pub(super) fn text(source: &str, what: &str, variables: &Variables) -> Result<String> {
     let text = render(source, what, variables)?;
     if text.contains('\0') {
         bail!("{what}: it has a NUL byte in it");

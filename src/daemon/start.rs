@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::StreamExt;
@@ -22,7 +23,7 @@ use super::readiness;
 use super::report::{Report, Reporter};
 use crate::cluster::faults::Dice;
 use crate::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec, State, label};
-use crate::control::Executor;
+use crate::control::{DEFAULT_GRACE, Executor};
 use crate::engine::docker;
 use crate::engine::simulated::SimulatedEngine;
 use crate::engine::{Engine, EngineError, falls_silent};
@@ -40,7 +41,7 @@ use crate::watch::{self, Watch};
 ///
 /// # Errors
 /// The engine's.
-pub async fn connect(host: Option<&str>, timeout: std::time::Duration) -> Result<Arc<dyn Engine>, EngineError> {
+pub async fn connect(host: Option<&str>, timeout: Duration) -> Result<Arc<dyn Engine>, EngineError> {
     if let Some(url) = host.filter(|url| url.starts_with("simulated:")) {
         return Ok(Arc::new(SimulatedEngine::from_url(url)?));
     }
@@ -204,8 +205,9 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         owner,
         timeout,
     ));
-    let probe = readiness::probe(args, &engine, &provisioner)?;
-    let options = watch::Options { timeout, log_limit: plan.log_limit, probe, sandboxes: Some(provisioner.clone()) };
+    let probe = readiness::probe(args, &nodes, &engine, &provisioner)?;
+    let (pace, sandboxes) = (readiness::pace(args), Some(provisioner.clone() as Arc<dyn watch::Sandboxes>));
+    let options = watch::Options { timeout, log_limit: plan.log_limit, probe, pace, sandboxes };
     let watch = Watch::begin(engine.clone(), cluster.clone(), options, on_change)
         .await
         .context("cannot follow the engine's events")?;
@@ -233,7 +235,8 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         recorder.clone(),
         timeout,
         dice,
-    );
+    )
+    .with_stop_grace(args.stop_grace.map_or(DEFAULT_GRACE, |grace| whole_seconds(grace.0)));
     let tree = Tree::new(cluster.clone(), executor, layout);
     let _ = tree_slot.set(tree.clone());
     // News between the two would be lost.
@@ -263,6 +266,11 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         note = exited_at_once(&cluster);
     }
     Ok(Running { tree, watch, unmounted, provisioner, note })
+}
+
+/// Engines take a grace in whole seconds: no less than was asked for.
+fn whole_seconds(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
 }
 
 /// A seed that nobody has chosen: short enough to be typed again.

@@ -209,6 +209,29 @@ pub enum Health {
     Unhealthy,
 }
 
+/// The latest check that a container's HEALTHCHECK has made, in whichever run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// When it began, in ns since the Unix epoch on the engine's clock.
+    pub began: i64,
+    /// Its exit status: 0 if it passed, -1 from Docker if it took too long.
+    pub exit_code: i64,
+    /// What it wrote: at most the first [`OUTPUT_KEPT`] bytes.
+    pub output: String,
+}
+
+/// How a program ended that was run in a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// Its exit status.
+    pub code: i64,
+    /// What it wrote to stdout and stderr: at most the first [`OUTPUT_KEPT`] bytes.
+    pub output: Vec<u8>,
+}
+
+/// How much of what a program in a container has written is kept, in bytes.
+pub const OUTPUT_KEPT: usize = 4096;
+
 /// One container, inspected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
@@ -224,6 +247,11 @@ pub struct Inspection {
     pub out_of_memory: bool,
     /// State of its HEALTHCHECK.
     pub health: Health,
+    /// It is called unhealthy though too few checks in a row have failed for that: Docker does so from the moment a
+    /// container is paused until the first check after it was resumed.
+    pub unhealthy_unchecked: bool,
+    /// The latest check, if there was one.
+    pub check: Option<Check>,
     /// When its present or last run began, in ns since the Unix epoch on the engine's clock; 0 if never.
     pub started_at: i64,
     /// The engine's whole answer, as JSON text, pretty-printed, no newline at its end.
@@ -296,6 +324,8 @@ pub enum EventKind {
     Connected,
     /// It was disconnected from one.
     Disconnected,
+    /// A program run in it beside its own has ended; a HEALTHCHECK's check is one.
+    ExecEnded,
     /// Anything else that may have changed it (rename, update, …).
     Other,
 }
@@ -383,9 +413,8 @@ pub trait Engine: Send + Sync + 'static {
     async fn logs(&self, id: &ContainerId, since: i64, follow: bool) -> Result<BoxStream<Result<LogChunk>>>;
     /// What it uses now. An engine that cannot answer at once takes a second or two.
     async fn stats(&self, id: &ContainerId) -> Result<Usage>;
-    /// Runs a program in a running container and returns its exit status when it has ended; its output is dropped. `Conflict` when the container
-    /// does not run. A program that cannot be started has status 126 or 127, as in a shell. Dropping the call does not end the program.
-    async fn exec(&self, id: &ContainerId, argv: &[String]) -> Result<i64>;
+    /// Runs a program in a running container and returns when it has ended. `Conflict` when the container does not run. A program that cannot be started has status 126 or 127, as in a shell. Dropping the call does not end the program.
+    async fn exec(&self, id: &ContainerId, argv: &[String]) -> Result<Exit>;
     /// Attaches to stdin and stdout. Call it before `start` to miss nothing.
     async fn attach(&self, id: &ContainerId) -> Result<Attachment>;
 

@@ -39,7 +39,7 @@ const SIGNALS: [&str; 31] = [
 ];
 
 /// Exit code of a process that SIGKILL ended.
-const KILLED: i64 = 128 + 9;
+pub(super) const KILLED: i64 = 128 + 9;
 
 /// The signal that an exit code stands for, as shells count.
 pub(super) fn signal(exit_code: i64) -> Option<&'static str> {

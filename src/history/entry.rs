@@ -166,6 +166,9 @@ pub struct StateEntry {
     /// The signal that such a code stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
+    /// It was to stop, outlived its grace, and SIGKILL ended it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub grace_expired: bool,
     /// Pid of the process that runs, in the engine host's pid namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,

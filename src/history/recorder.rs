@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::causes;
 use super::{
@@ -72,8 +74,19 @@ struct Told {
     ready: bool,
     health: Health,
     sandbox_is_lost: bool,
-    /// The command that is at work on it, and what it does.
-    acting: Option<(CommandId, &'static str)>,
+    /// The command that is at work on it.
+    acting: Option<AtWork>,
+    /// It has ended after the grace of the command that stopped it.
+    outlived_grace: bool,
+}
+
+/// A command at work on a node.
+struct AtWork {
+    id: CommandId,
+    /// What it does.
+    verb: &'static str,
+    /// When the node's grace ends, if it has one.
+    grace_ends: Option<Instant>,
 }
 
 impl Recorder {
@@ -88,6 +101,7 @@ impl Recorder {
             health: Health::None,
             sandbox_is_lost: false,
             acting: None,
+            outlived_grace: false,
         };
         let recording = Recording {
             begun: false,
@@ -185,7 +199,18 @@ impl Recorder {
 
     /// A command gets to work on a node: from here until the guard goes, it is the cause of what `verb` can cause there.
     pub fn acts(&self, id: CommandId, index: usize, verb: &'static str) -> Acting {
-        self.0.recording.lock().nodes[index].acting = Some((id, verb));
+        self.act(index, AtWork { id, verb, grace_ends: None })
+    }
+
+    /// The same of a command that stops a node: it has `grace` from now on before the engine sends SIGKILL; `None` if the
+    /// stop signal is that.
+    pub fn stops(&self, id: CommandId, index: usize, grace: Option<Duration>) -> Acting {
+        let grace_ends = grace.and_then(|grace| Instant::now().checked_add(grace));
+        self.act(index, AtWork { id, verb: "stop", grace_ends })
+    }
+
+    fn act(&self, index: usize, work: AtWork) -> Acting {
+        self.0.recording.lock().nodes[index].acting = Some(work);
         Acting { recorder: self.clone(), index }
     }
 
@@ -273,8 +298,12 @@ impl Told {
         let command = match self.cause {
             // The rest of what was told before.
             Some((_, command)) if from == to => command,
-            _ => causes::command(self.acting, from, to),
+            _ => causes::command(self.acting.as_ref().map(|work| (work.id, work.verb)), from, to),
         };
+        if from != to {
+            let ends = self.acting.as_ref().and_then(|work| work.grace_ends);
+            self.outlived_grace = command.is_some() && ends.is_some_and(|ends| ends <= Instant::now());
+        }
         let cause = match (command, to) {
             (Some(_), _) => Cause::Command,
             (None, State::Exited) => causes::of_exit(code, out_of_memory),
@@ -291,6 +320,7 @@ impl Told {
             command: command.map(|id| id.0),
             exit_code: code,
             signal: code.and_then(causes::signal).map(Into::into),
+            grace_expired: to == State::Exited && self.outlived_grace && code == Some(causes::KILLED),
             pid,
         })
     }

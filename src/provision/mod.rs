@@ -173,11 +173,11 @@ impl Provisioner {
     }
 
     /// Whether somebody accepts TCP connections at a node's port: tried from its own network namespace, so neither where the
-    /// engine is nor what becomes of the network makes a difference.
+    /// engine is nor what becomes of the network makes a difference. The inner error says why nobody does.
     ///
     /// # Errors
     /// The sandbox's, or that there is none.
-    pub async fn accepts(&self, index: usize, port: u16) -> Result<bool> {
+    pub async fn accepts(&self, index: usize, port: u16) -> Result<std::result::Result<(), String>> {
         let mut slot = self.sandboxes[index].lock().await;
         let sandbox = slot.live.as_mut().ok_or_else(|| EngineError::NotFound("no sandbox".into()))?;
         // Whoever makes the node anew waits for this lock.

@@ -5,10 +5,10 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::cluster::plain;
+
 /// So many lines are shown,
 const LINES: usize = 10;
-/// of so many characters at most,
-const WIDTH: usize = 300;
 /// from so many bytes at the end.
 const BYTES: u64 = 16 * 1024;
 
@@ -31,6 +31,15 @@ pub fn log_end(path: &Path) -> io::Result<Vec<String>> {
         }
         size = now;
     }
+    log_so_far(path)
+}
+
+/// The last lines of a node's log as it is now; control characters are escaped.
+///
+/// # Errors
+/// Those of reading it.
+pub fn log_so_far(path: &Path) -> io::Result<Vec<String>> {
+    let size = std::fs::metadata(path)?.len();
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(size.saturating_sub(BYTES)))?;
     let mut text = vec![];
@@ -45,27 +54,6 @@ fn last_lines(text: &[u8]) -> Vec<String> {
     lines
 }
 
-/// What a node prints could move the cursor, change colours or worse: no control character reaches a terminal from here.
-fn plain(line: &str) -> String {
-    let mut plain = String::new();
-    for (at, c) in line.trim_end_matches('\r').chars().enumerate() {
-        if at == WIDTH {
-            plain.push('…');
-            break;
-        }
-        match c {
-            '\t' => plain.push(c),
-            c if c.is_control() => plain.extend(c.escape_default()),
-            // Those that turn the direction of what follows.
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                plain.extend(c.escape_unicode())
-            }
-            c => plain.push(c),
-        }
-    }
-    plain
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,7 +65,6 @@ mod tests {
         assert_eq!((lines.len(), lines[0].as_str(), lines[9].as_str()), (10, "line 40", "line 49"));
         assert_eq!(last_lines(b"\x1b[31mred\x07\tx\r\n\n\xff\n"), ["\\u{1b}[31mred\\u{7}\tx", "\u{fffd}"]);
         assert_eq!(last_lines("a\u{202e}b\u{9b}c".as_bytes()), ["a\\u{202e}b\\u{9b}c"]);
-        assert_eq!(last_lines("ü".repeat(1000).as_bytes())[0].chars().count(), WIDTH + 1);
         assert!(last_lines(b"\n\n").is_empty() && last_lines(b"").is_empty());
     }
 }

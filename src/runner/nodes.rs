@@ -10,7 +10,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::log_end::log_end;
+use super::log_end::{log_end, log_so_far};
+use crate::cluster::plain;
 
 /// statfs(2)'s number of a FUSE file system (linux/magic.h).
 const FUSE_SUPER_MAGIC: rustix::fs::FsWord = 0x6573_5546;
@@ -18,6 +19,9 @@ const FUSE_SUPER_MAGIC: rustix::fs::FsWord = 0x6573_5546;
 const TRY_AGAIN: Duration = Duration::from_millis(250);
 /// The exit code can follow the death, with the engine's word on it.
 const CODE_FOLLOWS: Duration = Duration::from_secs(3);
+/// How long a wait takes at most, if nobody has said so: at least so long, or as long as a HEALTHCHECK may take.
+const SHORTEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
 /// So many nodes are told of in a sentence.
 const TOLD: usize = 5;
 
@@ -61,8 +65,41 @@ pub enum Outcome {
     Reached,
     /// One has died instead: a sentence, its log, and the end of that.
     Dead(String, PathBuf, Vec<String>),
-    /// The time is over: a sentence on what each node is at.
-    TimedOut(String),
+    /// The time is over: a sentence on what each node is at, and what there is to say of those that are late.
+    TimedOut(String, Vec<Late>),
+}
+
+/// A node that is not there in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Late {
+    name: String,
+    /// Why it is not ready, in lines.
+    reason: Vec<String>,
+    log: PathBuf,
+    /// The end of its log.
+    lines: Vec<String>,
+}
+
+impl Late {
+    fn text(&self, names_log: bool) -> String {
+        let mut text = String::new();
+        if let Some((sentence, output)) = self.reason.split_first() {
+            text.push_str(&format!("{}: {sentence}\n", self.name));
+            text.extend(output.iter().map(|line| format!("  | {}\n", line.trim_start())));
+        }
+        text.push_str(&format!("{}: {}", self.name, log_text(&self.log, &self.lines, names_log)));
+        text
+    }
+}
+
+/// The end of a log.
+fn log_text(log: &Path, lines: &[String], names_log: bool) -> String {
+    if lines.is_empty() {
+        return "its log is empty\n".into();
+    }
+    let at = if names_log { format!(" ({})", log.display()) } else { String::new() };
+    let lines: String = lines.iter().map(|line| format!("  | {line}\n")).collect();
+    format!("the end of its log{at}:\n{lines}")
 }
 
 impl Outcome {
@@ -70,23 +107,22 @@ impl Outcome {
     pub fn text(&self, names_log: bool) -> String {
         match self {
             Self::Reached => String::new(),
-            Self::TimedOut(why) => format!("{why}\n"),
-            Self::Dead(why, _, lines) if lines.is_empty() => format!("{why}; its log is empty\n"),
-            Self::Dead(why, log, lines) => {
-                let at = if names_log { format!(" ({})", log.display()) } else { String::new() };
-                let lines: String = lines.iter().map(|line| format!("  | {line}\n")).collect();
-                format!("{why}; the end of its log{at}:\n{lines}")
+            Self::TimedOut(why, late) => {
+                let late: String = late.iter().map(|late| late.text(names_log)).collect();
+                format!("{why}\n{late}")
             }
+            Self::Dead(why, log, lines) => format!("{why}; {}", log_text(log, lines, names_log)),
         }
     }
 }
 
-/// Waits until every node that `paths` name, by its directory or by the mountpoint of all, is at `goal`.
+/// Waits until every node that `paths` name, by its directory or by the mountpoint of all, is at `goal`. Without `timeout`
+/// the time is a minute, or as long as the image's HEALTHCHECK may take to come to a result.
 ///
 /// # Errors
 /// A sentence: a path is no node, the mount goes away, a node has no HEALTHCHECK that could ever pass.
-pub fn wait(paths: &[PathBuf], goal: Goal, timeout: Duration) -> Result<Outcome> {
-    let deadline = Instant::now().checked_add(timeout).context("--timeout: too long")?;
+pub fn wait(paths: &[PathBuf], goal: Goal, timeout: Option<Duration>) -> Result<Outcome> {
+    let began = Instant::now();
     let mut nodes = vec![];
     for path in paths {
         nodes.extend(nodes_at(path, goal)?);
@@ -96,7 +132,11 @@ pub fn wait(paths: &[PathBuf], goal: Goal, timeout: Duration) -> Result<Outcome>
     }
     loop {
         let mut missing = false;
+        let mut time = timeout.unwrap_or(SHORTEST_WAIT);
         for node in &mut nodes {
+            if timeout.is_none() {
+                time = time.max(node.time_to_be_checked());
+            }
             node.read()?;
             missing |= !node.holds(goal);
         }
@@ -106,9 +146,10 @@ pub fn wait(paths: &[PathBuf], goal: Goal, timeout: Duration) -> Result<Outcome>
         if let Some(dead) = nodes.iter().find(|node| node.is_dead(goal)) {
             return dead.obituary(goal);
         }
-        let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
-            return Ok(Outcome::TimedOut(overdue(&nodes, goal, timeout)));
-        };
+        let left = time.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return Ok(overdue(&nodes, goal, time));
+        }
         let values = nodes.iter().flat_map(Node::values);
         let files: Vec<_> = values.clone().filter_map(|value| value.file.as_ref()).collect();
         let all_open = values.count() == files.len();
@@ -184,6 +225,8 @@ struct Node {
     state: Value,
     /// The goal's file.
     sign: Option<Value>,
+    /// How long its HEALTHCHECK may take, once that is known.
+    checked_after: Option<Duration>,
 }
 
 impl Node {
@@ -194,6 +237,7 @@ impl Node {
             name: name.trim().to_owned(),
             state: Value::new(dir.join("state")),
             sign: goal.file().map(|file| Value::new(dir.join(file))),
+            checked_after: None,
             dir: dir.to_owned(),
         })
     }
@@ -226,16 +270,26 @@ impl Node {
         goal != Goal::Exited && self.is_over() && !self.holds(goal)
     }
 
+    /// Its `inspect.json`; `None` while nobody can tell.
+    fn description(&self) -> Option<serde_json::Value> {
+        serde_json::from_slice(&fs::read(self.dir.join("inspect.json")).ok()?).ok()
+    }
+
+    /// How long its image's HEALTHCHECK may take to come to a result, from the start of the node on.
+    fn time_to_be_checked(&mut self) -> Duration {
+        if self.checked_after.is_none() {
+            self.checked_after = self.description().map(|description| time_to_be_checked(&description));
+        }
+        self.checked_after.unwrap_or_default()
+    }
+
     /// Refuses to wait for a health that nothing examines.
     fn check_possible(&self, goal: Goal) -> Result<()> {
-        let Some(description) = (goal == Goal::Healthy).then(|| fs::read(self.dir.join("inspect.json")).ok()).flatten()
-        else {
+        let Some(description) = (goal == Goal::Healthy).then(|| self.description()).flatten() else {
             return Ok(());
         };
-        let description: serde_json::Value = serde_json::from_slice(&description).unwrap_or_default();
         let Some(config) = description.get("Config") else { return Ok(()) };
-        let test = config.pointer("/Healthcheck/Test").and_then(|test| test.get(0)).and_then(|kind| kind.as_str());
-        if matches!(test, None | Some("" | "NONE")) {
+        if !has_healthcheck(config) {
             bail!("{} never gets healthy: its image has no HEALTHCHECK; wait with --for ready", self.dir.display());
         }
         Ok(())
@@ -254,6 +308,17 @@ impl Node {
         let log = self.dir.join("log");
         let lines = log_end(&log).unwrap_or_default();
         Ok(Outcome::Dead(format!("{name} is not {}: {why}", goal.word()), log, lines))
+    }
+
+    fn late(&self) -> Late {
+        let log = self.dir.join("log");
+        let reason = fs::read_to_string(self.dir.join("ready_reason")).unwrap_or_default();
+        Late {
+            name: self.name.clone(),
+            reason: reason.lines().map(plain).collect(),
+            lines: log_so_far(&log).unwrap_or_default(),
+            log,
+        }
     }
 
     fn exit_code(&self) -> Result<String> {
@@ -288,13 +353,35 @@ impl Node {
     }
 }
 
-fn overdue(nodes: &[Node], goal: Goal, timeout: Duration) -> String {
+fn has_healthcheck(config: &serde_json::Value) -> bool {
+    let test = config.pointer("/Healthcheck/Test").and_then(|test| test.get(0)).and_then(|kind| kind.as_str());
+    !matches!(test, None | Some("" | "NONE"))
+}
+
+/// The start period, and then so many checks as make it unhealthy, the last of which takes as long as it may. Docker's
+/// defaults stand for what a HEALTHCHECK leaves out.
+fn time_to_be_checked(description: &serde_json::Value) -> Duration {
+    let config = &description["Config"];
+    if !has_healthcheck(config) {
+        return Duration::ZERO;
+    }
+    let number = |key: &str| config["Healthcheck"][key].as_u64().filter(|number| *number > 0);
+    let time = |key: &str, seconds| number(key).map_or(Duration::from_secs(seconds), Duration::from_nanos);
+    let retries = u32::try_from(number("Retries").unwrap_or(3)).unwrap_or(u32::MAX);
+    let checks = time("Interval", 30).saturating_mul(retries);
+    time("StartPeriod", 0).saturating_add(checks).saturating_add(time("Timeout", 30)).min(LONGEST_WAIT)
+}
+
+fn overdue(nodes: &[Node], goal: Goal, timeout: Duration) -> Outcome {
     let late: Vec<_> = nodes.iter().filter(|node| !node.holds(goal)).collect();
     let mut told = late.iter().take(TOLD).map(|node| node.standing()).collect::<Vec<_>>().join(", ");
     if late.len() > TOLD {
         told.push_str(&format!(" and {} more", late.len() - TOLD));
     }
-    format!("not {} after {} s: {told}", goal.word(), timeout.as_secs_f64())
+    let why = format!("not {} after {} s: {told}", goal.word(), timeout.as_secs_f64());
+    // Of the others there is no more to say.
+    let late = late.iter().take(TOLD).filter(|node| node.state.says("running") && goal != Goal::Exited);
+    Outcome::TimedOut(why, late.map(|node| node.late()).collect())
 }
 
 /// The nodes that a path names.
@@ -324,4 +411,28 @@ fn nodes_at(path: &Path, goal: Goal) -> Result<Vec<Node>> {
     }
     names.sort();
     names.iter().map(|(_, name)| Node::at(&path.join(name), goal)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_healthcheck_says_how_long_it_may_take() {
+        let time = |healthcheck: &str| {
+            let text = format!(r#"{{"Config":{{"Healthcheck":{healthcheck}}}}}"#);
+            time_to_be_checked(&serde_json::from_str(&text).unwrap()).as_secs()
+        };
+        assert_eq!(time(r#"{"Test":["CMD","x"]}"#), 3 * 30 + 30);
+        assert_eq!(time(r#"{"Test":["CMD-SHELL","x"],"Interval":0,"Timeout":0,"StartPeriod":0,"Retries":0}"#), 120);
+        let all =
+            r#"{"Test":["CMD","x"],"Interval":5000000000,"Timeout":2000000000,"StartPeriod":60000000000,"Retries":4}"#;
+        assert_eq!(time(all), 60 + 4 * 5 + 2);
+        let days = r#"{"Test":["CMD","x"],"Interval":9000000000000000000,"Retries":9999999999}"#;
+        assert_eq!(time(days), 86_400);
+        for none in ["null", "{}", r#"{"Test":["NONE"]}"#, r#"{"Test":[]}"#] {
+            assert_eq!(time(none), 0, "{none}");
+        }
+        assert_eq!(time_to_be_checked(&serde_json::Value::Null), Duration::ZERO);
+    }
 }

@@ -43,8 +43,8 @@ pub struct Job {
     pub artifacts: Option<PathBuf>,
     /// When to keep it.
     pub artifacts_when: ArtifactsWhen,
-    /// How long the nodes may take to get ready.
-    pub wait_timeout: Duration,
+    /// How long the nodes may take to get ready, if somebody has said so.
+    pub wait_timeout: Option<Duration>,
 }
 
 /// Mounts, starts, waits until the nodes are ready, runs COMMAND, takes all down. Returns the exit status, having said

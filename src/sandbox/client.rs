@@ -75,10 +75,10 @@ impl Client {
         self.request(&Request::Hello).await
     }
 
-    /// Asks whether somebody accepts TCP connections at one of the sandbox's own addresses.
-    pub async fn connects(&mut self, address: Ipv4Addr, port: u16) -> Result<bool> {
+    /// Asks whether somebody accepts TCP connections at one of the sandbox's own addresses; the inner error says why not.
+    pub async fn connects(&mut self, address: Ipv4Addr, port: u16) -> Result<std::result::Result<(), String>> {
         let answer: Connected = self.request(&Request::Connect { address, port }).await?;
-        Ok(answer.connected)
+        Ok(if answer.connected { Ok(()) } else { Err(answer.error.unwrap_or_default()) })
     }
 
     /// Asks what its kernel can do.
@@ -192,9 +192,9 @@ mod tests {
         let (mut client, _server) = sandbox();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        assert!(client.connects(Ipv4Addr::LOCALHOST, port).await.unwrap());
+        assert_eq!(client.connects(Ipv4Addr::LOCALHOST, port).await.unwrap(), Ok(()));
         drop(listener);
-        assert!(!client.connects(Ipv4Addr::LOCALHOST, port).await.unwrap());
+        assert_eq!(client.connects(Ipv4Addr::LOCALHOST, port).await.unwrap(), Err("connection refused".into()));
     }
 
     #[tokio::test]

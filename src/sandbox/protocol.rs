@@ -73,10 +73,13 @@ pub struct Applied {
 }
 
 /// Whether a connection was accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connected {
     /// Nobody listens, or too many wait already, if it was not.
     pub connected: bool,
+    /// Why it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// How a packet can be handed to us by a rule of nftables.

@@ -64,8 +64,11 @@ fn execute(request: Request, namespace: &mut impl Namespace) -> Result<Reply, St
         }
         Request::Connect { address, port } => {
             let address = SocketAddr::from((address, port));
-            let there = TcpStream::connect_timeout(&address, CONNECT);
-            Ok(Reply::Connected(Connected { connected: there.is_ok_and(|there| !is_its_own(&there, address)) }))
+            let there = TcpStream::connect_timeout(&address, CONNECT).and_then(|there| {
+                if is_its_own(&there, address) { Err(io::ErrorKind::ConnectionRefused.into()) } else { Ok(()) }
+            });
+            let error = there.err().map(|error| error.kind().to_string());
+            Ok(Reply::Connected(Connected { connected: error.is_none(), error }))
         }
         Request::Probe => Ok(Reply::Kernel(namespace.probe()?)),
         Request::Apply { kernel, desired } => {

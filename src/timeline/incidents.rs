@@ -114,11 +114,15 @@ fn deaths(timeline: &Timeline) -> Vec<Incident> {
     for ((command, _), those) in asked {
         let line = &timeline.commands[command].line;
         let harmless = ["stop", "restart"].contains(&line.split_whitespace().next().unwrap_or_default());
-        let weight = if harmless { Weight::Asked } else { Weight::Harm };
+        let outlived = those.iter().filter(|(_, stay)| stay.why.grace_expired).count();
+        let weight = if harmless && outlived == 0 { Weight::Asked } else { Weight::Harm };
         let nodes: Vec<usize> = those.iter().map(|(index, _)| *index).collect();
         let Some((first, stay)) = those.first() else { continue };
         let text = match nodes.len() {
             1 => format!("{} {}{}", timeline.nodes[*first].name, reason(timeline, stay), back(timeline, stay)),
+            many if outlived > 0 => {
+                format!("{many} nodes went down by “{line}”, {outlived} of them by SIGKILL: the grace ran out")
+            }
             many => format!("{many} nodes went down by “{line}”"),
         };
         told.push(Incident { at: stay.from, weight, nodes, text });
@@ -145,7 +149,8 @@ pub fn reason(timeline: &Timeline, stay: &Stay) -> String {
     };
     let with = |text: &str| if code.is_empty() { text.to_owned() } else { format!("{text} ({code})") };
     if let Some(command) = why.command {
-        return with(&format!("{} by “{}”", verb(stay), timeline.commands[command].line));
+        let grace = if why.grace_expired { ": its grace ran out" } else { "" };
+        return with(&format!("{} by “{}”{grace}", verb(stay), timeline.commands[command].line));
     }
     match (stay.state, why.cause.as_str()) {
         (State::Missing, _) => "has no container any more: it was removed outside of cthulhu".into(),

@@ -67,6 +67,8 @@ pub struct Why {
     pub exit_code: Option<i64>,
     /// That ended it.
     pub signal: Option<String>,
+    /// It came when the grace of a stop had run out.
+    pub grace_expired: bool,
 }
 
 /// A time in which a node was in one state.
@@ -332,6 +334,7 @@ impl Building {
             command,
             exit_code: line.exit_code,
             signal: line.signal.clone().filter(|signal| !signal.is_empty()),
+            grace_expired: line.grace_expired,
         };
         let state = State::of(&line.to);
         let stays = &mut self.nodes[index].stays;
@@ -345,6 +348,7 @@ impl Building {
             Some(last) if last.state == state => {
                 last.why.exit_code = why.exit_code.or(last.why.exit_code);
                 last.why.signal = why.signal.or(last.why.signal.take());
+                last.why.grace_expired |= why.grace_expired;
                 last.why.command = last.why.command.or(why.command);
                 if !why.cause.is_empty() {
                     last.why.cause = why.cause;

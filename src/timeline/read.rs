@@ -148,6 +148,8 @@ pub struct State {
     pub exit_code: Option<i64>,
     /// That ended it.
     pub signal: Option<String>,
+    /// It came when the grace of a stop had run out.
+    pub grace_expired: bool,
 }
 
 #[derive(Deserialize)]

@@ -37,6 +37,8 @@ pub enum File {
     Health,
     /// Whether it may be used.
     Ready,
+    /// Why it may not.
+    ReadyReason,
     /// Its name.
     Name,
     /// Its address.
@@ -88,13 +90,14 @@ const ROOT_FILES: [(&str, File); 8] = [
     ("error", File::Error),
 ];
 
-const NODE_FILES: [(&str, File); 14] = [
+const NODE_FILES: [(&str, File); 15] = [
     ("control", File::Control),
     ("pid.txt", File::Pid),
     ("state", File::State),
     ("exit_code", File::ExitCode),
     ("health", File::Health),
     ("ready", File::Ready),
+    ("ready_reason", File::ReadyReason),
     ("net", File::Net),
     ("name", File::Name),
     ("ip", File::Ip),

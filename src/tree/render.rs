@@ -1,10 +1,15 @@
 //! What each synthesized file says, from the model alone.
 
+use std::time::{Duration, SystemTime};
+
 use rustix::io::Errno;
 
 use super::layout::File;
-use crate::cluster::{Cluster, Node, NodeSpec, State};
+use crate::cluster::{Cluster, Node, NodeSpec, State, first_lines};
 use crate::engine::Health;
+
+/// So many lines of what a check has written are shown.
+const LINES: usize = 5;
 
 /// The content of a file of the model: of a node, or of the root.
 ///
@@ -49,11 +54,11 @@ fn line_or_empty<T: ToString>(value: Option<T>) -> String {
 
 fn value(file: File, node: &Node) -> String {
     match file {
-        // A frozen process is no running one: nobody can talk to it.
-        File::Pid => line_or_empty(node.pid.filter(|_| node.state == State::Running)),
+        File::Pid => line_or_empty(node.pid),
         File::State => line(node.state),
         File::ExitCode => line_or_empty(node.exit_code),
         File::Health => line(health(node.health)),
+        File::ReadyReason => ready_reason(node).map(line).unwrap_or_default(),
         File::Ready => line(if node.is_ready() { "yes" } else { "no" }),
         File::Id => line_or_empty(node.container.as_ref()),
         File::InspectJson => line_or_empty(node.raw.as_deref()),
@@ -71,6 +76,33 @@ fn value(file: File, node: &Node) -> String {
         | File::Image
         | File::Log => String::new(),
     }
+}
+
+/// Why a node is not ready: a sentence, and in the lines after it what its probe has written.
+fn ready_reason(node: &Node) -> Option<String> {
+    if node.is_ready() {
+        return None;
+    }
+    Some(match (node.state, node.probe) {
+        (State::Created, _) => "it was never started".into(),
+        (State::Paused, _) => "it is paused".into(),
+        (State::Exited, _) => "it has exited".into(),
+        (State::Missing, _) => "its container was removed".into(),
+        (State::Running, Some(_)) => node.unready.as_deref().unwrap_or("it has not been probed yet").into(),
+        (State::Running, None) => {
+            let mut text = format!("its HEALTHCHECK says {}", health(node.health));
+            if let Some(check) = &node.check {
+                let began = SystemTime::UNIX_EPOCH + Duration::from_nanos(check.began.unsigned_abs());
+                let began = humantime::format_rfc3339_seconds(began);
+                text.push_str(&format!(": exit status {} of the check at {began}", check.exit_code));
+                for line in first_lines(check.output.as_bytes(), LINES) {
+                    text.push_str("\n  ");
+                    text.push_str(&line);
+                }
+            }
+            text
+        }
+    })
 }
 
 fn health(health: Health) -> &'static str {

@@ -29,6 +29,9 @@ const NO_ROOM: Duration = Duration::from_secs(1);
 /// How long a command waits for the output of a run that it has ended: first, and once more after it was asked for anew.
 const SETTLE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 
+/// How often it is told at most that no line has matched yet.
+const TOLD_AGAIN: Duration = Duration::from_secs(1);
+
 /// How long the output of a container that is removed may still come.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -127,6 +130,9 @@ struct Collector {
     position: Option<Position>,
     /// Looks for the line that makes the node ready.
     matcher: Option<Matcher>,
+    /// Lines have come that did not match, and it was not told yet; when it was told last.
+    unmatched: bool,
+    told: Option<Instant>,
     /// The run that was last known, by when it began.
     run: i64,
     /// Wait before output is asked for again that the engine has refused to give.
@@ -140,7 +146,16 @@ pub(super) async fn collect(watch: Watch, index: usize) {
         Some(Probe::Ask(_)) | None => None,
     };
     let mut closing = watch.0.closing.subscribe();
-    let mut collector = Collector { watch: watch.clone(), index, position: None, matcher, run: 0, refused: REFUSED };
+    let mut collector = Collector {
+        watch: watch.clone(),
+        index,
+        position: None,
+        matcher,
+        unmatched: false,
+        told: None,
+        run: 0,
+        refused: REFUSED,
+    };
     tokio::select! {
         () = collector.follow() => {}
         _ = closing.wait_for(|closing| *closing) => {}
@@ -243,10 +258,17 @@ impl Collector {
         self.watch.0.cluster.died_at(self.index).filter(|died| run != 0 && *died >= run)
     }
 
-    fn tell_if_ready(&self) {
-        if self.matcher.as_ref().is_some_and(Matcher::has_matched) {
-            self.watch.tell(self.index, &News::Probed { started_at: self.run, passed: true });
-        }
+    /// Tells whether a line has matched.
+    fn tell_if_ready(&mut self) {
+        let Some(matcher) = &self.matcher else { return };
+        let found = if matcher.has_matched() { Ok(()) } else { Err(matcher.unmatched().into()) };
+        (self.unmatched, self.told) = (false, Some(Instant::now()));
+        self.watch.tell(self.index, &News::Probed { started_at: self.run, found });
+    }
+
+    /// When it is to be told next that no line has matched.
+    fn tells_again(&self) -> Option<Instant> {
+        self.told.filter(|_| self.unmatched).map(|told| told + TOLD_AGAIN)
     }
 
     async fn take(&mut self, container: &ContainerId, follow: bool) -> Result<Taken, EngineError> {
@@ -256,6 +278,10 @@ impl Collector {
         let mut chunks = watch.0.engine.logs(container, since, follow).await?;
         let mut leaves: Option<Instant> = None;
         loop {
+            let tells_again = self.tells_again();
+            if tells_again.is_some_and(|time| time <= Instant::now()) {
+                self.tell_if_ready();
+            }
             let chunk = tokio::select! {
                 biased;
                 chunk = chunks.next() => chunk,
@@ -267,6 +293,7 @@ impl Collector {
                     leaves = Some(Instant::now() + LAST_WORDS);
                     continue;
                 }
+                () = tokio::time::sleep_until(tells_again.unwrap_or_else(Instant::now)), if self.unmatched => continue,
                 () = tokio::time::sleep_until(leaves.unwrap_or_else(Instant::now)), if leaves.is_some() => {
                     return Ok(Taken::Again);
                 }
@@ -282,8 +309,12 @@ impl Collector {
             if let Some(position) = &mut self.position {
                 position.took(&chunk);
             }
-            if self.matcher.as_mut().is_some_and(|matcher| matcher.feed(&chunk)) {
-                self.tell_if_ready();
+            if let Some(matcher) = &mut self.matcher {
+                if matcher.feed(&chunk) {
+                    self.tell_if_ready();
+                } else {
+                    self.unmatched = !matcher.has_matched();
+                }
             }
         }
     }

@@ -13,7 +13,7 @@ mod sandboxes;
 mod tests;
 
 pub use log_file::{LogFile, LogReader, SMALLEST_LIMIT};
-pub use probe::{Ask, Probe, exit_is_yes};
+pub use probe::{Answer, Ask, Pace, Probe, exit_answers};
 pub use sandboxes::Sandboxes;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,12 +43,14 @@ pub struct Options {
     pub probe: Option<Probe>,
     /// What holds the nodes' networks. Without it, every network counts as under control.
     pub sandboxes: Option<Arc<dyn Sandboxes>>,
+    /// When a node is asked whether it is ready.
+    pub pace: Pace,
 }
 
 impl Options {
     /// The usual ones.
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout, log_limit: DEFAULT_LOG_LIMIT, probe: None, sandboxes: None }
+        Self { timeout, log_limit: DEFAULT_LOG_LIMIT, probe: None, pace: Pace::default(), sandboxes: None }
     }
 }
 
@@ -57,6 +59,9 @@ pub const DEFAULT_LOG_LIMIT: u64 = 64 << 20;
 
 /// Wait before a node is inspected again whose inspection has failed.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Waits before and between two looks for the result of a check that has ended.
+const CHECK_FOLLOWS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 
 /// A handle on what keeps one cluster's model true. Clones share it; [`Watch::stop`] ends all its tasks.
 #[derive(Clone)]
@@ -88,6 +93,7 @@ struct Inner {
     /// All that was to be collected is.
     collected: Vec<tokio::sync::watch::Sender<bool>>,
     probe: Option<Probe>,
+    pace: Pace,
     /// The node, or whether the engine can be reached, has changed: for who asks whether it is ready.
     probing: Vec<Notify>,
     /// Held by who asks.
@@ -118,7 +124,7 @@ impl Watch {
         options: Options,
         on_change: OnChange,
     ) -> Result<Self> {
-        let Options { timeout, log_limit, probe, sandboxes } = options;
+        let Options { timeout, log_limit, probe, pace, sandboxes } = options;
         let spec = cluster.spec();
         let nodes = cluster.len();
         let open_log = |node: &crate::cluster::NodeSpec| {
@@ -144,6 +150,7 @@ impl Watch {
             probing: (0..nodes).map(|_| Notify::new()).collect(),
             asking: tokio::sync::Semaphore::new(probe::AT_ONCE),
             probe,
+            pace,
             watched: (0..nodes).map(|_| Mutex::default()).collect(),
             telling: (0..nodes).map(|_| Mutex::default()).collect(),
             telling_reachable: Mutex::default(),
@@ -283,6 +290,7 @@ impl Watch {
             }
             EventKind::OutOfMemory => self.tell(index, &News::OutOfMemory(container)),
             EventKind::Removed => self.tell(index, &News::Removed(container)),
+            EventKind::ExecEnded => return self.look_for_check(index),
             EventKind::Created
             | EventKind::Started
             | EventKind::Paused
@@ -293,6 +301,21 @@ impl Watch {
             | EventKind::Other => {}
         }
         self.look_soon(index);
+    }
+
+    /// A check may have ended that makes a node unhealthy which the engine has called so before, so that it tells nobody.
+    fn look_for_check(&self, index: usize) {
+        if !self.0.cluster.node(index).health_doubted {
+            return;
+        }
+        let watch = self.clone();
+        self.spawn(async move {
+            // The engine tells of the end first, and then takes the result in.
+            for wait in CHECK_FOLLOWS {
+                tokio::time::sleep(wait).await;
+                watch.look_soon(index);
+            }
+        });
     }
 
     /// Inspects a node in the background; several events before it begins cost one inspection.

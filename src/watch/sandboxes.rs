@@ -62,6 +62,7 @@ impl Watch {
             | EventKind::Unpaused
             | EventKind::OutOfMemory
             | EventKind::Health
+            | EventKind::ExecEnded
             | EventKind::Other => return,
         };
         let mut events = self.0.sandbox_events[index].lock();

@@ -26,6 +26,10 @@ impl Drop for Watched {
 
 impl Watched {
     async fn new(nodes: usize, probe: impl FnOnce(&SimulatedEngine) -> Option<Probe>) -> Self {
+        Self::paced(nodes, probe, Pace::default()).await
+    }
+
+    async fn paced(nodes: usize, probe: impl FnOnce(&SimulatedEngine) -> Option<Probe>, pace: Pace) -> Self {
         let (engine, dir) = (SimulatedEngine::new(), tempfile::tempdir().unwrap());
         engine.add_image("image");
         let node = |index| {
@@ -46,7 +50,7 @@ impl Watched {
         let on_change = Box::new(move |_| {
             let _ = told.send((model.is_reachable(), model.node(0).probe));
         });
-        let options = Options { probe: probe(&engine), ..Options::new(TIMEOUT) };
+        let options = Options { probe: probe(&engine), pace, ..Options::new(TIMEOUT) };
         let watch = Watch::begin(Arc::new(engine.clone()), cluster.clone(), options, on_change).await.unwrap();
         let watched = Self { engine, cluster, watch, seen, _dir: dir };
         for index in 0..nodes {
@@ -102,7 +106,7 @@ fn program(engine: &SimulatedEngine) -> Option<Probe> {
     let engine = engine.clone();
     Some(Probe::Ask(Box::new(move |_, container| {
         let engine = engine.clone();
-        Box::pin(async move { exit_is_yes(engine.exec(&container, &[]).await) })
+        Box::pin(async move { engine.exec(&container, &[]).await.map(exit_answers) })
     })))
 }
 
@@ -160,13 +164,57 @@ async fn a_few_are_asked_at_once_and_those_without_answer_keep_nobody_waiting() 
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(10)).await;
             now.fetch_sub(1, Ordering::SeqCst);
-            Ok(true)
+            Ok(Answer::Yes)
         })
     });
     let f = Watched::new(40, |_| Some(Probe::Ask(ask))).await;
     until("those that answer are ready", || f.are_ready() == 20).await;
     let most = most.load(Ordering::SeqCst);
     assert!((2..=probe::AT_ONCE).contains(&most), "{most}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_waits_for_a_line_says_how_many_it_has_seen() {
+    let f = Watched::new(1, |_| Some(Probe::Log(regex::bytes::Regex::new("^listening").unwrap()))).await;
+    let unready = || f.cluster.node(0).unready.unwrap_or_default();
+    until("its start is told", || &*unready() == "1 line seen, none matches ^listening").await;
+    f.seen.try_iter().for_each(drop);
+    for _ in 0..1000 {
+        f.engine.print("i001", b"something else\n").unwrap();
+    }
+    until("they are counted", || unready().starts_with("1001 lines")).await;
+    assert!(f.seen.try_iter().count() < 10, "not one by one");
+    f.engine.print("i001", b"listening\n").unwrap();
+    until("it is ready", || f.are_ready() == 1).await;
+    assert_eq!(&*unready(), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_to_a_frozen_node_is_no_answer() {
+    let f = Watched::new(1, program).await;
+    until("it is ready", || f.are_ready() == 1).await;
+    f.seen.try_iter().for_each(drop);
+    for _ in 0..3 {
+        f.engine.fail_next(Op::Exec, 1, EngineError::Conflict("is paused, unpause the container before exec".into()));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    assert_eq!(f.seen.try_iter().count(), 0, "nothing has changed");
+    assert_eq!(f.are_ready(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_is_asked_at_the_pace_that_was_chosen() {
+    let second = Duration::from_secs(1);
+    let pace = Pace { until_ready: 30 * second, once_ready: 30 * second, timeout: 2 * second };
+    let f = Watched::paced(1, program, pace).await;
+    until("it is ready", || f.are_ready() == 1).await;
+    let asked = f.engine.calls(Op::Exec);
+    tokio::time::sleep(300 * second).await;
+    assert!((9..=11).contains(&(f.engine.calls(Op::Exec) - asked)), "{}", f.engine.calls(Op::Exec) - asked);
+    f.engine.hang(Op::Exec);
+    until("silence says no", || f.are_ready() == 0).await;
+    let unready = f.cluster.node(0).unready.unwrap();
+    assert!(unready.starts_with("no answer within 2 s since "), "{unready}");
 }
 
 /// What the log of the first node says.

@@ -131,6 +131,39 @@ async fn commands_and_what_they_change() {
     assert!(fail.error.unwrap().contains("i002 is not running"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stop_whose_grace_ran_out_says_so() {
+    let f = Fixture::new(3, TIMEOUT).await;
+    f.write("control", &[b"start\n"]).await.unwrap();
+    f.engine.ignore_stop("i001").unwrap();
+    // Longer than the deadline of other commands; and the usual grace.
+    let grace = format!("stop -t {} i001 i002\n", 2 * TIMEOUT.as_secs());
+    f.write("control", &[grace.as_bytes()]).await.unwrap();
+    f.write("control", &[b"start\n", b"restart\n"]).await.unwrap();
+    // SIGKILL that comes from elsewhere, and before.
+    f.write("i003/control", &[b"kill\n"]).await.unwrap();
+    let entries = f.history();
+    sound(&entries);
+    let ends = entries.iter().filter_map(|entry| match &entry.kind {
+        Kind::State(state) if state.to == cthulhu::cluster::State::Exited => {
+            Some((state.node.as_str(), state.exit_code, state.grace_expired))
+        }
+        _ => None,
+    });
+    let mut ends: Vec<_> = ends.collect();
+    ends.sort_unstable();
+    let (term, kill) = (Some(143), Some(137));
+    let wanted = [
+        ("i001", kill, true),
+        ("i001", kill, true),
+        ("i002", term, false),
+        ("i002", term, false),
+        ("i003", kill, false),
+        ("i003", term, false),
+    ];
+    assert_eq!(ends, wanted);
+}
+
 #[tokio::test]
 async fn why_a_state_changed() {
     let f = Fixture::new(3, TIMEOUT).await;

@@ -28,7 +28,7 @@ use writer::{Counts, Script};
 const NODES: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Values that only the engine knows.
-const LIVE: [&str; 7] = ["pid.txt", "state", "exit_code", "health", "ready", "id", "inspect.json"];
+const LIVE: [&str; 8] = ["pid.txt", "state", "exit_code", "health", "ready", "ready_reason", "id", "inspect.json"];
 const POLLABLE: [&str; 5] = ["pid.txt", "state", "exit_code", "health", "ready"];
 
 /// All that one run has.

@@ -39,6 +39,8 @@ fn seen(container: &str, status: Status, pid: i32, started_at: i64, exit_code: i
         pid: alive.then_some(pid),
         exit_code: (status == Status::Exited).then_some(exit_code),
         health: Health::None,
+        unhealthy_unchecked: false,
+        check: None,
         started_at,
         raw: format!("{{\"{container}\":\"{status:?} {pid} {started_at}\"}}"),
     }
@@ -88,7 +90,8 @@ fn an_inspection_from_before_a_death_does_not_revive() {
 fn a_probe_speaks_of_its_own_run_only() {
     let cluster = Cluster::probed(cluster().spec().as_ref().clone());
     let ready = || cluster.node(0).is_ready();
-    let probed = |started_at, passed| cluster.apply(0, &News::Probed { started_at, passed });
+    let found = |passed: bool| if passed { Ok(()) } else { Err("refused".into()) };
+    let probed = |started_at, passed| cluster.apply(0, &News::Probed { started_at, found: found(passed) });
     assert_eq!(probed(0, true), Change::None, "it has no container");
     cluster.apply(0, &inspected(&cluster, seen("a", Status::Running, 7, 100, 0)));
     assert!(!ready());
@@ -101,7 +104,9 @@ fn a_probe_speaks_of_its_own_run_only() {
     assert!(ready(), "it was only frozen");
     probed(100, false);
     assert!(!ready());
+    assert_eq!(cluster.node(0).unready.as_deref(), Some("refused"));
     probed(100, true);
+    assert_eq!(cluster.node(0).unready, None);
     cluster.apply(0, &inspected(&cluster, seen("a", Status::Running, 8, 200, 0)));
     assert!(!ready(), "another run");
     assert_eq!(probed(100, true), Change::None);
@@ -115,8 +120,43 @@ fn a_probe_speaks_of_its_own_run_only() {
     // Without a probe it is the HEALTHCHECK's business.
     let other = self::cluster();
     other.apply(0, &inspected(&other, seen("a", Status::Running, 7, 100, 0)));
-    assert_eq!(other.apply(0, &News::Probed { started_at: 100, passed: false }), Change::None);
+    assert_eq!(other.apply(0, &News::Probed { started_at: 100, found: found(false) }), Change::None);
     assert!(other.node(0).is_ready());
+}
+
+#[test]
+fn a_pause_makes_nobody_unhealthy() {
+    let cluster = cluster();
+    let tell = |status, health, unhealthy_unchecked, check: Option<(i64, i64)>| {
+        let check = check.map(|(began, exit_code)| Check { began, exit_code, output: String::new() });
+        let seen = Inspection { health, unhealthy_unchecked, check, ..seen("a", status, 7, 100, 0) };
+        cluster.apply(0, &inspected(&cluster, seen));
+        (cluster.node(0).health, cluster.node(0).is_ready())
+    };
+    // A check of the run before says nothing of this one.
+    let before = Some((50, 0));
+    assert_eq!(tell(Status::Running, Health::Starting, false, before), (Health::Starting, false));
+    assert_eq!(tell(Status::Paused, Health::Unhealthy, true, before), (Health::Starting, false));
+    assert_eq!(tell(Status::Running, Health::Unhealthy, true, before), (Health::Starting, false));
+    assert_eq!(tell(Status::Running, Health::Healthy, false, Some((110, 0))), (Health::Healthy, true));
+    // One has failed that nobody told of, and the next one would have to fail too.
+    assert_eq!(tell(Status::Paused, Health::Unhealthy, true, Some((120, 1))), (Health::Healthy, false));
+    assert_eq!(tell(Status::Running, Health::Unhealthy, true, Some((120, 1))), (Health::Healthy, true));
+    assert_eq!(tell(Status::Running, Health::Unhealthy, false, Some((130, 1))), (Health::Unhealthy, false));
+    // One that is unhealthy stays so.
+    assert_eq!(tell(Status::Paused, Health::Unhealthy, false, Some((130, 1))), (Health::Unhealthy, false));
+    assert_eq!(tell(Status::Running, Health::Unhealthy, false, Some((130, 1))), (Health::Unhealthy, false));
+    // The first that is heard of a node: it has passed.
+    let other = self::cluster();
+    let check = Some(Check { began: 110, exit_code: 0, output: String::new() });
+    let paused = Inspection {
+        health: Health::Unhealthy,
+        unhealthy_unchecked: true,
+        check,
+        ..seen("a", Status::Paused, 7, 100, 0)
+    };
+    other.apply(0, &inspected(&other, paused));
+    assert_eq!(other.node(0).health, Health::Healthy);
 }
 
 #[test]

@@ -139,6 +139,8 @@ fn kind(action: &str, attributes: &Value) -> Option<EventKind> {
         "oom" => EventKind::OutOfMemory,
         "destroy" | "remove" => EventKind::Removed,
         "attach" | "detach" | "top" | "resize" | "init" | "cleanup" => return None,
+        // Podman names it otherwise.
+        _ if ["exec_die", "exec_died"].contains(&action) => EventKind::ExecEnded,
         _ if action.starts_with("exec_") || action == "exec" => return None,
         _ if action.starts_with("health_status") => EventKind::Health,
         _ => EventKind::Other,
@@ -171,7 +173,8 @@ mod tests {
         assert_eq!(one("health_status: healthy", "{}"), Some(EventKind::Health));
         assert_eq!(one("oom", "{}"), Some(EventKind::OutOfMemory));
         assert_eq!(one("rename", "{}"), Some(EventKind::Other));
-        for noise in ["exec_create: sh", "exec_die", "attach", "top", "resize", "init", "cleanup"] {
+        assert_eq!(one("exec_die", r#"{"exitCode":"1"}"#), Some(EventKind::ExecEnded));
+        for noise in ["exec_create: sh", "exec_start: sh", "attach", "top", "resize", "init", "cleanup"] {
             assert_eq!(one(noise, "{}"), None, "{noise}");
         }
     }

@@ -6,7 +6,10 @@ use bollard::Docker;
 use serde_json::Value;
 
 use super::{raw, time};
-use crate::engine::{ContainerId, Health, Inspection, Result, Status};
+use crate::engine::{Check, ContainerId, Health, Inspection, OUTPUT_KEPT, Result, Status};
+
+/// Failed checks in a row that make a container unhealthy, unless its HEALTHCHECK says otherwise.
+const RETRIES: i64 = 3;
 
 /// Inspects a container.
 pub(super) async fn inspect(docker: &Docker, id: &ContainerId) -> Result<Inspection> {
@@ -22,6 +25,9 @@ pub(super) fn read(text: &str) -> Result<Inspection> {
     let status = status(state);
     let runs = matches!(status, Status::Running | Status::Paused);
     let pid = state["Pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).filter(|pid| runs && *pid > 0);
+    let health = health(state);
+    let retries = answer["Config"]["Healthcheck"]["Retries"].as_i64().filter(|retries| *retries > 0);
+    let failed = checks(state)["FailingStreak"].as_i64();
     Ok(Inspection {
         id: ContainerId(id.to_owned()),
         status,
@@ -29,7 +35,10 @@ pub(super) fn read(text: &str) -> Result<Inspection> {
         // While it runs the engine says 0, which is the code of no run.
         exit_code: state["ExitCode"].as_i64().filter(|_| status == Status::Exited),
         out_of_memory: state["OOMKilled"] == true,
-        health: health(state),
+        health,
+        unhealthy_unchecked: health == Health::Unhealthy
+            && failed.is_some_and(|failed| failed < retries.unwrap_or(RETRIES)),
+        check: checks(state)["Log"].as_array().and_then(|log| log.last()).and_then(check),
         started_at: state["StartedAt"].as_str().and_then(time::parse).unwrap_or(0),
         raw: indent(text.trim()),
     })
@@ -47,10 +56,26 @@ fn status(state: &Value) -> Status {
     }
 }
 
+/// What is known of the HEALTHCHECK. Older podman calls it so.
+fn checks(state: &Value) -> &Value {
+    if state["Health"]["Status"].is_string() { &state["Health"] } else { &state["Healthcheck"] }
+}
+
+fn check(entry: &Value) -> Option<Check> {
+    let output = entry["Output"].as_str().unwrap_or_default();
+    let mut end = output.len().min(OUTPUT_KEPT);
+    while !output.is_char_boundary(end) {
+        end -= 1;
+    }
+    Some(Check {
+        began: entry["Start"].as_str().and_then(time::parse)?,
+        exit_code: entry["ExitCode"].as_i64()?,
+        output: output[..end].to_owned(),
+    })
+}
+
 fn health(state: &Value) -> Health {
-    // Older podman calls it Healthcheck.
-    let status = state["Health"]["Status"].as_str().or(state["Healthcheck"]["Status"].as_str());
-    match status.unwrap_or_default() {
+    match checks(state)["Status"].as_str().unwrap_or_default() {
         "starting" => Health::Starting,
         "healthy" => Health::Healthy,
         "unhealthy" => Health::Unhealthy,
@@ -138,6 +163,35 @@ mod tests {
         assert_eq!(with_state(r#"{"Health":{"Status":"none"}}"#).health, Health::None);
         assert_eq!(with_state(r#"{"Health":{"Status":"starting"}}"#).health, Health::Starting);
         assert_eq!(with_state(r#"{"Healthcheck":{"Status":"healthy"}}"#).health, Health::Healthy);
+    }
+
+    #[test]
+    fn unhealthy_is_doubted_until_enough_checks_have_failed() {
+        let unchecked = |config: &str, health: &str| {
+            let text = format!(r#"{{"Id":"ab","Config":{config},"State":{{"Status":"running","Health":{health}}}}}"#);
+            read(&text).unwrap().unhealthy_unchecked
+        };
+        assert!(unchecked("{}", r#"{"Status":"unhealthy","FailingStreak":2}"#));
+        assert!(!unchecked("{}", r#"{"Status":"unhealthy","FailingStreak":3}"#));
+        assert!(!unchecked(r#"{"Healthcheck":{"Retries":1}}"#, r#"{"Status":"unhealthy","FailingStreak":1}"#));
+        assert!(unchecked(r#"{"Healthcheck":{"Retries":0}}"#, r#"{"Status":"unhealthy","FailingStreak":0}"#));
+        assert!(!unchecked("{}", r#"{"Status":"unhealthy"}"#), "an engine that does not count them");
+        assert!(!unchecked("{}", r#"{"Status":"healthy","FailingStreak":0}"#));
+    }
+
+    #[test]
+    fn the_latest_check_is_the_last_of_the_log() {
+        let seen = with_state(
+            r#"{"Health":{"Status":"starting","Log":[{"Start":"1970-01-01T00:00:01Z","ExitCode":0,"Output":""},
+                {"Start":"1970-01-01T01:00:02+01:00","End":"","ExitCode":-1,"Output":"Health check exceeded timeout"}]}}"#,
+        );
+        let output = "Health check exceeded timeout".to_owned();
+        assert_eq!(seen.check, Some(Check { began: 2_000_000_000, exit_code: -1, output }));
+        assert_eq!(with_state(r#"{"Health":{"Status":"starting","Log":null}}"#).check, None);
+        let long = "ä".repeat(OUTPUT_KEPT);
+        let log = format!(r#"[{{"Start":"1970-01-01T00:00:01Z","ExitCode":1,"Output":"{long}"}}]"#);
+        let seen = with_state(&format!(r#"{{"Healthcheck":{{"Status":"starting","Log":{log}}}}}"#));
+        assert_eq!(seen.check.unwrap().output.len(), OUTPUT_KEPT);
     }
 
     #[test]

@@ -29,7 +29,7 @@ use async_trait::async_trait;
 use bollard::Docker;
 
 use super::{
-    Attachment, BoxStream, ContainerId, ContainerSpec, Engine, EngineInfo, Event, Inspection, Labels, Listed,
+    Attachment, BoxStream, ContainerId, ContainerSpec, Engine, EngineInfo, Event, Exit, Inspection, Labels, Listed,
     ListedImage, ListedNetwork, LogChunk, PullProgress, Result, Usage,
 };
 
@@ -100,7 +100,7 @@ impl Engine for DockerEngine {
         stats::stats(&self.docker, id).await
     }
 
-    async fn exec(&self, id: &ContainerId, argv: &[String]) -> Result<i64> {
+    async fn exec(&self, id: &ContainerId, argv: &[String]) -> Result<Exit> {
         exec::run(&self.docker, id, argv).await
     }
 

@@ -8,7 +8,10 @@ use tokio::sync::mpsc;
 use super::networks::{Endpoint, Networks};
 use super::sandbox::Sandbox;
 use super::streams::Journal;
-use crate::engine::{ContainerId, ContainerSpec, Health, Inspection, Listed, Network, Status};
+use crate::engine::{Check, ContainerId, ContainerSpec, Health, Inspection, Listed, Network, Status};
+
+/// Failed checks in a row that make a container unhealthy.
+pub(super) const RETRIES: i64 = 3;
 
 /// One container.
 pub(super) struct Container {
@@ -28,6 +31,12 @@ pub(super) struct Container {
     pub out_of_memory: bool,
     /// State of its HEALTHCHECK.
     pub health: Health,
+    /// How many checks in a row have failed.
+    pub failing: i64,
+    /// It does not end for its stop signal.
+    pub ignores_stop: bool,
+    /// The latest check.
+    pub check: Option<Check>,
     /// When it was created.
     pub created_at: i64,
     /// When its present or last run began; 0 if never.
@@ -68,6 +77,9 @@ impl Container {
             exit_code: None,
             out_of_memory: false,
             health: Health::None,
+            failing: 0,
+            ignores_stop: false,
+            check: None,
             created_at,
             started_at: 0,
             finished_at: 0,
@@ -134,6 +146,8 @@ impl Container {
             exit_code: self.exit_code,
             out_of_memory: self.out_of_memory,
             health: self.health,
+            unhealthy_unchecked: self.health == Health::Unhealthy && self.failing < RETRIES,
+            check: self.check.clone(),
             started_at: self.started_at,
             raw: format!("{raw:#}"),
         }
@@ -169,7 +183,8 @@ impl Container {
             "FinishedAt": rfc3339(self.finished_at),
         });
         if let Some(health) = health_name(self.health) {
-            state["Health"] = json!({"Status": health});
+            let log: Vec<_> = self.check.iter().map(raw_check).collect();
+            state["Health"] = json!({"Status": health, "FailingStreak": self.failing, "Log": log});
         }
         json!({
             "Id": self.id,
@@ -230,6 +245,12 @@ impl Container {
         });
         (name.clone(), json!({name: endpoint}), json!(ports))
     }
+}
+
+/// Docker's description of a check.
+fn raw_check(check: &Check) -> Value {
+    let time = rfc3339(check.began);
+    json!({"Start": time, "End": time, "ExitCode": check.exit_code, "Output": check.output})
 }
 
 /// Docker's word for a state.

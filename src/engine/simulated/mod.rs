@@ -21,8 +21,8 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedMutexGuard, mpsc, watch};
 
 use super::{
-    Attachment, BoxStream, ContainerId, ContainerSpec, Engine, EngineError, EngineInfo, Event, Inspection, Labels,
-    Listed, ListedImage, ListedNetwork, LogChunk, PullProgress, Result, Setup, Usage,
+    Attachment, BoxStream, ContainerId, ContainerSpec, Engine, EngineError, EngineInfo, Event, Exit, Inspection,
+    Labels, Listed, ListedImage, ListedNetwork, LogChunk, PullProgress, Result, Setup, Usage,
 };
 
 mod container;
@@ -170,9 +170,14 @@ impl Engine for SimulatedEngine {
         self.shared.world.lock().start(&id.0)
     }
 
-    /// Its process dies of SIGTERM (143), or of SIGKILL (137) when `grace` is zero.
+    /// Its process dies of SIGTERM (143), or of SIGKILL (137) when `grace` is zero or over.
     async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<()> {
         self.admit(Op::Stop).await?;
+        let outlives = self.shared.world.lock().get(&id.0).is_ok_and(|container| container.ignores_stop);
+        if outlives && !grace.is_zero() {
+            tokio::time::sleep(grace).await;
+            return self.shared.world.lock().stop(&id.0, Duration::ZERO);
+        }
         self.shared.world.lock().stop(&id.0, grace)
     }
 
@@ -243,7 +248,7 @@ impl Engine for SimulatedEngine {
     }
 
     /// Every program is there and ends with status 0, unless [`SimulatedEngine::set_exec`] says otherwise.
-    async fn exec(&self, id: &ContainerId, _argv: &[String]) -> Result<i64> {
+    async fn exec(&self, id: &ContainerId, _argv: &[String]) -> Result<Exit> {
         self.admit(Op::Exec).await?;
         self.shared.world.lock().exec(&id.0)
     }

@@ -110,6 +110,12 @@ impl SimulatedEngine {
         self.shared.world.lock().set_health(name, health)
     }
 
+    /// It does not end for its stop signal any more, only for the SIGKILL after the grace.
+    pub fn ignore_stop(&self, name: &str) -> Result<()> {
+        self.shared.world.lock().get_mut(name)?.ignores_stop = true;
+        Ok(())
+    }
+
     /// Every program run in it from now on ends with that status.
     pub fn set_exec(&self, name: &str, status: i64) -> Result<()> {
         self.shared.world.lock().get_mut(name)?.exec_status = status;

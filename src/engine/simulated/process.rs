@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use super::container::Container;
 use super::streams::Attached;
 use super::world::World;
-use crate::engine::{EngineError, Network, Result, Status, Usage};
+use crate::engine::{EngineError, Exit, Network, Result, Status, Usage};
 
 impl World {
     /// Lets a running process read what its stdin holds.
@@ -53,10 +53,10 @@ impl World {
     }
 
     /// Runs a program in a container.
-    pub fn exec(&self, key: &str) -> Result<i64> {
+    pub fn exec(&self, key: &str) -> Result<Exit> {
         let container = self.get(key)?;
         match container.status {
-            Status::Running => Ok(container.exec_status),
+            Status::Running => Ok(Exit { code: container.exec_status, output: vec![] }),
             Status::Paused => {
                 Err(EngineError::Conflict(format!("Container {key} is paused, unpause the container before exec")))
             }

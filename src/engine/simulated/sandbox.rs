@@ -47,7 +47,11 @@ impl Container {
         let mut answer = if request.get("op").is_some_and(|op| op == "hello") {
             json!({"ok": true, "version": env!("CARGO_PKG_VERSION"), "addresses": addresses})
         } else if request.get("op").is_some_and(|op| op == "connect") {
-            json!({"ok": true, "connected": has_node})
+            if has_node {
+                json!({"ok": true, "connected": true})
+            } else {
+                json!({"ok": true, "connected": false, "error": "connection refused"})
+            }
         } else if let Some(answer) = self.sandbox.answer(&request, &addresses) {
             answer
         } else {

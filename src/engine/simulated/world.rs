@@ -6,15 +6,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
-use super::container::Container;
+use super::container::{Container, RETRIES};
 use super::images::Images;
 use super::networks::Networks;
 use super::sandbox::Sandbox;
 use super::signal::Signal;
 use super::streams::{Bus, Journal};
 use crate::engine::{
-    ContainerId, ContainerSpec, EngineError, Event, EventKind, Health, Inspection, Labels, Listed, Network, Result,
-    Status,
+    Check, ContainerId, ContainerSpec, EngineError, Event, EventKind, Health, Inspection, Labels, Listed, Network,
+    Result, Status,
 };
 
 /// Pids begin above every real one, so that nothing real can be hit by mistake.
@@ -186,6 +186,7 @@ impl World {
         container.starts += 1;
         if container.health != Health::None {
             container.health = Health::Starting;
+            container.failing = 0;
         }
         let time = self.emit(&id, EventKind::Started);
         let container = self.get_mut(&id)?;
@@ -296,6 +297,10 @@ impl World {
         let conflict = match container.status {
             Status::Running => {
                 container.status = Status::Paused;
+                // As Docker: nobody checks it any more.
+                if container.health != Health::None {
+                    container.health = Health::Unhealthy;
+                }
                 self.emit(&id, EventKind::Paused);
                 return Ok(());
             }
@@ -381,8 +386,14 @@ impl World {
     }
 
     pub fn set_health(&mut self, key: &str, health: Health) -> Result<()> {
+        let began = self.clock.tick();
         let container = self.get_mut(key)?;
         container.health = health;
+        let passed = health == Health::Healthy;
+        container.failing = if health == Health::Unhealthy { RETRIES } else { 0 };
+        if matches!(health, Health::Healthy | Health::Unhealthy) {
+            container.check = Some(Check { began, exit_code: i64::from(!passed), output: String::new() });
+        }
         let id = container.id.clone();
         self.emit(&id, EventKind::Health);
         Ok(())

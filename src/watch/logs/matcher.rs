@@ -17,11 +17,13 @@ pub(super) struct Matcher {
     from: i64,
     /// The time of the latest line that matched, ns on the engine's clock.
     matched: Option<i64>,
+    /// How many lines have ended that count.
+    lines: u64,
 }
 
 impl Matcher {
     pub fn new(regex: Regex) -> Self {
-        Self { regex, line: vec![], begun: 0, from: i64::MIN, matched: None }
+        Self { regex, line: vec![], begun: 0, from: i64::MIN, matched: None, lines: 0 }
     }
 
     /// Whether a line has matched that counts.
@@ -29,9 +31,16 @@ impl Matcher {
         self.matched.is_some()
     }
 
+    /// Why the node is not ready, if no line has matched.
+    pub fn unmatched(&self) -> String {
+        let lines = if self.lines == 1 { "1 line".to_owned() } else { format!("{} lines", self.lines) };
+        format!("{lines} seen, none matches {}", crate::cluster::plain(self.regex.as_str()))
+    }
+
     /// What was said before does not count any more.
     pub fn forget_before(&mut self, time: i64) {
         self.matched = self.matched.filter(|matched| *matched >= time);
+        self.lines = 0;
         if self.begun < time {
             self.line.clear();
         }
@@ -52,6 +61,7 @@ impl Matcher {
             let room = LONGEST.saturating_sub(self.line.len());
             self.line.extend_from_slice(&part[..part.len().min(room)]);
             if part.last() == Some(&b'\n') {
+                self.lines += 1;
                 let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
                 let line = line.strip_suffix(b"\r").unwrap_or(line);
                 if self.regex.is_match(line) {
@@ -78,6 +88,7 @@ mod tests {
         assert!(feed(3, "17\r\n"));
         assert!(!feed(4, "something else\n"));
         assert!(matcher.has_matched());
+        assert_eq!(matcher.unmatched(), "3 lines seen, none matches ^ready [0-9]+$");
         matcher.forget_before(3);
         assert!(matcher.has_matched());
         matcher.forget_before(4);

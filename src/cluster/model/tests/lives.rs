@@ -17,7 +17,8 @@ enum Act {
     Pause,
     Unpause,
     Die(i64),
-    Health(Health),
+    /// Its HEALTHCHECK is made: it passes, fails, or fails once too often. Nobody checks a frozen one.
+    Check(Health),
     Remove,
 }
 
@@ -42,7 +43,7 @@ fn step(steps_back: bool) -> impl Strategy<Value = (usize, Step)> {
         1 => Just(Act::Pause),
         1 => Just(Act::Unpause),
         3 => (0..200i64).prop_map(Act::Die),
-        1 => health.prop_map(Act::Health),
+        2 => health.prop_map(Act::Check),
         1 => Just(Act::Remove),
     ];
     let step = prop_oneof![
@@ -56,9 +57,10 @@ fn step(steps_back: bool) -> impl Strategy<Value = (usize, Step)> {
 }
 
 /// An engine's side of one node.
-#[derive(Default)]
 struct Life {
     container: Option<Inspection>,
+    /// What its checks have found in this run.
+    found: Health,
     in_flight: Option<News>,
     /// All that happened, oldest first.
     news: Vec<News>,
@@ -66,6 +68,19 @@ struct Life {
     witnessed: HashSet<(ContainerId, i64)>,
     /// The container last told to be removed.
     removed: Option<ContainerId>,
+}
+
+impl Life {
+    fn new() -> Self {
+        Self {
+            container: None,
+            found: Health::None,
+            in_flight: None,
+            news: vec![],
+            witnessed: HashSet::new(),
+            removed: None,
+        }
+    }
 }
 
 struct World {
@@ -81,7 +96,7 @@ impl World {
     fn new() -> Self {
         Self {
             cluster: cluster_of(NODES as u8),
-            lives: (0..NODES).map(|_| Life::default()).collect(),
+            lives: (0..NODES).map(|_| Life::new()).collect(),
             clock: 1000,
             moments: HashSet::new(),
             made: 0,
@@ -112,16 +127,34 @@ impl World {
             Act::Start if !alive => {
                 // Few pids, so that they come again soon.
                 let pid = 1 + self.moments.len() as i32 % 3;
+                let check = container.check.take();
                 *container = seen(&container.id.0, Status::Running, pid, now, 0);
+                (container.health, container.check) = (Health::Starting, check);
+                life.found = Health::Starting;
             }
-            Act::Pause if container.status == Status::Running => container.status = Status::Paused,
+            Act::Pause if container.status == Status::Running => {
+                container.status = Status::Paused;
+                container.unhealthy_unchecked |= container.health != Health::Unhealthy;
+                container.health = Health::Unhealthy;
+            }
             Act::Unpause if container.status == Status::Paused => container.status = Status::Running,
-            Act::Health(health) => container.health = *health,
+            Act::Check(health) if container.status == Status::Running => {
+                let exit_code = i64::from(*health != Health::Healthy);
+                container.check = Some(Check { began: now, exit_code, output: String::new() });
+                // One failure changes nothing, as the engine sees it; not even what it says of one that was paused.
+                if *health != Health::Starting {
+                    (container.health, container.unhealthy_unchecked) = (*health, false);
+                    life.found = *health;
+                }
+            }
             Act::Die(code) if alive => {
                 let (pid, started_at) = (container.pid.unwrap(), container.started_at);
                 life.news.push(News::ProcessEnded { pid, started_at });
                 life.news.push(News::Died { container: container.id.clone(), exit_code: Some(*code), time: now });
+                let check = container.check.take();
                 *container = seen(&container.id.0, Status::Exited, 0, started_at, *code);
+                container.check = check;
+                life.found = Health::None;
             }
             Act::Remove => {
                 self.act(node, &Act::Die(137));
@@ -207,7 +240,14 @@ impl World {
             };
             prop_assert_eq!(shown.state, state);
             prop_assert_eq!(shown.container.as_ref(), Some(&truth.id));
-            prop_assert_eq!((shown.pid, shown.health), (truth.pid, truth.health));
+            prop_assert_eq!(shown.pid, truth.pid);
+            let passed = truth.check.as_ref().is_some_and(|check| check.exit_code == 0);
+            if !truth.unhealthy_unchecked || passed && truth.check.as_ref().unwrap().began > truth.started_at {
+                prop_assert_eq!(shown.health, life.found);
+            } else {
+                // What it was before the pause nobody may have told.
+                prop_assert!([Health::Starting, life.found].contains(&shown.health), "{:?}", shown.health);
+            }
             prop_assert_eq!(shown.started_at, truth.started_at);
             prop_assert_eq!(shown.raw.as_deref(), Some(truth.raw.as_str()));
             prop_assert!(!shown.engine_lags);
@@ -263,6 +303,21 @@ proptest! {
             }
         }
         world.is_the_truth()?;
+    }
+
+    /// Nobody who looks at each change sees health and readiness move while a node is paused, nor before the first check
+    /// that follows.
+    #[test]
+    fn are_as_healthy_after_a_pause_as_before(steps in prop::collection::vec(step(false), 0..120)) {
+        let mut world = World::new();
+        for (node, step) in steps {
+            let Step::Act(act) = step else { continue };
+            world.act(node, &act);
+            world.relist();
+            let (shown, found) = (world.cluster.node(node), world.lives[node].found);
+            prop_assert_eq!(shown.health, found, "after {:?}", act);
+            prop_assert_eq!(shown.is_ready(), shown.state == State::Running && matches!(found, Health::None | Health::Healthy));
+        }
     }
 
     /// Where the engine's clock was set back, an old death can be taken for one of the present run; until the inspection

@@ -168,6 +168,14 @@ async fn health_is_told() {
     engine.set_health("a1", Health::Healthy).unwrap();
     assert_eq!(kinds(&mut events, 1).await, [EventKind::Health]);
     assert_eq!(engine.inspect(&id).await.unwrap().health, Health::Healthy);
+    // A frozen one is called unhealthy until it is checked again.
+    engine.pause(&id).await.unwrap();
+    engine.unpause(&id).await.unwrap();
+    let seen = engine.inspect(&id).await.unwrap();
+    assert_eq!((seen.health, seen.unhealthy_unchecked), (Health::Unhealthy, true));
+    engine.set_health("a1", Health::Unhealthy).unwrap();
+    let seen = engine.inspect(&id).await.unwrap();
+    assert_eq!((seen.health, seen.unhealthy_unchecked), (Health::Unhealthy, false));
     engine.stop(&id, GRACE).await.unwrap();
     engine.start(&id).await.unwrap();
     assert_eq!(engine.inspect(&id).await.unwrap().health, Health::Starting);
