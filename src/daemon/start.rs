@@ -24,7 +24,7 @@ use crate::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec, State,
 use crate::control::Executor;
 use crate::engine::docker;
 use crate::engine::simulated::SimulatedEngine;
-use crate::engine::{Engine, EngineError, falls_silent};
+use crate::engine::{Engine, EngineError, Labels, falls_silent};
 use crate::fuse;
 use crate::history::{History, Recorder};
 use crate::passthrough::{Descriptors, Passthrough};
@@ -123,6 +123,10 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
     });
     remove_leftovers(plan, engine.as_ref(), report).await?;
     refuse_taken_names(plan, engine.as_ref()).await?;
+    if args.network.is_some() {
+        // A network that is there is only looked at. What is wrong with it is told before anything is made or pulled.
+        network_for(plan, engine.as_ref(), &made.id, &Labels::new(), &|_| {}).await?;
+    }
 
     let config = args.config.as_deref().map(Config::read).transpose()?;
 
@@ -152,11 +156,8 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
     })?;
     let owner = Owner::this_process().to_string();
     let labels = cluster_labels(&made.id, &plan.place.mountpoint, &owner);
-    let network_name = format!("cthulhu-{}", made.id);
-    let network = plan_network(engine.as_ref(), &plan.network(), args.instances, &network_name, &labels)
-        .await
-        .map_err(|error| anyhow!("cannot set up the network: {error}"))?;
-    let prefixed_host_names = needs_prefix(plan, &network, report)?;
+    let say = |text| report(Report::Note(text));
+    let (network, prefixed_host_names) = network_for(plan, engine.as_ref(), &made.id, &labels, &say).await?;
 
     if args.data.is_none() {
         data::clear(&plan.data)?;
@@ -379,7 +380,7 @@ async fn refuse_taken_names(plan: &Plan, engine: &dyn Engine) -> Result<()> {
 }
 
 /// Whether nodes can be told from others in the network by their prefix only, as somebody there is called `i001` or so already: says so then.
-fn needs_prefix(plan: &Plan, network: &NetworkPlan, report: &Reporter) -> Result<bool> {
+fn needs_prefix(plan: &Plan, network: &NetworkPlan, say: &(dyn Fn(String) + Sync)) -> Result<bool> {
     let name = plan.args.network.as_deref().unwrap_or_default();
     let nodes = || (0..plan.args.instances).map(NodeName::nth);
     let prefix = &plan.args.prefix;
@@ -397,11 +398,26 @@ fn needs_prefix(plan: &Plan, network: &NetworkPlan, report: &Reporter) -> Result
              another network"
         );
     }
-    report(Report::Note(format!(
+    say(format!(
         "{taken} is a name of the container {holder} in the network {name}: host names there are {}, …",
         prefixed[0]
-    )));
+    ));
     Ok(true)
+}
+
+/// The network, and whether host names in it have the prefix.
+async fn network_for(
+    plan: &Plan,
+    engine: &dyn Engine,
+    id: &ClusterId,
+    labels: &Labels,
+    say: &(dyn Fn(String) + Sync),
+) -> Result<(NetworkPlan, bool)> {
+    let network = plan_network(engine, &plan.network(), plan.args.instances, &format!("cthulhu-{id}"), labels)
+        .await
+        .map_err(|error| anyhow!("cannot set up the network: {error}"))?;
+    let prefixed_host_names = needs_prefix(plan, &network, say)?;
+    Ok((network, prefixed_host_names))
 }
 
 /// Looks again once the nodes are there: two clusters that come to a network at the same time do not see each other before.
