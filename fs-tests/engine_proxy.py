@@ -12,11 +12,35 @@ silent   connections are taken and held open; nothing goes through, until the mo
 closed   open connections are broken, new ones are closed at once
 refused  open connections are broken, and nobody listens any more; the socket's file stays
 gone     the same, and the file is gone too
+warns    everything goes through, and the engine warns of something at each creation of a container
+discards the same; it warns that it has discarded a limit
 """
+import json
 import os
 import socket
 import sys
 import threading
+
+WARNINGS = {
+    "warns": "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap.",
+    "discards": "Your kernel does not support memory limit capabilities or the cgroup is not mounted. Limitation discarded.",
+}
+
+
+def warned(answer, warning):
+    """The engine's answer to the creation of a container, with that warning; any other as it is. None: it is not whole."""
+    if not answer.startswith(b"HTTP/1.1 201"):
+        return answer
+    head, found, body = answer.partition(b"\r\n\r\n")
+    fields = [line.split(b":", 1) for line in head.split(b"\r\n")[1:]]
+    length = next((int(value) for name, value in fields if name.lower() == b"content-length"), None)
+    if not found or (length is not None and len(body) < length):
+        return None
+    if length is None or b'"Warnings"' not in body:
+        return answer
+    body = json.dumps({**json.loads(body), "Warnings": [warning]}).encode()
+    kept = [b":".join(field) for field in fields if field[0].lower() != b"content-length"]
+    return b"\r\n".join([answer.split(b"\r\n", 1)[0], *kept, b"Content-Length: %d" % len(body), b"", body])
 
 
 class Proxy:
@@ -48,7 +72,7 @@ class Proxy:
             except OSError:
                 return
             with self.changed:
-                if self.mode not in ("pass", "silent"):
+                if self.mode in ("closed", "refused", "gone"):
                     near.close()
                     continue
                 far = socket.socket(socket.AF_UNIX)
@@ -58,14 +82,23 @@ class Proxy:
                 threading.Thread(target=self.pump, args=(one, other), daemon=True).start()
 
     def pump(self, source, sink):
+        held = b""
         try:
             while True:
                 data = source.recv(1 << 16)
                 with self.changed:
                     self.changed.wait_for(lambda: self.mode != "silent")
+                    warning = WARNINGS.get(self.mode)
                 if not data:
+                    sink.sendall(held)
                     sink.shutdown(socket.SHUT_WR)
                     return
+                if warning:
+                    held += data
+                    data = warned(held, warning)
+                    if data is None:
+                        continue
+                    held = b""
                 sink.sendall(data)
         except OSError:
             self.cut(source, sink)

@@ -58,6 +58,8 @@ pub struct ClusterSpec {
     pub mountpoint: PathBuf,
     /// Put before container names, with a dash; empty for none.
     pub prefix: String,
+    /// Host names have the prefix too, and it alone tells nodes from others in the network, where somebody else is called as they are.
+    pub prefixed_host_names: bool,
     /// The image that the nodes run.
     pub image: String,
     /// The port that goes into config.json.
@@ -75,6 +77,25 @@ impl ClusterSpec {
     /// The container name of a node's sandbox.
     pub fn sandbox_name(&self, name: &NodeName) -> String {
         format!("{}-sandbox", self.container_name(name))
+    }
+
+    /// The host name of a node.
+    pub fn host_name(&self, name: &NodeName) -> String {
+        if self.prefixed_host_names { self.container_name(name) } else { name.to_string() }
+    }
+
+    /// The names by which the network's DNS knows a node.
+    pub fn aliases(&self, name: &NodeName) -> Vec<String> {
+        let mut aliases = vec![self.host_name(name), self.container_name(name)];
+        aliases.dedup();
+        aliases
+    }
+
+    /// What a node's `/etc/hosts` says of the cluster: name and address. The engine adds a line with the node's own host name and address.
+    pub fn hosts(&self, index: usize) -> Vec<(String, Ipv4Addr)> {
+        let is_said = |at: usize| at == index && !self.prefixed_host_names;
+        let nodes = self.nodes.iter().enumerate().filter(|(at, _)| !is_said(*at));
+        nodes.map(|(_, node)| (node.name.to_string(), node.ip)).collect()
     }
 
     /// The `config.json` of a node, pretty-printed, with a newline at its end.

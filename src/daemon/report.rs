@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub enum Report {
     /// Something is being done; a line of text.
     Step(String),
+    /// Something that the user should know, whatever comes after it; a line of text.
+    Note(String),
     /// Long work: so much of so much.
     Progress {
         /// What work.
@@ -76,7 +78,8 @@ impl Screen {
                 bar.set_position(*done);
             }
             (Report::Ready(_) | Report::Failed(_), Some(bar)) => bar.finish_and_clear(),
-            (Report::Step(text), None) => say(text),
+            (Report::Note(text), Some(bar)) => bar.println(text),
+            (Report::Step(text) | Report::Note(text), None) => say(text),
             (Report::Progress { what, .. }, None) if *what != self.last => {
                 say(what);
                 self.last.clone_from(what);
@@ -115,7 +118,7 @@ pub fn follow(pipe: impl BufRead) -> Result<String, Unready> {
         match report {
             Report::Ready(text) => return Ok(text),
             Report::Failed(why) => return Err(Unready::Failed(why)),
-            Report::Step(_) | Report::Progress { .. } => {}
+            Report::Step(_) | Report::Note(_) | Report::Progress { .. } => {}
         }
     }
     Err(Unready::Silent)

@@ -26,11 +26,13 @@ use crate::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec, State,
 use crate::control::{DEFAULT_GRACE, Executor};
 use crate::engine::docker;
 use crate::engine::simulated::SimulatedEngine;
-use crate::engine::{Engine, EngineError, falls_silent};
+use crate::engine::{Engine, EngineError, Labels, falls_silent};
 use crate::fuse;
 use crate::history::{History, Recorder};
 use crate::passthrough::{Descriptors, Passthrough};
-use crate::provision::{NetworkPlan, Provisioner, cluster_labels, leftovers, plan as plan_network, remove_cluster};
+use crate::provision::{
+    NetworkPlan, Provisioner, cluster_labels, leftovers, plan as plan_network, remove_cluster, taken_name,
+};
 use crate::selfimage;
 use crate::sys;
 use crate::template;
@@ -125,6 +127,10 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
     });
     remove_leftovers(plan, engine.as_ref(), report).await?;
     refuse_taken_names(plan, engine.as_ref()).await?;
+    if args.network.is_some() {
+        // A network that is there is only looked at. What is wrong with it is told before anything is made or pulled.
+        network_for(plan, engine.as_ref(), &made.id, &Labels::new(), &|_| {}).await?;
+    }
 
     let config = args.config.as_deref().map(Config::read).transpose()?;
 
@@ -161,15 +167,13 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
     plan.place.write_record(&kept)?;
     let owner = Owner::this_process().to_string();
     let labels = cluster_labels(&made.id, &plan.place.mountpoint, &owner);
-    let network_name = format!("cthulhu-{}", made.id);
-    let network = plan_network(engine.as_ref(), &plan.network(), args.instances, &network_name, &labels)
-        .await
-        .map_err(|error| anyhow!("cannot set up the network: {error}"))?;
+    let say = |text| report(Report::Note(text));
+    let (network, prefixed_host_names) = network_for(plan, engine.as_ref(), &made.id, &labels, &say).await?;
 
     if args.data.is_none() {
         data::clear(&plan.data)?;
     }
-    let spec = cluster_spec(plan, made, image, &network);
+    let spec = cluster_spec(plan, made, image, &network, prefixed_host_names);
     let nodes = template::Nodes::new(args.port, spec.nodes.iter().map(|node| (node.name.to_string(), node.ip)));
     options.programs = programs(plan, &nodes)?;
     if args.image.is_none() {
@@ -212,6 +216,10 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         .await
         .context("cannot follow the engine's events")?;
     make_nodes(&cluster, &provisioner, &watch, report).await?;
+    for warning in provisioner.warnings() {
+        report(Report::Note(format!("the engine warns: {warning}")));
+    }
+    refuse_names_taken_meanwhile(plan, engine.as_ref(), &cluster).await?;
     match tokio::time::timeout(timeout, provisioner.kernel()).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => warn!(%error, "cannot find out which network faults are possible"),
@@ -290,7 +298,13 @@ fn exited_at_once(cluster: &Cluster) -> String {
     if exited.is_empty() { String::new() } else { format!("exited at once: {}; see their log\n", exited.join(", ")) }
 }
 
-fn cluster_spec(plan: &Plan, made: &Made, image: String, network: &NetworkPlan) -> ClusterSpec {
+fn cluster_spec(
+    plan: &Plan,
+    made: &Made,
+    image: String,
+    network: &NetworkPlan,
+    prefixed_host_names: bool,
+) -> ClusterSpec {
     let args = &plan.args;
     let node = |(index, ip): (usize, &std::net::Ipv4Addr)| {
         let name = NodeName::nth(index);
@@ -305,6 +319,7 @@ fn cluster_spec(plan: &Plan, made: &Made, image: String, network: &NetworkPlan) 
         id: made.id.clone(),
         mountpoint: plan.place.mountpoint.clone(),
         prefix: args.prefix.clone(),
+        prefixed_host_names,
         image,
         port: args.port,
         nodes: network.addresses.iter().enumerate().map(node).collect(),
@@ -383,6 +398,67 @@ async fn refuse_taken_names(plan: &Plan, engine: &dyn Engine) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Whether nodes can be told from others in the network by their prefix only, as somebody there is called `i001` or so already: says so then.
+fn needs_prefix(plan: &Plan, network: &NetworkPlan, say: &(dyn Fn(String) + Sync)) -> Result<bool> {
+    let name = plan.args.network.as_deref().unwrap_or_default();
+    let nodes = || (0..plan.args.instances).map(NodeName::nth);
+    let prefix = &plan.args.prefix;
+    let prefixed: Vec<_> = nodes().map(|node| format!("{prefix}-{node}")).collect();
+    if let Some((taken, holder)) = taken_name(&network.names, &prefixed).filter(|_| !prefix.is_empty()) {
+        bail!("{taken} is a name of the container {holder} in the network {name}: choose another --prefix");
+    }
+    let plain: Vec<_> = nodes().map(|node| node.to_string()).collect();
+    let Some((taken, holder)) = taken_name(&network.names, &plain) else {
+        return Ok(false);
+    };
+    if prefix.is_empty() {
+        bail!(
+            "{taken} is a name of the container {holder} in the network {name}: choose host names of your own with --prefix P, or \
+             another network"
+        );
+    }
+    say(format!(
+        "{taken} is a name of the container {holder} in the network {name}: host names there are {}, …",
+        prefixed[0]
+    ));
+    Ok(true)
+}
+
+/// The network, and whether host names in it have the prefix.
+async fn network_for(
+    plan: &Plan,
+    engine: &dyn Engine,
+    id: &ClusterId,
+    labels: &Labels,
+    say: &(dyn Fn(String) + Sync),
+) -> Result<(NetworkPlan, bool)> {
+    let network = plan_network(engine, &plan.network(), plan.args.instances, &format!("cthulhu-{id}"), labels)
+        .await
+        .map_err(|error| anyhow!("cannot set up the network: {error}"))?;
+    let prefixed_host_names = needs_prefix(plan, &network, say)?;
+    Ok((network, prefixed_host_names))
+}
+
+/// Looks again once the nodes are there: two clusters that come to a network at the same time do not see each other before.
+async fn refuse_names_taken_meanwhile(plan: &Plan, engine: &dyn Engine, cluster: &Cluster) -> Result<()> {
+    let Some(name) = &plan.args.network else {
+        return Ok(());
+    };
+    let spec = cluster.spec();
+    let sandboxes: Vec<_> = spec.nodes.iter().map(|node| spec.sandbox_name(&node.name)).collect();
+    let mut names = engine.network(name).await?.names;
+    names.retain(|(_, holder)| !sandboxes.contains(holder));
+    let ours: Vec<_> = spec.nodes.iter().flat_map(|node| spec.aliases(&node.name)).collect();
+    match taken_name(&names, &ours) {
+        Some((taken, holder)) => {
+            bail!(
+                "the container {holder} came to the network {name} at the same time, and is called {taken} too: mount again"
+            )
+        }
+        None => Ok(()),
+    }
 }
 
 async fn have_image(engine: &dyn Engine, image: &str, report: &Reporter) -> Result<()> {

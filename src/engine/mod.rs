@@ -121,6 +121,8 @@ pub enum Network {
         aliases: Vec<String>,
         /// The container's host name.
         hostname: String,
+        /// Lines for its `/etc/hosts`, and that of the containers in its network: name and address.
+        hosts: Vec<(String, Ipv4Addr)>,
         /// Ports published on the host: (host port, container port), TCP.
         published: Vec<(u16, u16)>,
     },
@@ -290,6 +292,10 @@ pub struct ListedNetwork {
     pub isolated: bool,
     /// Addresses that nobody else can have: the gateway's, reserved ones, and those that containers hold now.
     pub used: Vec<Ipv4Addr>,
+    /// The parts of the subnets, in CIDR form, from which the engine chooses addresses; empty if it chooses from all of them.
+    pub ranges: Vec<String>,
+    /// DNS names that containers have in it, each with the container's own name. Of containers that do not run, too.
+    pub names: Vec<(String, String)>,
 }
 
 /// An image in a listing.
@@ -389,7 +395,11 @@ pub trait Engine: Send + Sync + 'static {
     async fn ping(&self) -> Result<()>;
 
     /// Creates a container. [`EngineError::Conflict`] when the name is taken, `NotFound` when the image is missing.
-    async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId>;
+    async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
+        Ok(self.create_with_warnings(spec).await?.0)
+    }
+    /// The same, with the engine's warnings: for example that it ignores a limit that was asked for.
+    async fn create_with_warnings(&self, spec: &ContainerSpec) -> Result<(ContainerId, Vec<String>)>;
     /// Starts it; `Ok` too when it runs already.
     async fn start(&self, id: &ContainerId) -> Result<()>;
     /// Stop signal, then SIGKILL after `grace`; `Ok` too when it does not run.
@@ -431,7 +441,7 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Creates a bridge network with that subnet and returns its id. `Conflict` when the name or the subnet is taken.
     async fn create_network(&self, name: &str, subnet: &str, labels: &Labels) -> Result<String>;
-    /// Networks that carry `label`, or all, without [`ListedNetwork::used`].
+    /// Networks that carry `label`, or all, without [`ListedNetwork::used`] and [`ListedNetwork::names`].
     async fn list_networks(&self, label: Option<&str>) -> Result<Vec<ListedNetwork>>;
     /// One network by name or id, whole.
     async fn network(&self, name: &str) -> Result<ListedNetwork>;

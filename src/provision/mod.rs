@@ -7,7 +7,7 @@ mod liveness;
 mod network;
 mod teardown;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use liveness::Run;
 
 pub use faults::FaultsError;
-pub use network::{NetworkPlan, NetworkWish, free_subnets, plan};
+pub use network::{NetworkPlan, NetworkWish, free_subnets, plan, taken_name};
 pub use teardown::{Found, Removed, clusters, leftovers, remove_cluster};
 
 use crate::cluster::faults::Desired;
@@ -96,6 +96,8 @@ pub struct Provisioner {
     sandbox_ids: parking_lot::Mutex<HashMap<ContainerId, usize>>,
     /// What the kernel can do, once that is known.
     kernel: OnceLock<Kernel>,
+    /// What the engine has warned of, each once.
+    warnings: parking_lot::Mutex<BTreeSet<String>>,
 }
 
 impl Provisioner {
@@ -110,8 +112,13 @@ impl Provisioner {
         timeout: Duration,
     ) -> Self {
         let sandboxes = (0..cluster.len()).map(|_| Mutex::default()).collect();
-        let (sandbox_ids, kernel) = Default::default();
-        Self { engine, cluster, options, image, network, owner, timeout, sandboxes, sandbox_ids, kernel }
+        let (sandbox_ids, kernel, warnings) = Default::default();
+        Self { engine, cluster, options, image, network, owner, timeout, sandboxes, sandbox_ids, kernel, warnings }
+    }
+
+    /// What the engine has warned of while containers were created, each once.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().iter().cloned().collect()
     }
 
     /// Makes every sandbox and node; calls `made` after each. The first failure ends it, and what was made stays for
@@ -190,10 +197,10 @@ impl Provisioner {
         let spec = self.sandbox(index);
         let id = self.create(&spec).await?;
         let mut client = sandbox::Client::new(self.engine.attach(&id).await?);
-        self.engine.start(&id).await?;
+        let ip = self.cluster.node_spec(index).ip;
+        self.engine.start(&id).await.map_err(|error| network::address_taken(error, ip, &self.network))?;
         let hello =
             client.hello().await.map_err(|error| EngineError::Refused(format!("its sandbox failed: {error}")))?;
-        let ip = self.cluster.node_spec(index).ip;
         if !hello.addresses.contains(&ip) {
             return Err(EngineError::Refused(format!("its sandbox did not get the address {ip}")));
         }
@@ -204,18 +211,28 @@ impl Provisioner {
     /// Creates a container in place of one of ours that has its name: a sandbox on its way out, or what a create made
     /// whose answer was lost.
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
-        match self.engine.create(spec).await {
+        let (id, warnings) = match self.engine.create_with_warnings(spec).await {
             Err(EngineError::Conflict(_)) => {
                 self.remove_by_name(&spec.name).await?;
-                self.engine.create(spec).await
+                self.engine.create_with_warnings(spec).await
             }
             // `cthulhu prune` by another version of the program, while no container of ours used the image.
             Err(EngineError::NotFound(_)) if spec.image == self.image.reference => {
                 selfimage::ensure(self.engine.as_ref()).await?;
-                self.engine.create(spec).await
+                self.engine.create_with_warnings(spec).await
             }
             done => done,
+        }?;
+        let is_limited = spec.memory.is_some() || spec.nano_cpus.is_some();
+        if let Some(warning) = warnings.iter().find(|warning| is_limited && tells_a_lost_limit(warning)) {
+            self.engine.remove(&id).await?;
+            return Err(EngineError::Refused(format!("the engine would not keep its limits: {warning}")));
         }
+        for warning in warnings {
+            tracing::warn!(container = spec.name, warning, "the engine warns");
+            self.warnings.lock().insert(warning);
+        }
+        Ok(id)
     }
 
     async fn remove_by_name(&self, name: &str) -> Result<()> {
@@ -249,8 +266,9 @@ impl Provisioner {
             network: Network::Attached {
                 network: self.network.clone(),
                 address: node.ip,
-                aliases: vec![node.name.to_string()],
-                hostname: node.name.to_string(),
+                aliases: self.cluster.spec().aliases(&node.name),
+                hostname: self.cluster.spec().host_name(&node.name),
+                hosts: self.cluster.spec().hosts(index),
                 published: node.published_port.map(|port| (port, self.cluster.spec().port)).into_iter().collect(),
             },
             binds: vec![],
@@ -297,6 +315,13 @@ impl Provisioner {
             host_users: false,
         }
     }
+}
+
+/// Whether the engine says that it ignores a limit which was asked for. ("Your kernel does not support memory limit capabilities or the
+/// cgroup is not mounted. Limitation discarded.")
+fn tells_a_lost_limit(warning: &str) -> bool {
+    let warning = warning.to_ascii_lowercase();
+    ["discarded", "ignored"].iter().any(|word| warning.contains(word))
 }
 
 /// The labels that say whose a thing is.

@@ -25,6 +25,14 @@ pub struct NetworkPlan {
     pub network: String,
     /// The nodes' addresses, in order.
     pub addresses: Vec<Ipv4Addr>,
+    /// DNS names that containers have in it already, each with the container's own name.
+    pub names: Vec<(String, String)>,
+}
+
+/// The first of `wanted` that is the name of a container in a network, and that container. DNS knows no upper and lower case.
+pub fn taken_name<'a>(names: &'a [(String, String)], wanted: &[String]) -> Option<(&'a str, &'a str)> {
+    let holder = |wanted: &String| names.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+    wanted.iter().find_map(holder).map(|(name, container)| (name.as_str(), container.as_str()))
 }
 
 /// An IPv4 subnet.
@@ -48,6 +56,10 @@ impl Subnet {
     fn overlaps(self, other: Self) -> bool {
         let mask = Self::mask(self.bits.min(other.bits));
         self.base & mask == other.base & mask
+    }
+
+    fn contains(self, address: Ipv4Addr) -> bool {
+        u32::from(address) & Self::mask(self.bits) == self.base
     }
 
     /// Addresses for nodes: all but the network's own, the gateway (the first) and the broadcast address.
@@ -80,7 +92,7 @@ pub async fn plan(
                 .ok_or_else(|| EngineError::Refused(format!("'{text}' is no IPv4 subnet such as 172.30.0.0/24")))?;
             let addresses = take(subnet.hosts(), nodes, text)?;
             match engine.create_network(name, text, labels).await {
-                Ok(network) => Ok(NetworkPlan { network, addresses }),
+                Ok(network) => Ok(NetworkPlan { network, addresses, names: vec![] }),
                 Err(EngineError::Conflict(why)) => {
                     Err(EngineError::Conflict(format!("the subnet {text} is in use: {why}")))
                 }
@@ -118,7 +130,7 @@ async fn any_free(engine: &dyn Engine, nodes: usize, name: &str, labels: &Labels
         let text = format!("{}/{}", Ipv4Addr::from(subnet.base), subnet.bits);
         match engine.create_network(name, &text, labels).await {
             Ok(network) => {
-                return Ok(NetworkPlan { network, addresses: subnet.hosts().take(nodes).collect() });
+                return Ok(NetworkPlan { network, addresses: subnet.hosts().take(nodes).collect(), names: vec![] });
             }
             // Another cluster was quicker.
             Err(EngineError::Conflict(_)) => {}
@@ -137,8 +149,33 @@ async fn existing(engine: &dyn Engine, name: &str, nodes: usize) -> Result<Netwo
     let Some(subnet) = subnet.filter(|_| !matches!(network.driver.as_str(), "host" | "null")) else {
         return Err(EngineError::Refused(format!("the network '{name}' has no IPv4 subnet to give addresses from")));
     };
-    let free = subnet.hosts().filter(|address| !network.used.contains(address));
-    Ok(NetworkPlan { network: network.name.clone(), addresses: take(free, nodes, name)? })
+    let ranges: Vec<Subnet> = network.ranges.iter().filter_map(|text| Subnet::parse(text)).collect();
+    let is_swarms = network.driver == "overlay";
+    if is_swarms && ranges.is_empty() {
+        return Err(EngineError::Refused(format!(
+            "the swarm chooses addresses for itself from all of the network '{name}', and does not say which: create the network with a \
+             range for them, which nodes then keep out of, as in \
+             docker network create -d overlay --attachable --subnet 10.218.0.0/22 --ip-range 10.218.3.240/28 {name}"
+        )));
+    }
+    let is_chosen_from = |address: &Ipv4Addr| ranges.iter().any(|range| range.contains(*address));
+    let free = || subnet.hosts().filter(|address| !network.used.contains(address));
+    let outside = free().filter(|address| !is_chosen_from(address));
+    // A bridge gives out an address twice at no time, so its range is better than nothing.
+    let inside = free().filter(|address| !is_swarms && is_chosen_from(address));
+    let whence = if is_swarms { format!("{name}, outside of its --ip-range,") } else { name.to_owned() };
+    let addresses = take(outside.chain(inside), nodes, &whence)?;
+    Ok(NetworkPlan { network: network.name.clone(), addresses, names: network.names })
+}
+
+/// A sentence in place of what the engine says when somebody else has an address: a bridge at once, a Swarm overlay after 20 s in vain.
+pub(super) fn address_taken(error: EngineError, address: Ipv4Addr, network: &str) -> EngineError {
+    let text = error.to_string();
+    // Of a published port it says "address already in use".
+    if !text.contains("Address already in use") && !text.contains("attaching to network failed") {
+        return error;
+    }
+    EngineError::Refused(format!("its address {address} is not free in the network {network} any more: {text}"))
 }
 
 fn take(free: impl Iterator<Item = Ipv4Addr>, nodes: usize, whence: &str) -> Result<Vec<Ipv4Addr>> {
@@ -195,6 +232,66 @@ mod tests {
         engine.create_network("x", "172.30.4.0/23", &vec![]).await.unwrap();
         assert_eq!(free_subnets(&engine, 253).await.unwrap(), (before - 2, all));
         assert_eq!(all, 3 * 256);
+    }
+
+    async fn with_range(
+        driver: &'static str,
+        subnet: &str,
+        ranges: &[&str],
+    ) -> crate::engine::simulated::SimulatedEngine {
+        let engine = crate::engine::simulated::SimulatedEngine::new();
+        engine.create_network("net", subnet, &vec![]).await.unwrap();
+        engine.reshape_network("net", driver, ranges).unwrap();
+        engine
+    }
+
+    async fn addresses(engine: &dyn Engine, nodes: usize) -> Result<Vec<u8>> {
+        let planned = plan(engine, &NetworkWish::Existing("net".into()), nodes, "", &vec![]).await?;
+        Ok(planned.addresses.iter().map(|address| address.octets()[3]).collect())
+    }
+
+    #[tokio::test]
+    async fn addresses_that_the_engine_chooses_from_come_last() {
+        let engine = with_range("bridge", "10.0.0.0/28", &["10.0.0.0/29"]).await;
+        assert_eq!(addresses(&engine, 7).await.unwrap(), [8, 9, 10, 11, 12, 13, 14]);
+        assert_eq!(addresses(&engine, 9).await.unwrap(), [8, 9, 10, 11, 12, 13, 14, 2, 3]);
+        assert!(addresses(&engine, 14).await.unwrap_err().to_string().contains("has 13 free addresses, 14 are needed"));
+    }
+
+    #[tokio::test]
+    async fn of_an_overlay_only_what_the_swarm_does_not_choose_from_is_taken() {
+        let engine = with_range("overlay", "10.0.0.0/28", &["10.0.0.8/29"]).await;
+        assert_eq!(addresses(&engine, 6).await.unwrap(), [2, 3, 4, 5, 6, 7]);
+        let why = addresses(&engine, 7).await.unwrap_err().to_string();
+        assert_eq!(why, "net, outside of its --ip-range, has 6 free addresses, 7 are needed");
+        let engine = with_range("overlay", "10.0.0.0/28", &[]).await;
+        let why = addresses(&engine, 1).await.unwrap_err().to_string();
+        assert!(why.contains("docker network create -d overlay --attachable --subnet"), "{why}");
+        let engine = with_range("bridge", "10.0.0.0/28", &[]).await;
+        assert_eq!(addresses(&engine, 2).await.unwrap(), [2, 3], "as ever");
+    }
+
+    #[test]
+    fn a_taken_address_is_told_from_a_taken_port() {
+        let told =
+            |text: &str| address_taken(EngineError::Refused(text.into()), [10, 0, 0, 2].into(), "net").to_string();
+        assert_eq!(
+            told("Address already in use"),
+            "its address 10.0.0.2 is not free in the network net any more: Address already in use"
+        );
+        assert!(
+            told("attaching to network failed, make sure your network options are correct").starts_with("its address")
+        );
+        for other in ["failed to bind host port 0.0.0.0:80/tcp: address already in use", "port is already allocated"] {
+            assert_eq!(told(other), other);
+        }
+    }
+
+    #[test]
+    fn names_are_compared_as_dns_does() {
+        let names = [("I002".to_owned(), "web".to_owned()), ("i002x".to_owned(), "other".to_owned())];
+        assert_eq!(taken_name(&names, &["i001".into(), "i002".into()]), Some(("I002", "web")));
+        assert_eq!(taken_name(&names, &["i001".into(), "web".into()]), None);
     }
 
     #[test]

@@ -41,6 +41,7 @@ impl Watched {
             id: ClusterId("0123456789ab".into()),
             mountpoint: "/mnt".into(),
             prefix: String::new(),
+            prefixed_host_names: false,
             image: "image".into(),
             port: 8080,
             nodes: (0..nodes).map(node).collect(),

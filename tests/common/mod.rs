@@ -59,6 +59,7 @@ impl Fixture {
             id: ClusterId("0123456789ab".into()),
             mountpoint: "/mnt".into(),
             prefix: String::new(),
+            prefixed_host_names: false,
             image: "image".into(),
             port: 8080,
             nodes: (0..nodes).map(spec).collect(),

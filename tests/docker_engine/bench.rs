@@ -87,6 +87,7 @@ impl Bench {
                 address: self.address(10 + hash % 200),
                 aliases: vec![name.to_owned()],
                 hostname: name.to_owned(),
+                hosts: Vec::new(),
                 published: Vec::new(),
             },
             binds: Vec::new(),

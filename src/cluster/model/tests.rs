@@ -20,6 +20,7 @@ fn cluster_of(nodes: u8) -> Cluster {
         id: ClusterId("0123456789ab".into()),
         mountpoint: "/mnt".into(),
         prefix: String::new(),
+        prefixed_host_names: false,
         image: "image".into(),
         port: 8080,
         nodes: (0..nodes).map(node).collect(),

@@ -17,11 +17,11 @@ const REMOVAL: Duration = Duration::from_secs(30);
 /// How often to look whether it is over.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Creates a container.
-pub(super) async fn create(docker: &Docker, spec: &ContainerSpec) -> Result<ContainerId> {
+/// Creates a container. What the engine warns of comes with it.
+pub(super) async fn create(docker: &Docker, spec: &ContainerSpec) -> Result<(ContainerId, Vec<String>)> {
     let options = CreateContainerOptions { name: Some(spec.name.clone()), ..CreateContainerOptions::default() };
     let created = docker.create_container(Some(options), spec::body(spec)).await.map_err(error::from_bollard)?;
-    Ok(ContainerId(created.id))
+    Ok((ContainerId(created.id), created.warnings))
 }
 
 /// Starts it; one that runs already answers 304, which bollard takes for success.

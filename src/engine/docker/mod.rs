@@ -52,7 +52,7 @@ impl Engine for DockerEngine {
         self.docker.ping().await.map(drop).map_err(error::from_bollard)
     }
 
-    async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
+    async fn create_with_warnings(&self, spec: &ContainerSpec) -> Result<(ContainerId, Vec<String>)> {
         containers::create(&self.docker, spec).await
     }
 

@@ -49,9 +49,10 @@ fn connect(network: &Network, body: &mut ContainerCreateBody, host: &mut HostCon
     match network {
         Network::None => host.network_mode = Some("none".to_owned()),
         Network::Of(other) => host.network_mode = Some(format!("container:{other}")),
-        Network::Attached { network, address, aliases, hostname, published } => {
+        Network::Attached { network, address, aliases, hostname, hosts, published } => {
             host.network_mode = Some(network.clone());
             body.hostname = Some(hostname.clone());
+            host.extra_hosts = some(&hosts.iter().map(|(name, ip)| format!("{name}:{ip}")).collect::<Vec<_>>());
             let endpoint = EndpointSettings {
                 ipam_config: Some(EndpointIpamConfig {
                     ipv4_address: Some(address.to_string()),
@@ -141,11 +142,14 @@ mod tests {
             address: [10, 0, 0, 2].into(),
             aliases: vec!["x".into()],
             hostname: "h".into(),
+            hosts: vec![("other".into(), [10, 0, 0, 3].into())],
             published: vec![(8080, 80), (8081, 80)],
         }));
         assert_eq!(body.exposed_ports, Some(vec!["80/tcp".to_owned()]));
         let endpoint = &body.networking_config.unwrap().endpoints_config.unwrap()["net"];
         assert_eq!(endpoint.ipam_config.as_ref().unwrap().ipv4_address.as_deref(), Some("10.0.0.2"));
-        assert_eq!(body.host_config.unwrap().port_bindings.unwrap()["80/tcp"].as_ref().unwrap().len(), 2);
+        let host = body.host_config.unwrap();
+        assert_eq!(host.extra_hosts, Some(vec!["other:10.0.0.3".to_owned()]));
+        assert_eq!(host.port_bindings.unwrap()["80/tcp"].as_ref().unwrap().len(), 2);
     }
 }

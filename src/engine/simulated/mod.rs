@@ -160,9 +160,10 @@ impl Engine for SimulatedEngine {
         self.admit(Op::Ping).await
     }
 
-    async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
+    async fn create_with_warnings(&self, spec: &ContainerSpec) -> Result<(ContainerId, Vec<String>)> {
         self.admit(Op::Create).await?;
-        self.shared.world.lock().create(spec)
+        let mut world = self.shared.world.lock();
+        Ok((world.create(spec)?, world.warnings.clone()))
     }
 
     async fn start(&self, id: &ContainerId) -> Result<()> {
@@ -304,7 +305,8 @@ impl Engine for SimulatedEngine {
     async fn network(&self, name: &str) -> Result<ListedNetwork> {
         self.admit(Op::Network).await?;
         let world = self.shared.world.lock();
-        Ok(world.networks.find(name)?.listed())
+        let network = world.networks.find(name)?.listed();
+        Ok(ListedNetwork { names: world.names_in(&network), ..network })
     }
 
     async fn remove_network(&self, name: &str) -> Result<()> {

@@ -70,6 +70,8 @@ pub(super) struct Net {
     built_in: bool,
     /// Addresses held.
     used: BTreeSet<Ipv4Addr>,
+    /// What the engine would choose addresses from.
+    ranges: Vec<String>,
 }
 
 impl Net {
@@ -83,6 +85,8 @@ impl Net {
             subnets: self.subnet.iter().map(Subnet::to_string).collect(),
             isolated: false,
             used: self.used.iter().copied().collect(),
+            ranges: self.ranges.clone(),
+            names: Vec::new(),
         }
     }
 }
@@ -119,6 +123,7 @@ impl Networks {
             subnet: Subnet::parse(subnet).ok(),
             built_in: true,
             used: BTreeSet::new(),
+            ranges: Vec::new(),
         });
     }
 
@@ -142,6 +147,7 @@ impl Networks {
             subnet: Some(subnet),
             built_in: false,
             used: BTreeSet::new(),
+            ranges: Vec::new(),
         });
         Ok(())
     }
@@ -156,6 +162,16 @@ impl Networks {
         let id = self.names.get(key).map_or(key, String::as_str);
         let net = self.nets.get(id);
         net.ok_or_else(|| EngineError::NotFound(format!("network {key} not found")))
+    }
+
+    /// Makes one of that driver, whose addresses the engine chooses from these ranges.
+    pub fn reshape(&mut self, key: &str, driver: &'static str, ranges: &[&str]) -> Result<()> {
+        let id = self.find(key)?.id.clone();
+        if let Some(net) = self.nets.get_mut(&id) {
+            net.driver = driver;
+            net.ranges = ranges.iter().map(|range| (*range).to_owned()).collect();
+        }
+        Ok(())
     }
 
     /// Those that carry `label`, or all.

@@ -122,6 +122,16 @@ impl SimulatedEngine {
         Ok(())
     }
 
+    /// From now on every creation of a container is answered with these warnings.
+    pub fn set_warnings(&self, warnings: &[&str]) {
+        self.shared.world.lock().warnings = warnings.iter().map(|warning| (*warning).to_owned()).collect();
+    }
+
+    /// Makes a network that was created one of that driver, whose addresses the engine chooses from these ranges.
+    pub fn reshape_network(&self, name: &str, driver: &'static str, ranges: &[&str]) -> Result<()> {
+        self.shared.world.lock().networks.reshape(name, driver, ranges)
+    }
+
     /// Its process writes to stdout.
     pub fn print(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let mut world = self.shared.world.lock();

@@ -44,6 +44,7 @@ fn spec(name: &str, last: u8) -> ContainerSpec {
             address: Ipv4Addr::new(10, 9, 1, last),
             aliases: vec![name.to_owned()],
             hostname: format!("host-{name}"),
+            hosts: Vec::new(),
             published: Vec::new(),
         },
         binds: Vec::new(),

@@ -13,8 +13,8 @@ use super::sandbox::Sandbox;
 use super::signal::Signal;
 use super::streams::{Bus, Journal};
 use crate::engine::{
-    Check, ContainerId, ContainerSpec, EngineError, Event, EventKind, Health, Inspection, Labels, Listed, Network,
-    Result, Status,
+    Check, ContainerId, ContainerSpec, EngineError, Event, EventKind, Health, Inspection, Labels, Listed,
+    ListedNetwork, Network, Result, Status,
 };
 
 /// Pids begin above every real one, so that nothing real can be hit by mistake.
@@ -64,6 +64,8 @@ pub(super) struct World {
     next_pid: i32,
     /// How many attachments there were.
     pub attachments: u64,
+    /// What every creation of a container is answered with.
+    pub warnings: Vec<String>,
 }
 
 impl World {
@@ -79,6 +81,7 @@ impl World {
             ids: 0,
             next_pid: FIRST_PID,
             attachments: 0,
+            warnings: Vec::new(),
         };
         let own = [("bridge", "bridge", "172.17.0.0/16"), ("host", "host", ""), ("none", "null", "")];
         for (name, driver, subnet) in own {
@@ -416,6 +419,23 @@ impl World {
         let wanted = |container: &&Container| label.is_none_or(|label| carries(&container.spec.labels, label));
         let all = self.containers();
         all.into_iter().filter(wanted).map(Container::listed).collect()
+    }
+
+    /// What containers are called in a network: by their names and aliases.
+    pub fn names_in(&self, network: &ListedNetwork) -> Vec<(String, String)> {
+        let mut names = Vec::new();
+        for container in self.containers.values() {
+            match &container.spec.network {
+                Network::Attached { network: of, aliases, .. } if *of == network.name || *of == network.id => {
+                    let own = &container.spec.name;
+                    names.extend(aliases.iter().chain([own]).map(|name| (name.clone(), own.clone())));
+                }
+                _ => {}
+            }
+        }
+        names.sort();
+        names.dedup();
+        names
     }
 
     pub fn create_network(&mut self, name: &str, subnet: &str, labels: &Labels) -> Result<String> {

@@ -75,6 +75,7 @@ async fn addresses_that_cannot_be_pinned() {
             address: address.into(),
             aliases: Vec::new(),
             hostname: String::new(),
+            hosts: Vec::new(),
             published: vec![(8080, 80), (0, 81)],
         };
         let id = engine.create(&at).await.unwrap();
