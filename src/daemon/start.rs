@@ -129,6 +129,7 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
     let image = match &args.image {
         Some(image) => {
             have_image(engine.as_ref(), image, report).await?;
+            options.image_volumes = engine.image_volumes(image).await?;
             image.clone()
         }
         None => {

@@ -5,6 +5,7 @@
 mod faults;
 mod network;
 mod teardown;
+mod volumes;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -51,6 +52,8 @@ pub struct NodeOptions {
     pub var_target: String,
     /// Further host directories.
     pub volumes: Vec<Bind>,
+    /// What the image declares as volumes.
+    pub image_volumes: Vec<String>,
     /// `user[:group]`.
     pub user: Option<String>,
     /// Bytes.
@@ -152,6 +155,9 @@ impl Provisioner {
         }
         let sandbox = slot.live.as_ref().map(|sandbox| sandbox.id.clone());
         let spec = self.node(index, sandbox.ok_or_else(|| named(EngineError::NotFound("no sandbox".into())))?);
+        for volume in &spec.volumes {
+            self.engine.create_volume(&volume.name, &spec.labels).await.map_err(named)?;
+        }
         self.create(&spec).await.map_err(named)
     }
 
@@ -255,6 +261,7 @@ impl Provisioner {
                 published: node.published_port.map(|port| (port, self.cluster.spec().port)).into_iter().collect(),
             },
             binds: vec![],
+            volumes: vec![],
             user: None,
             memory: None,
             nano_cpus: None,
@@ -283,6 +290,7 @@ impl Provisioner {
             env,
             labels: self.labels(index, label::NODE_ROLE),
             network: Network::Of(sandbox),
+            volumes: self.volumes(index, &binds),
             binds,
             user: options.user.clone(),
             memory: options.memory,

@@ -90,6 +90,7 @@ impl Bench {
                 published: Vec::new(),
             },
             binds: Vec::new(),
+            volumes: vec![],
             user: None,
             memory: None,
             nano_cpus: None,
