@@ -14,10 +14,14 @@ refused  open connections are broken, and nobody listens any more; the socket's 
 gone     the same, and the file is gone too
 warns    everything goes through, and the engine warns of something at each creation of a container
 discards the same; it warns that it has discarded a limit
+nolog    as pass, but a container whose log driver is named is refused
+broken   as pass, but open log streams get an error of the engine's own, and end
 """
 import json
 import os
+import re
 import socket
+import struct
 import sys
 import threading
 
@@ -50,6 +54,7 @@ class Proxy:
         self.changed = threading.Condition()
         self.listener = None
         self.open = set()
+        self.logs = set()
 
     def listen(self):
         if self.path == "tcp":
@@ -78,12 +83,14 @@ class Proxy:
                 far = socket.socket(socket.AF_UNIX)
                 far.connect(self.engine)
                 self.open |= {near, far}
-            for one, other in ((near, far), (far, near)):
-                threading.Thread(target=self.pump, args=(one, other), daemon=True).start()
+            threading.Thread(target=self.pump, args=(near, far, True), daemon=True).start()
+            threading.Thread(target=self.pump, args=(far, near), daemon=True).start()
 
-    def pump(self, source, sink):
+    def pump(self, source, sink, is_request=False):
         held = b""
         try:
+            if is_request and not self.pass_on(*self.request(source), source, sink):
+                return
             while True:
                 data = source.recv(1 << 16)
                 with self.changed:
@@ -103,6 +110,48 @@ class Proxy:
         except OSError:
             self.cut(source, sink)
 
+    def request(self, source):
+        """The first request of a connection: its head, and its body if that has a length."""
+        data = b""
+        while b"\r\n\r\n" not in data:
+            piece = source.recv(1 << 16)
+            if not piece:
+                raise OSError("it ended before its request")
+            data += piece
+        head, body = data.split(b"\r\n\r\n", 1)
+        length = re.search(rb"(?i)content-length: *(\d+)", head)
+        while length and len(body) < int(length[1]):
+            piece = source.recv(1 << 16)
+            if not piece:
+                break
+            body += piece
+        return head, body
+
+    def pass_on(self, head, body, near, far):
+        """Sends a request on, unless this answers it."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.mode != "silent")
+            mode = self.mode
+            if re.match(rb"GET [^ ]*/logs\?", head):
+                self.logs.add(near)
+        if mode == "nolog" and b"/containers/create" in head and b'"LogConfig":{' in body:
+            why = b'{"message":"logger: no log driver of that name is registered"}'
+            near.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n"
+                         b"Content-Length: %d\r\n\r\n%s" % (len(why), why))
+            self.cut(near, far)
+            return False
+        far.sendall(head + b"\r\n\r\n" + body)
+        return True
+
+    def break_logs(self):
+        """Ends log streams as the engine does that cannot read a log any more. They must be idle: this goes between chunks."""
+        why = b"Error grabbing logs: a test\n"
+        frame = struct.pack(">BxxxI", 3, len(why)) + why
+        for near in self.logs & self.open:
+            near.sendall(b"%x\r\n%s\r\n0\r\n\r\n" % (len(frame), frame))
+            self.cut(near)
+        self.logs.clear()
+
     def cut(self, *sockets):
         for one in sockets:
             try:
@@ -118,6 +167,8 @@ class Proxy:
             self.changed.notify_all()
             if mode in ("closed", "refused", "gone"):
                 self.cut(*list(self.open))
+            if mode == "broken":
+                self.break_logs()
             if mode in ("refused", "gone") and self.listener:
                 # close() alone leaves an accept() that waits in another thread to go on.
                 self.listener.shutdown(socket.SHUT_RDWR)

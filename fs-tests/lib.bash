@@ -40,6 +40,7 @@ sweep() {
     mounts "$dir" | sort -r | while read -r at; do umount -l "$at" 2>/dev/null || fusermount3 -uz "$at" || true; done
     for id in $(containers "$dir"); do docker rm -fv "$id" >/dev/null 2>&1 || true; done
     for id in $(networks "$dir"); do docker network rm "$id" >/dev/null 2>&1 || true; done
+    for id in $(volumes "$dir"); do docker volume rm "$id" >/dev/null 2>&1 || true; done
     rm -rf --one-file-system "$dir" 2>/dev/null || true
     [ -e "$dir" ] || return 0
     # What nodes wrote as root, an ordinary user deletes through a container.
@@ -102,6 +103,7 @@ nothing_left() {
         for one in $(mounts "$dir"); do echo "mount $one"; done
         for one in $(containers "$dir"); do echo "container $one"; done
         for one in $(networks "$dir"); do echo "network $one"; done
+        for one in $(volumes "$dir"); do echo "volume $one"; done
         for one in $(docker ps -a --filter "name=^/$P-" --format '{{.Names}}'); do echo "container $one"; done
         if [ "$dir" = "$TMP" ]; then for one in $(daemons "$TMP"); do echo "process $one"; done; fi
     )
@@ -165,6 +167,30 @@ need_traffic() {
 # For setup.
 needs_traffic() {
     [ -n "$TRAFFIC" ] || skip "no rustc to build the traffic agent with, and no image of it is there"
+}
+
+# ---- an image with volumes ------------------------------------------------------------------------------------------
+
+# Makes the image $P-volume: of the scratch image, with something in /data and nothing in /empty, which are volumes.
+volume_image() {
+    docker create --network none --name "$P-volume" "$IMAGE" sh -c 'mkdir /data /empty; echo seed >/data/seed; chown 7:7 /data; chmod 1755 /data' >/dev/null
+    docker start -a "$P-volume"
+    docker commit --change 'VOLUME /data /empty' --change 'CMD ["sh","-c","trap \"exit 143\" TERM; while :; do sleep 3600 & wait $!; done"]' \
+        "$P-volume" "$P-volume" >/dev/null
+    docker rm "$P-volume" >/dev/null
+}
+
+in_node() { docker exec "$P-$1" sh -c "$2"; }
+
+# Writes to all three places that a node has; says which of them have it still.
+write_all() { in_node i001 'for f in /layer /data/volume /opt/app/var/bindmount; do echo x >$f; done'; }
+survivors() {
+    in_node i001 'for f in /layer /data/volume /opt/app/var/bindmount; do [ ! -e $f ] || echo $(basename $f); done' | xargs
+}
+
+# Names of the volumes of clusters below this file's directory.
+volumes() {
+    docker volume ls --filter label=io.cthulhu.cluster --format '{{.Name}} {{.Label "io.cthulhu.mountpoint"}}' | below "${1:-$TMP}"
 }
 
 # ---- clusters -------------------------------------------------------------------------------------------------------

@@ -81,10 +81,11 @@ fn describe(left: &Left) -> String {
         };
         let containers = count(found.containers as u64, "container");
         let networks = count(found.networks.len() as u64, "network");
-        lines.push(format!(
-            "cluster {} at {}: {containers} and {networks} in {}{of_whom}",
-            found.cluster, found.mountpoint, cluster.engine
-        ));
+        let what = match found.volumes {
+            0 => format!("{containers} and {networks}"),
+            volumes => format!("{containers}, {networks} and {}", count(volumes as u64, "volume")),
+        };
+        lines.push(format!("cluster {} at {}: {what} in {}{of_whom}", found.cluster, found.mountpoint, cluster.engine));
     }
     lines.extend(left.mounts.iter().map(|at| format!("dead mount {}", at.display())));
     for place in &left.places {

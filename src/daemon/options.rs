@@ -157,6 +157,7 @@ impl Plan {
             entrypoint: args.entrypoint.clone().map(|program| vec![program]),
             etc_target: args.etc_target.clone(),
             var_target: args.var_target.clone(),
+            image_volumes: vec![],
             volumes: self.volumes.iter().map(Volume::bind).collect(),
             user: args.user.clone(),
             memory: self.memory,

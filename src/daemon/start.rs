@@ -139,6 +139,7 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
     let image = match &args.image {
         Some(image) => {
             have_image(engine.as_ref(), image, report).await?;
+            options.image_volumes = engine.image_volumes(image).await?;
             image.clone()
         }
         None => {
@@ -220,6 +221,9 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         report(Report::Note(format!("the engine warns: {warning}")));
     }
     refuse_names_taken_meanwhile(plan, engine.as_ref(), &cluster).await?;
+    if args.ready_log.is_some() {
+        refuse_unreadable_logs(engine.as_ref(), &cluster).await?;
+    }
     match tokio::time::timeout(timeout, provisioner.kernel()).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => warn!(%error, "cannot find out which network faults are possible"),
@@ -351,6 +355,17 @@ async fn make_nodes(cluster: &Cluster, provisioner: &Arc<Provisioner>, watch: &W
         watch.adopt(index, &container).await?;
     }
     Ok(())
+}
+
+/// A node would never be ready by its log where the engine keeps none that can be read.
+async fn refuse_unreadable_logs(engine: &dyn Engine, cluster: &Cluster) -> Result<()> {
+    let Some(container) = cluster.node(0).container else { return Ok(()) };
+    match engine.logs(&container, 0, false).await?.next().await {
+        Some(Err(EngineError::Refused(why))) => {
+            bail!("--ready-log: the engine does not give the nodes' output ({why}); use --ready-port or --ready-cmd")
+        }
+        Some(Ok(_) | Err(_)) | None => Ok(()),
+    }
 }
 
 fn fuse_advice(error: &std::io::Error) -> String {

@@ -143,6 +143,15 @@ pub struct Bind {
     pub read_only: bool,
 }
 
+/// A volume of the engine's, mounted into a container. An empty one gets what the image has at that path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeMount {
+    /// Its name.
+    pub name: String,
+    /// Absolute path in the container.
+    pub target: String,
+}
+
 /// Everything needed to create a container.
 #[derive(Clone, Debug)]
 pub struct ContainerSpec {
@@ -162,6 +171,8 @@ pub struct ContainerSpec {
     pub network: Network,
     /// Host directories to mount.
     pub binds: Vec<Bind>,
+    /// Volumes to mount.
+    pub volumes: Vec<VolumeMount>,
     /// `user[:group]` to run as.
     pub user: Option<String>,
     /// Memory limit in bytes.
@@ -298,6 +309,15 @@ pub struct ListedNetwork {
     pub names: Vec<(String, String)>,
 }
 
+/// A volume in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedVolume {
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: Labels,
+}
+
 /// An image in a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedImage {
@@ -430,6 +450,8 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Whether the image is there.
     async fn has_image(&self, reference: &str) -> Result<bool>;
+    /// The paths that the image declares as volumes (VOLUME), sorted.
+    async fn image_volumes(&self, reference: &str) -> Result<Vec<String>>;
     /// Pulls an image; the stream ends when it is there, or with an error.
     async fn pull(&self, reference: &str) -> Result<BoxStream<Result<PullProgress>>>;
     /// Makes an image from an uncompressed tar archive of its root file system.
@@ -447,4 +469,11 @@ pub trait Engine: Send + Sync + 'static {
     async fn network(&self, name: &str) -> Result<ListedNetwork>;
     /// Removes a network; `Ok` too when it is gone.
     async fn remove_network(&self, name: &str) -> Result<()>;
+
+    /// Creates a volume; `Ok` too when there is one of that name.
+    async fn create_volume(&self, name: &str, labels: &Labels) -> Result<()>;
+    /// Volumes that carry `label`, or all.
+    async fn list_volumes(&self, label: Option<&str>) -> Result<Vec<ListedVolume>>;
+    /// Removes a volume with what is in it; `Ok` too when it is gone, `Conflict` while a container has it.
+    async fn remove_volume(&self, name: &str) -> Result<()>;
 }

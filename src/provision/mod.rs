@@ -6,6 +6,7 @@ mod faults;
 mod liveness;
 mod network;
 mod teardown;
+mod volumes;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -55,6 +56,8 @@ pub struct NodeOptions {
     pub var_target: String,
     /// Further host directories.
     pub volumes: Vec<Bind>,
+    /// What the image declares as volumes.
+    pub image_volumes: Vec<String>,
     /// `user[:group]`.
     pub user: Option<String>,
     /// Bytes.
@@ -169,6 +172,9 @@ impl Provisioner {
         }
         let sandbox = slot.live.as_ref().map(|sandbox| sandbox.id.clone());
         let spec = self.node(index, sandbox.ok_or_else(|| EngineError::NotFound("no sandbox".into()))?);
+        for volume in &spec.volumes {
+            self.engine.create_volume(&volume.name, &spec.labels).await?;
+        }
         self.create(&spec).await
     }
 
@@ -272,6 +278,7 @@ impl Provisioner {
                 published: node.published_port.map(|port| (port, self.cluster.spec().port)).into_iter().collect(),
             },
             binds: vec![],
+            volumes: vec![],
             user: None,
             memory: None,
             nano_cpus: None,
@@ -302,6 +309,7 @@ impl Provisioner {
             env,
             labels: self.labels(index, label::NODE_ROLE),
             network: Network::Of(sandbox),
+            volumes: self.volumes(index, &binds),
             binds,
             user: options.user.clone(),
             memory: options.memory,

@@ -32,9 +32,11 @@ pub struct Removed {
     pub containers: usize,
     /// Networks.
     pub networks: usize,
+    /// Volumes.
+    pub volumes: usize,
 }
 
-/// Removes every container and network of a cluster, nodes before sandboxes.
+/// Removes every container, network and volume of a cluster, nodes before sandboxes.
 ///
 /// # Errors
 /// The first of the engine's; everything else was tried all the same, unless the engine is gone or silent: an error of
@@ -62,6 +64,13 @@ pub async fn remove_cluster(engine: &dyn Engine, cluster: &str) -> Result<Remove
     for network in patiently(engine, engine.list_networks(Some(&ours))).await? {
         match remove_network(engine, &network.id).await {
             Ok(()) => removed.networks += 1,
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    for volume in patiently(engine, engine.list_volumes(Some(&ours))).await? {
+        match patiently(engine, engine.remove_volume(&volume.name)).await {
+            Ok(()) => removed.volumes += 1,
+            Err(error) if is_away(&error) => return Err(error),
             Err(error) => failure = failure.or(Some(error)),
         }
     }
@@ -95,8 +104,11 @@ pub async fn leftovers(engine: &dyn Engine) -> Result<Vec<(String, String, Strin
         patiently(engine, engine.list(Some(label::CLUSTER))).await?.into_iter().map(|listed| listed.labels);
     let networks =
         patiently(engine, engine.list_networks(Some(label::CLUSTER))).await?.into_iter().map(|network| network.labels);
+    let volumes =
+        patiently(engine, engine.list_volumes(Some(label::CLUSTER))).await?.into_iter().map(|volume| volume.labels);
     let mut found: Vec<_> = containers
         .chain(networks)
+        .chain(volumes)
         .map(|labels| {
             let get = |key| value(&labels, key).unwrap_or_default().to_owned();
             (get(label::CLUSTER), get(label::MOUNTPOINT), get(label::OWNER))
@@ -126,6 +138,8 @@ pub struct Found {
     pub containers: usize,
     /// Names of its networks.
     pub networks: Vec<String>,
+    /// How many volumes it has.
+    pub volumes: usize,
 }
 
 /// All clusters that have something in the engine, by mountpoint.
@@ -144,6 +158,9 @@ pub async fn clusters(engine: &dyn Engine) -> Result<Vec<Found>> {
     }
     for network in patiently(engine, engine.list_networks(Some(label::CLUSTER))).await? {
         entry(&mut found, &network.labels).networks.push(network.name);
+    }
+    for volume in patiently(engine, engine.list_volumes(Some(label::CLUSTER))).await? {
+        entry(&mut found, &volume.labels).volumes += 1;
     }
     let mut found: Vec<_> = found.into_values().collect();
     found.sort_by(|a, b| (&a.mountpoint, &a.cluster).cmp(&(&b.mountpoint, &b.cluster)));

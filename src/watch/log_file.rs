@@ -189,7 +189,20 @@ impl LogFile {
     /// # Errors
     /// From the file system.
     pub fn append(&self, piece: &[u8]) -> io::Result<()> {
+        self.append_as(&mut self.0.writing.lock(), piece)
+    }
+
+    /// Appends a line of cthulhu's own, on a line of its own.
+    ///
+    /// # Errors
+    /// From the file system.
+    pub fn note(&self, text: &str) -> io::Result<()> {
         let mut ends_a_line = self.0.writing.lock();
+        let before = if *ends_a_line { "" } else { "\n" };
+        self.append_as(&mut ends_a_line, format!("{before}[cthulhu: {text}]\n").as_bytes())
+    }
+
+    fn append_as(&self, ends_a_line: &mut bool, piece: &[u8]) -> io::Result<()> {
         let mut segment = self.0.segments.lock().new.clone();
         let (len, half) = (segment.len(), self.0.limit / 2);
         // At the end of a line; where that takes too long, wherever we are.

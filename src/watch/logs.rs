@@ -23,6 +23,9 @@ const RETRY: Duration = Duration::from_millis(200);
 const REFUSED: Duration = Duration::from_secs(2);
 const SLOWEST_REFUSED: Duration = Duration::from_secs(60);
 
+/// What a log says where output of the node is missing.
+const HOLE: &str = "output is missing here: the engine did not have it any more";
+
 /// Wait before a piece is written again for which there was no room.
 const NO_ROOM: Duration = Duration::from_secs(1);
 
@@ -137,6 +140,8 @@ struct Collector {
     run: i64,
     /// Wait before output is asked for again that the engine has refused to give.
     refused: Duration,
+    /// The last attempt has given something new.
+    gained: bool,
 }
 
 /// Appends output to the node's log until the watch ends.
@@ -155,6 +160,7 @@ pub(super) async fn collect(watch: Watch, index: usize) {
         told: None,
         run: 0,
         refused: REFUSED,
+        gained: false,
     };
     tokio::select! {
         () = collector.follow() => {}
@@ -182,6 +188,11 @@ impl Collector {
                         }
                     }
                     Err(EngineError::Unreachable(_)) => watch.doubt().await,
+                    // An error of the engine's on the way. What follows may come the next time.
+                    Err(error) if self.gained => {
+                        let name = &cluster.node_spec(index).name;
+                        warn!(node = %name, %error, "the engine broke off a node's output; it is asked for again");
+                    }
                     Err(error) => {
                         if self.refused == REFUSED {
                             warn!(node = %cluster.node_spec(index).name, %error, "cannot read a node's output");
@@ -220,7 +231,12 @@ impl Collector {
         let whole = !node.is_alive() && self.watch.0.whole[self.index].borrow().has(&node);
         if let (Some(container), false) = (node.container, whole || node.started_at == 0) {
             self.begin(&container, node.started_at);
-            let _ = self.take(&container, false).await;
+            if let Err(error @ (EngineError::Refused(_) | EngineError::Conflict(_))) =
+                self.take(&container, false).await
+            {
+                // For whoever looks into the directory afterwards. Without room for it there is nothing to be done.
+                let _ = self.watch.log(self.index).note(&format!("what follows could not be read: {error}"));
+            }
         }
     }
 
@@ -274,6 +290,7 @@ impl Collector {
     async fn take(&mut self, container: &ContainerId, follow: bool) -> Result<Taken, EngineError> {
         let Some(position) = &mut self.position else { return Ok(Taken::ToTheEnd) };
         let since = position.begin_again();
+        self.gained = false;
         let watch = self.watch.clone();
         let mut chunks = watch.0.engine.logs(container, since, follow).await?;
         let mut leaves: Option<Instant> = None;
@@ -298,14 +315,22 @@ impl Collector {
                     return Ok(Taken::Again);
                 }
             };
-            let chunk = chunk.transpose()?;
-            self.is_given();
-            let Some(chunk) = chunk else { return Ok(Taken::ToTheEnd) };
+            let Some(chunk) = chunk.transpose()? else {
+                self.is_given();
+                return Ok(Taken::ToTheEnd);
+            };
             let Some(position) = &mut self.position else { return Ok(Taken::ToTheEnd) };
             if position.has(&chunk) {
                 continue;
             }
-            self.append(&chunk.bytes).await;
+            let is_torn = position.is_torn();
+            self.is_given();
+            self.gained = true;
+            if is_torn {
+                warn!(node = %watch.0.cluster.node_spec(self.index).name, "the engine has lost output of a node");
+                self.append(|log| log.note(HOLE)).await;
+            }
+            self.append(|log| log.append(&chunk.bytes)).await;
             if let Some(position) = &mut self.position {
                 position.took(&chunk);
             }
@@ -319,11 +344,11 @@ impl Collector {
         }
     }
 
-    /// Appends a piece whole, however long there is no room for it. Meanwhile the engine keeps what comes after.
-    async fn append(&self, piece: &[u8]) {
+    /// Appends whole, however long there is no room. Meanwhile the engine keeps what comes after.
+    async fn append(&self, append: impl Fn(&LogFile) -> std::io::Result<()>) {
         let no_room = &self.watch.0.no_room[self.index];
         let mut told = false;
-        while let Err(error) = self.watch.log(self.index).append(piece) {
+        while let Err(error) = append(self.watch.log(self.index)) {
             if !told {
                 warn!(%error, "cannot write a node's output; it is tried again until it works");
             }

@@ -73,6 +73,7 @@ impl Watched {
             labels,
             env: vec![],
             binds: vec![],
+            volumes: vec![],
             user: None,
             memory: None,
             nano_cpus: None,

@@ -91,6 +91,7 @@ impl Bench {
                 published: Vec::new(),
             },
             binds: Vec::new(),
+            volumes: vec![],
             user: None,
             memory: None,
             nano_cpus: None,

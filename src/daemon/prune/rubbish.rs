@@ -56,6 +56,7 @@ async fn through_container(engine: &Arc<dyn Engine>, dir: &Path) -> Result<Swept
         labels: vec![],
         network: Network::None,
         binds: vec![Bind { source: dir.to_owned(), target: sweep::TARGET.into(), read_only: false }],
+        volumes: vec![],
         user: Some("0:0".into()),
         memory: None,
         nano_cpus: None,

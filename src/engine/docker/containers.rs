@@ -8,6 +8,7 @@ use bollard::Docker;
 use bollard::query_parameters::{
     CreateContainerOptions, KillContainerOptions, RemoveContainerOptions, StartContainerOptions, StopContainerOptions,
 };
+use tracing::warn;
 
 use super::{error, raw, spec};
 use crate::engine::{ContainerId, ContainerSpec, EngineError, Listed, Result};
@@ -17,11 +18,32 @@ const REMOVAL: Duration = Duration::from_secs(30);
 /// How often to look whether it is over.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Creates a container. What the engine warns of comes with it.
+/// Creates a container. Its output goes to the first log driver that the engine takes, or to the engine's default. What the
+/// engine warns of comes with it.
 pub(super) async fn create(docker: &Docker, spec: &ContainerSpec) -> Result<(ContainerId, Vec<String>)> {
-    let options = CreateContainerOptions { name: Some(spec.name.clone()), ..CreateContainerOptions::default() };
-    let created = docker.create_container(Some(options), spec::body(spec)).await.map_err(error::from_bollard)?;
-    Ok((ContainerId(created.id), created.warnings))
+    let mut refusal = None;
+    for driver in spec::LOG_DRIVERS.map(Some).into_iter().chain([None]) {
+        let options = CreateContainerOptions { name: Some(spec.name.clone()), ..CreateContainerOptions::default() };
+        let body = spec::body(spec, driver);
+        match docker.create_container(Some(options), body).await.map_err(error::from_bollard) {
+            Err(EngineError::Refused(why)) if driver.is_some() && is_about_logging(&why) => refusal = Some(why),
+            created => {
+                if let (Ok(_), None, Some(why)) = (&created, driver, refusal) {
+                    warn!(container = %spec.name, %why, "the engine refuses a log driver; its default may lose output");
+                }
+                let created = created?;
+                return Ok((ContainerId(created.id), created.warnings));
+            }
+        }
+    }
+    Err(EngineError::Refused(refusal.unwrap_or_default()))
+}
+
+/// Whether an engine means the log driver or its options when it refuses to create a container.
+fn is_about_logging(why: &str) -> bool {
+    ["logger:", "log driver", "logging driver", "log opt", "log-opt", "max-buffer-size"]
+        .iter()
+        .any(|words| why.contains(words))
 }
 
 /// Starts it; one that runs already answers 304, which bollard takes for success.

@@ -21,6 +21,18 @@ pub(super) async fn present(docker: &Docker, reference: &str) -> Result<bool> {
     }
 }
 
+/// The paths that it declares as volumes.
+pub(super) async fn volumes(docker: &Docker, reference: &str) -> Result<Vec<String>> {
+    Ok(declared(&raw::json(docker, &format!("/images/{}/json", raw::encode(reference))).await?))
+}
+
+fn declared(image: &serde_json::Value) -> Vec<String> {
+    let mut paths: Vec<_> =
+        image["Config"]["Volumes"].as_object().into_iter().flatten().map(|(path, _)| path.clone()).collect();
+    paths.sort();
+    paths
+}
+
 /// Pulls an image, without credentials. Asked for at the first poll.
 pub(super) fn pull(docker: &Docker, reference: &str) -> BoxStream<Result<PullProgress>> {
     let (name, tag) = split(reference);
@@ -168,6 +180,15 @@ mod tests {
         let found = tagged(images.as_array().unwrap(), "x");
         let found: Vec<_> = found.iter().map(|image| (image.reference.as_str(), image.size)).collect();
         assert_eq!(found, [("x:1", 7), ("x:2", 7), ("x:3", 8), ("x:4", 8)]);
+    }
+
+    #[test]
+    fn the_volumes_of_an_image_may_be_absent() {
+        for none in [serde_json::json!({}), serde_json::json!({ "Config": { "Volumes": null } })] {
+            assert!(declared(&none).is_empty());
+        }
+        let two = serde_json::json!({ "Config": { "Volumes": { "/data": {}, "/conf": {} } } });
+        assert_eq!(declared(&two), ["/conf", "/data"]);
     }
 
     #[test]

@@ -3,10 +3,9 @@
 //! The engine writes a time in front of every piece: a line, or 16 KiB of a longer one.
 
 use bollard::Docker;
-use bollard::query_parameters::LogsOptions;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::{error, time};
+use super::{frames, raw, time};
 use crate::engine::{BoxStream, ContainerId, EngineError, LogChunk, Result};
 
 const SECOND: i64 = 1_000_000_000;
@@ -94,17 +93,11 @@ impl Reader {
 
 /// Asks for the output from a second on.
 fn open(docker: &Docker, id: &ContainerId, second: i64, follow: bool) -> BoxStream<Result<LogChunk>> {
-    let options = LogsOptions {
-        follow,
-        stdout: true,
-        stderr: true,
-        timestamps: true,
-        tail: "all".to_owned(),
-        since: i32::try_from(second).unwrap_or(i32::MAX),
-        ..LogsOptions::default()
-    };
-    let pieces = docker.logs(&id.0, Some(options)).map_err(error::from_bollard);
-    pieces.map_ok(|piece| chunk(piece.as_ref())).boxed()
+    let id = raw::encode(&id.0);
+    let target = format!(
+        "/containers/{id}/logs?follow={follow}&stdout=true&stderr=true&timestamps=true&tail=all&since={second}"
+    );
+    frames::payloads(raw::stream(docker, &target)).map_ok(|piece| chunk(&piece)).boxed()
 }
 
 /// Takes the time off a piece. A piece without one is kept whole.

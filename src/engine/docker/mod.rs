@@ -11,6 +11,7 @@ mod events;
 mod exec;
 #[cfg(test)]
 mod fake;
+mod frames;
 #[cfg(fuzzing)]
 pub mod fuzzed;
 mod images;
@@ -22,6 +23,7 @@ mod raw;
 mod spec;
 mod stats;
 mod time;
+mod volumes;
 
 use std::time::Duration;
 
@@ -30,7 +32,7 @@ use bollard::Docker;
 
 use super::{
     Attachment, BoxStream, ContainerId, ContainerSpec, Engine, EngineInfo, Event, Exit, Inspection, Labels, Listed,
-    ListedImage, ListedNetwork, LogChunk, PullProgress, Result, Usage,
+    ListedImage, ListedNetwork, ListedVolume, LogChunk, PullProgress, Result, Usage,
 };
 
 pub use connect::connect;
@@ -112,6 +114,10 @@ impl Engine for DockerEngine {
         images::present(&self.docker, reference).await
     }
 
+    async fn image_volumes(&self, reference: &str) -> Result<Vec<String>> {
+        images::volumes(&self.docker, reference).await
+    }
+
     async fn pull(&self, reference: &str) -> Result<BoxStream<Result<PullProgress>>> {
         Ok(images::pull(&self.docker, reference))
     }
@@ -142,5 +148,17 @@ impl Engine for DockerEngine {
 
     async fn remove_network(&self, name: &str) -> Result<()> {
         networks::remove(&self.docker, name).await
+    }
+
+    async fn create_volume(&self, name: &str, labels: &Labels) -> Result<()> {
+        volumes::create(&self.docker, name, labels).await
+    }
+
+    async fn list_volumes(&self, label: Option<&str>) -> Result<Vec<ListedVolume>> {
+        volumes::list(&self.docker, label).await
+    }
+
+    async fn remove_volume(&self, name: &str) -> Result<()> {
+        volumes::remove(&self.docker, name).await
     }
 }

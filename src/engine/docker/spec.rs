@@ -5,14 +5,34 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, Mount, MountType, NetworkingConfig,
-    PortBinding,
+    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType,
+    NetworkingConfig, PortBinding,
 };
 
-use crate::engine::{Bind, ContainerSpec, Network};
+use crate::engine::{Bind, ContainerSpec, Network, VolumeMount};
 
-/// The body of a create request.
-pub(super) fn body(spec: &ContainerSpec) -> ContainerCreateBody {
+/// Where the engine is to keep a container's output, best first: whatever its default is, it can then be read whole.
+///
+/// `json-file` is Docker's own default, and podman has it too. An engine whose default is json-file with
+/// `max-buffer-size` refuses to block instead (moby, daemon/logger/factory.go: ValidateLogOpts), but adds options of its
+/// default to those of the same driver only.
+pub(super) const LOG_DRIVERS: [&str; 2] = ["json-file", "local"];
+
+/// Without rotation: an engine that follows a log loses and repeats lines where it is rotated. Both drivers take no word for
+/// "unbounded" where the engine's default has a size.
+const UNBOUNDED: &str = "1000p";
+/// Of an output that an attached client reads; the engine's copy is for whoever looks for the cause of a failure.
+const ATTACHED: &str = "1m";
+
+fn log_config(spec: &ContainerSpec, driver: &str) -> HostConfigLogConfig {
+    let size = if spec.attached_stdin { ATTACHED } else { UNBOUNDED };
+    let options = [("max-size", size), ("max-file", "1"), ("compress", "false"), ("mode", "blocking")];
+    let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    HostConfigLogConfig { typ: Some(driver.to_owned()), config: Some(HashMap::from(options)) }
+}
+
+/// The body of a create request. Output goes to the engine's default if no log driver is named.
+pub(super) fn body(spec: &ContainerSpec, log_driver: Option<&str>) -> ContainerCreateBody {
     let mut body = ContainerCreateBody {
         image: Some(spec.image.clone()),
         entrypoint: spec.entrypoint.clone(),
@@ -28,7 +48,7 @@ pub(super) fn body(spec: &ContainerSpec) -> ContainerCreateBody {
         body.attach_stdin = Some(true);
     }
     let mut host = HostConfig {
-        mounts: some(&spec.binds.iter().map(mount).collect::<Vec<_>>()),
+        mounts: some(&spec.binds.iter().map(mount).chain(spec.volumes.iter().map(volume)).collect::<Vec<_>>()),
         memory: spec.memory,
         nano_cpus: spec.nano_cpus,
         cap_add: some(&spec.cap_add),
@@ -37,6 +57,7 @@ pub(super) fn body(spec: &ContainerSpec) -> ContainerCreateBody {
         readonly_rootfs: Some(spec.read_only),
         auto_remove: Some(spec.auto_remove),
         userns_mode: spec.host_users.then(|| "host".to_owned()),
+        log_config: log_driver.map(|driver| log_config(spec, driver)),
         ..HostConfig::default()
     };
     connect(&spec.network, &mut body, &mut host);
@@ -93,6 +114,15 @@ fn mount(bind: &Bind) -> Mount {
     }
 }
 
+fn volume(volume: &VolumeMount) -> Mount {
+    Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(volume.name.clone()),
+        target: Some(volume.target.clone()),
+        ..Mount::default()
+    }
+}
+
 fn some<T: Clone>(list: &[T]) -> Option<Vec<T>> {
     (!list.is_empty()).then(|| list.to_vec())
 }
@@ -112,6 +142,7 @@ mod tests {
             labels: vec![("k".into(), "v".into())],
             network,
             binds: vec![Bind { source: "/a:b".into(), target: "/c:d".into(), read_only: true }],
+            volumes: vec![VolumeMount { name: "v".into(), target: "/v".into() }],
             user: None,
             memory: None,
             nano_cpus: None,
@@ -127,29 +158,48 @@ mod tests {
 
     #[test]
     fn a_container_in_anothers_network_says_nothing_of_it() {
-        let body = body(&spec(Network::Of(ContainerId("ab".into()))));
+        let body = body(&spec(Network::Of(ContainerId("ab".into()))), None);
         assert!(body.hostname.is_none() && body.networking_config.is_none() && body.exposed_ports.is_none());
         let host = body.host_config.unwrap();
         assert_eq!(host.network_mode.as_deref(), Some("container:ab"));
         assert!(host.port_bindings.is_none());
-        assert_eq!(host.mounts.unwrap()[0].source.as_deref(), Some("/a:b"));
+        let mounts = host.mounts.unwrap();
+        assert_eq!(mounts[0].source.as_deref(), Some("/a:b"));
+        assert_eq!((mounts[1].typ, mounts[1].source.as_deref()), (Some(MountType::VOLUME), Some("v")));
     }
 
     #[test]
     fn an_endpoint_has_its_address_and_ports() {
-        let body = body(&spec(Network::Attached {
-            network: "net".into(),
-            address: [10, 0, 0, 2].into(),
-            aliases: vec!["x".into()],
-            hostname: "h".into(),
-            hosts: vec![("other".into(), [10, 0, 0, 3].into())],
-            published: vec![(8080, 80), (8081, 80)],
-        }));
+        let body = body(
+            &spec(Network::Attached {
+                network: "net".into(),
+                address: [10, 0, 0, 2].into(),
+                aliases: vec!["x".into()],
+                hostname: "h".into(),
+                hosts: vec![("other".into(), [10, 0, 0, 3].into())],
+                published: vec![(8080, 80), (8081, 80)],
+            }),
+            None,
+        );
         assert_eq!(body.exposed_ports, Some(vec!["80/tcp".to_owned()]));
         let endpoint = &body.networking_config.unwrap().endpoints_config.unwrap()["net"];
         assert_eq!(endpoint.ipam_config.as_ref().unwrap().ipv4_address.as_deref(), Some("10.0.0.2"));
         let host = body.host_config.unwrap();
         assert_eq!(host.extra_hosts, Some(vec!["other:10.0.0.3".to_owned()]));
         assert_eq!(host.port_bindings.unwrap()["80/tcp"].as_ref().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_nodes_output_is_never_rotated_and_a_sandboxs_is_bounded() {
+        let config = |spec: &ContainerSpec| body(spec, Some("json-file")).host_config.unwrap().log_config.unwrap();
+        let node = spec(Network::None);
+        let sandbox = ContainerSpec { attached_stdin: true, ..spec(Network::None) };
+        for (spec, size) in [(&node, "1000p"), (&sandbox, "1m")] {
+            let config = config(spec);
+            let options = config.config.unwrap();
+            assert_eq!((config.typ.as_deref(), options["max-size"].as_str()), (Some("json-file"), size));
+            assert_eq!((options["max-file"].as_str(), options["mode"].as_str()), ("1", "blocking"));
+        }
+        assert_eq!(body(&node, None).host_config.unwrap().log_config, None);
     }
 }

@@ -1,14 +1,16 @@
 //! Images, as far as references go.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use crate::engine::ListedImage;
+use crate::engine::{EngineError, ListedImage, Result};
 
 /// The images that are there, and those that no registry has.
 #[derive(Default)]
 pub(super) struct Images {
     present: HashSet<String>,
     missing: HashSet<String>,
+    /// Paths declared as volumes, of images that have any.
+    volumes: HashMap<String, Vec<String>>,
 }
 
 impl Images {
@@ -18,6 +20,20 @@ impl Images {
 
     pub fn add(&mut self, reference: &str) {
         self.present.insert(full_reference(reference));
+    }
+
+    /// Makes it declare volumes.
+    pub fn declare(&mut self, reference: &str, paths: &[&str]) {
+        let mut paths: Vec<_> = paths.iter().map(|path| (*path).to_owned()).collect();
+        paths.sort();
+        self.volumes.insert(full_reference(reference), paths);
+    }
+
+    pub fn volumes(&self, reference: &str) -> Result<Vec<String>> {
+        if !self.has(reference) {
+            return Err(EngineError::NotFound(format!("No such image: {reference}")));
+        }
+        Ok(self.volumes.get(&full_reference(reference)).cloned().unwrap_or_default())
     }
 
     /// Those of a name, which have no bytes.

@@ -22,7 +22,7 @@ use tokio::sync::{OwnedMutexGuard, mpsc, watch};
 
 use super::{
     Attachment, BoxStream, ContainerId, ContainerSpec, Engine, EngineError, EngineInfo, Event, Exit, Inspection,
-    Labels, Listed, ListedImage, ListedNetwork, LogChunk, PullProgress, Result, Setup, Usage,
+    Labels, Listed, ListedImage, ListedNetwork, ListedVolume, LogChunk, PullProgress, Result, Setup, Usage,
 };
 
 mod container;
@@ -265,6 +265,11 @@ impl Engine for SimulatedEngine {
         Ok(self.shared.world.lock().images.has(reference))
     }
 
+    async fn image_volumes(&self, reference: &str) -> Result<Vec<String>> {
+        self.admit(Op::ImageVolumes).await?;
+        self.shared.world.lock().images.volumes(reference)
+    }
+
     /// The scripted delay is spread over the steps.
     async fn pull(&self, reference: &str) -> Result<BoxStream<Result<PullProgress>>> {
         self.count(Op::Pull);
@@ -312,6 +317,22 @@ impl Engine for SimulatedEngine {
     async fn remove_network(&self, name: &str) -> Result<()> {
         self.admit(Op::RemoveNetwork).await?;
         self.shared.world.lock().networks.remove(name)
+    }
+
+    async fn create_volume(&self, name: &str, labels: &Labels) -> Result<()> {
+        self.admit(Op::CreateVolume).await?;
+        self.shared.world.lock().volumes.entry(name.to_owned()).or_insert_with(|| labels.clone());
+        Ok(())
+    }
+
+    async fn list_volumes(&self, label: Option<&str>) -> Result<Vec<ListedVolume>> {
+        self.admit(Op::ListVolumes).await?;
+        Ok(self.shared.world.lock().list_volumes(label))
+    }
+
+    async fn remove_volume(&self, name: &str) -> Result<()> {
+        self.admit(Op::RemoveVolume).await?;
+        self.shared.world.lock().remove_volume(name)
     }
 }
 

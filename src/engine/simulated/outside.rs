@@ -35,6 +35,13 @@ impl SimulatedEngine {
         self.shared.world.lock().images.add(reference);
     }
 
+    /// Makes the image exist, with these paths as volumes.
+    pub fn add_image_with_volumes(&self, reference: &str, paths: &[&str]) {
+        let mut world = self.shared.world.lock();
+        world.images.add(reference);
+        world.images.declare(reference, paths);
+    }
+
     /// Makes pulling that image fail, as if no registry had it.
     pub fn miss_image(&self, reference: &str) {
         self.shared.world.lock().images.miss(reference);

@@ -26,6 +26,7 @@ pub enum Op {
     Exec,
     Attach,
     HasImage,
+    ImageVolumes,
     Pull,
     Import,
     ListImages,
@@ -34,11 +35,14 @@ pub enum Op {
     ListNetworks,
     Network,
     RemoveNetwork,
+    CreateVolume,
+    ListVolumes,
+    RemoveVolume,
 }
 
 impl Op {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::Ping,
         Self::Create,
         Self::Start,
@@ -55,6 +59,7 @@ impl Op {
         Self::Exec,
         Self::Attach,
         Self::HasImage,
+        Self::ImageVolumes,
         Self::Pull,
         Self::Import,
         Self::ListImages,
@@ -63,6 +68,9 @@ impl Op {
         Self::ListNetworks,
         Self::Network,
         Self::RemoveNetwork,
+        Self::CreateVolume,
+        Self::ListVolumes,
+        Self::RemoveVolume,
     ];
 
     /// The method's name, for example `create_network`.
@@ -84,6 +92,7 @@ impl Op {
             Self::Exec => "exec",
             Self::Attach => "attach",
             Self::HasImage => "has_image",
+            Self::ImageVolumes => "image_volumes",
             Self::Pull => "pull",
             Self::Import => "import",
             Self::ListImages => "list_images",
@@ -92,6 +101,9 @@ impl Op {
             Self::ListNetworks => "list_networks",
             Self::Network => "network",
             Self::RemoveNetwork => "remove_network",
+            Self::CreateVolume => "create_volume",
+            Self::ListVolumes => "list_volumes",
+            Self::RemoveVolume => "remove_volume",
         }
     }
 }

@@ -48,6 +48,7 @@ fn spec(name: &str, last: u8) -> ContainerSpec {
             published: Vec::new(),
         },
         binds: Vec::new(),
+        volumes: vec![],
         user: None,
         memory: None,
         nano_cpus: None,

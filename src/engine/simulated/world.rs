@@ -1,6 +1,6 @@
 //! The state of a simulated engine and its transitions. Each is one step under the engine's lock, events included.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ use super::signal::Signal;
 use super::streams::{Bus, Journal};
 use crate::engine::{
     Check, ContainerId, ContainerSpec, EngineError, Event, EventKind, Health, Inspection, Labels, Listed,
-    ListedNetwork, Network, Result, Status,
+    ListedNetwork, ListedVolume, Network, Result, Status,
 };
 
 /// Pids begin above every real one, so that nothing real can be hit by mistake.
@@ -55,6 +55,8 @@ pub(super) struct World {
     pub networks: Networks,
     /// Images.
     pub images: Images,
+    /// Volumes by name, with their labels. What is in them is not simulated.
+    pub volumes: BTreeMap<String, Labels>,
     /// Who listens to events.
     pub bus: Bus,
     /// Tells the time of everything that happens.
@@ -76,6 +78,7 @@ impl World {
             names: HashMap::new(),
             networks: Networks::default(),
             images: Images::default(),
+            volumes: BTreeMap::new(),
             bus: Bus::default(),
             clock: Clock::default(),
             ids: 0,
@@ -153,6 +156,9 @@ impl World {
             return Err(EngineError::Conflict(format!(
                 "Conflict. The container name \"/{name}\" is already in use by container \"{holder}\". You have to remove (or rename) that container to be able to reuse that name."
             )));
+        }
+        for volume in &spec.volumes {
+            self.volumes.entry(volume.name.clone()).or_default();
         }
         let id = self.new_id();
         let now = self.clock.tick();
@@ -442,6 +448,22 @@ impl World {
         let id = self.new_id();
         self.networks.create(&id, name, subnet, labels)?;
         Ok(id)
+    }
+
+    pub fn list_volumes(&self, label: Option<&str>) -> Vec<ListedVolume> {
+        let wanted = |(_, labels): &(&String, &Labels)| label.is_none_or(|label| carries(labels, label));
+        let listed = |(name, labels): (&String, &Labels)| ListedVolume { name: name.clone(), labels: labels.clone() };
+        self.volumes.iter().filter(wanted).map(listed).collect()
+    }
+
+    pub fn remove_volume(&mut self, name: &str) -> Result<()> {
+        let has_it = |user: &&Container| user.spec.volumes.iter().any(|volume| volume.name == name);
+        if let Some(user) = self.containers.values().find(has_it) {
+            let why = format!("remove {name}: volume is in use - [{}]", user.id);
+            return Err(EngineError::Conflict(why));
+        }
+        self.volumes.remove(name);
+        Ok(())
     }
 
     pub fn journal(&self, key: &str) -> Result<Arc<Journal>> {

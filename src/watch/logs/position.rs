@@ -28,6 +28,8 @@ pub(super) struct Position {
     recent: VecDeque<Piece>,
     /// What is asked for anew, as long as it is nothing new.
     replay: Option<Replay>,
+    /// What was asked for anew began after all that is remembered: the engine has lost what came in between, if anything did.
+    torn: bool,
 }
 
 /// The output once more, in the order in which it was taken: up to the end of what is remembered.
@@ -50,7 +52,15 @@ fn piece(chunk: &LogChunk) -> Piece {
 impl Position {
     pub fn new(container: ContainerId) -> Self {
         let never = i64::MIN;
-        Self { container, floor: never, latest: never, before_step: never, recent: VecDeque::new(), replay: None }
+        Self {
+            container,
+            floor: never,
+            latest: never,
+            before_step: never,
+            recent: VecDeque::new(),
+            replay: None,
+            torn: false,
+        }
     }
 
     pub fn is_in(&self, container: &ContainerId) -> bool {
@@ -84,8 +94,14 @@ impl Position {
             return true;
         }
         // All that follows is new, whatever its time.
+        self.torn = replay.of > 0 && replay.count == replay.of;
         self.replay = None;
         false
+    }
+
+    /// Whether the piece that [`Self::has`] has just called new may come after others that the engine gives no more.
+    pub fn is_torn(&mut self) -> bool {
+        std::mem::take(&mut self.torn)
     }
 
     /// A piece was taken.
@@ -162,6 +178,35 @@ mod tests {
                 let whole = taken.concat() == "abcdefg";
                 assert!(whole || (2..=step).contains(&cut), "cut after {cut}: {taken:?}");
                 assert!(take(&mut position, &log).is_empty(), "cut after {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_hole_is_known_by_what_does_not_come_again() {
+        let second = 1_000_000_000;
+        let log: Vec<_> = (1..100).map(|nth| chunk(nth * second / 10, &nth.to_string())).collect();
+        let all_of = |position: &mut Position, log: &[LogChunk]| {
+            position.begin_again();
+            let mut torn = vec![];
+            for chunk in log {
+                if !position.has(chunk) {
+                    if position.is_torn() {
+                        torn.push(chunk.time);
+                    }
+                    position.took(chunk);
+                }
+            }
+            torn
+        };
+        for kept in 41..log.len() {
+            let mut position = Position::new(ContainerId("x".into()));
+            assert!(all_of(&mut position, &log[..40]).is_empty(), "the beginning is no hole");
+            assert!(all_of(&mut position, &log[..40]).is_empty(), "nothing new is none");
+            assert!(all_of(&mut position, &log[39..60.min(kept + 1)]).is_empty(), "the last piece comes again");
+            assert!(all_of(&mut position, &log[..60.min(kept + 1)]).is_empty());
+            if kept >= 60 {
+                assert_eq!(all_of(&mut position, &log[kept..]), [log[kept].time], "from {kept} on");
             }
         }
     }

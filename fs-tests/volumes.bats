@@ -1,0 +1,150 @@
+#!/usr/bin/env bats
+# What a node has written and what becomes of it: its container's own layer, the volumes of its image, its bindmounts.
+# The restart of an engine is in second_engine.bats.
+
+load lib.bash
+
+setup_file() {
+    begin
+    need_image
+    volume_image
+}
+
+teardown_file() {
+    end
+    docker rmi "$P-volume" >/dev/null
+}
+
+teardown() {
+    [ -z "${M:-}" ] || umount_cluster 2>/dev/null || true
+}
+
+cluster() { mount_cluster "$1" -i "$P-volume" --start "${@:2}"; }
+
+# after WHAT SURVIVES...: what the node has still, of what it wrote before, once it was started again.
+after() {
+    echo start >"$M/i001/control"
+    is "${*:2}" "$(survivors)" "what survives $1"
+}
+
+@test "an image's volume has at first what the image has there, owner and all" {
+    cluster populated -n 2
+    is '/data seed 7:7 1755' "$(in_node i001 'echo /data $(ls /data) $(stat -c %u:%g /data) $(stat -c %a /data)')"
+    is seed "$(in_node i002 'ls /data; cat /empty/* 2>/dev/null')"
+    # Each node has its own.
+    in_node i001 'echo x >/data/f'
+    is seed "$(in_node i002 'ls /data')"
+    is 4 "$(volumes | wc -l)" volumes
+    umount_cluster
+    is '' "$(volumes)" volumes
+}
+
+@test "stop, kill, crash and restart lose nothing" {
+    local verb
+    cluster lives
+    for verb in stop kill crash restart; do
+        write_all
+        echo "$verb" >"$M/i001/control"
+        after "$verb" layer volume bindmount
+    done
+    umount_cluster
+}
+
+@test "docker rm loses the layer, with -v too; so does the end of the sandbox; the rest stays" {
+    local how
+    cluster removed
+    for how in "rm -f $P-i001" "rm -fv $P-i001" "rm -f $P-i001-sandbox" "rm -fv $P-i001 $P-i001-sandbox"; do
+        write_all
+        # shellcheck disable=SC2086
+        docker $how >/dev/null
+        [ "${how#*sandbox}" != "$how" ] || wait_for 30 reads "$M/i001/state" missing
+        after "docker $how" volume bindmount
+    done
+    is 2 "$(volumes | wc -l)" volumes
+    umount_cluster
+    is '' "$(volumes)" volumes
+}
+
+@test "umount loses the layer and the volumes; --data keeps the bindmounts, and a mount without it nothing" {
+    cluster kept --data "$TMP/data"
+    write_all
+    umount_cluster
+    is '' "$(volumes)" volumes
+    cluster kept --data "$TMP/data"
+    after umount bindmount
+    umount_cluster
+    cluster kept
+    after 'umount, without --data'
+    # Of a node that is missing too.
+    write_all
+    docker rm -f "$P-i001" >/dev/null
+    umount_cluster
+    is '' "$(volumes)" volumes
+    nothing_left
+}
+
+@test "what a killed daemon leaves goes with umount, the next mount and prune" {
+    local how
+    for how in umount mount prune all; do
+        cluster killed
+        kill -9 "$(daemons "$TMP")"
+        wait_for 30 no_daemons "$TMP"
+        is 2 "$(volumes | wc -l)" volumes
+        # Volumes alone are enough to be found.
+        case $how in
+        all)
+            docker rm -f $(containers "$M") >/dev/null
+            docker network rm $(networks "$M") >/dev/null
+            has "$("$CTHULHU" ls --host "${DOCKER_HOST:-unix:///var/run/docker.sock}")" 'left over'
+            "$CTHULHU" prune --yes "$M" >"$TMP/out"
+            has "$(cat "$TMP/out")" '0 containers, 0 networks and 2 volumes'
+            ;;
+        prune)
+            "$CTHULHU" prune --yes "$M" >"$TMP/out"
+            has "$(cat "$TMP/out")" '2 containers, 1 network and 2 volumes'
+            ;;
+        umount) umount_cluster ;;
+        mount)
+            cluster killed
+            is seed "$(in_node i001 'ls /data')"
+            is 2 "$(volumes | wc -l)" volumes
+            umount_cluster
+            ;;
+        esac
+        is '' "$(volumes)" "volumes after $how"
+        is '' "$(containers "$TMP")" containers
+    done
+}
+
+@test "run leaves no volume, when it fails too" {
+    local status=0
+    "$CTHULHU" run --prefix "$P" -i "$P-volume" -- sh -c 'docker exec "'"$P"'-i001" touch /data/x' 2>"$TMP/out"
+    "$CTHULHU" run --prefix "$P" -i "$P-volume" -- false 2>"$TMP/out" || status=$?
+    is 1 "$status"
+    is '' "$(docker volume ls -q --filter label=io.cthulhu.cluster --format '{{.Name}} {{.Label "io.cthulhu.mountpoint"}}' | grep -F "$P" || true)"
+}
+
+@test "what the user mounts on the path of a volume wins" {
+    mkdir "$TMP/mine"
+    echo mine >"$TMP/mine/f"
+    cluster mine --volume "$TMP/mine:/data/" --var-target /empty
+    is f "$(in_node i001 'ls /data')"
+    is '' "$(volumes)" volumes
+    in_node i001 'echo written >/empty/w'
+    is written "$(cat "$M/i001/bindmounts/var/w")"
+    umount_cluster
+}
+
+@test "a volume that somebody else's container uses: umount says so, and prune removes it later" {
+    local status=0 volume
+    cluster used
+    volume=$(volumes | head -n 1)
+    docker run -d --name "$P-other" --network none -v "$volume:/theirs" "$IMAGE" sleep 3600 >/dev/null
+    umount_cluster 2>"$TMP/out" || status=$?
+    docker rm -f "$P-other" >/dev/null
+    is 1 "$status"
+    has "$(cat "$TMP/out")" 'volume is in use'
+    is "$volume" "$(volumes)"
+    "$CTHULHU" prune --yes "$M" >"$TMP/out"
+    is '' "$(volumes)" volumes
+}

@@ -1,0 +1,51 @@
+//! Volumes of the engine's default driver.
+
+use std::collections::HashMap;
+
+use bollard::Docker;
+use bollard::models::VolumeCreateRequest;
+use bollard::query_parameters::RemoveVolumeOptions;
+
+use super::{error, raw};
+use crate::engine::{EngineError, Labels, ListedVolume, Result};
+
+/// Creates a volume. The engine answers the same when it has one of that name.
+pub(super) async fn create(docker: &Docker, name: &str, labels: &Labels) -> Result<()> {
+    let request = VolumeCreateRequest {
+        name: Some(name.to_owned()),
+        labels: Some(labels.iter().cloned().collect::<HashMap<_, _>>()),
+        ..VolumeCreateRequest::default()
+    };
+    docker.create_volume(request).await.map(drop).map_err(error::from_bollard)
+}
+
+/// Lists volumes.
+pub(super) async fn list(docker: &Docker, label: Option<&str>) -> Result<Vec<ListedVolume>> {
+    Ok(read(&raw::json(docker, &format!("/volumes?{}", raw::label_filter(label))).await?))
+}
+
+/// There is no list at all where there are none.
+fn read(answer: &serde_json::Value) -> Vec<ListedVolume> {
+    let volumes = answer["Volumes"].as_array().into_iter().flatten();
+    volumes.map(|volume| ListedVolume { name: raw::string(volume, "Name"), labels: raw::labels(volume) }).collect()
+}
+
+/// Removes a volume; one that is gone is no error.
+pub(super) async fn remove(docker: &Docker, name: &str) -> Result<()> {
+    match docker.remove_volume(name, None::<RemoveVolumeOptions>).await.map_err(error::from_bollard) {
+        Err(EngineError::NotFound(_)) => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_may_hold_nothing() {
+        assert!(read(&serde_json::json!({ "Volumes": null, "Warnings": null })).is_empty());
+        let one = read(&serde_json::json!({ "Volumes": [{ "Name": "v", "Labels": { "k": "x" } }] }));
+        assert_eq!(one, [ListedVolume { name: "v".into(), labels: vec![("k".into(), "x".into())] }]);
+    }
+}
