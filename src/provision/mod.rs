@@ -162,10 +162,11 @@ impl Provisioner {
         let mut slot = self.sandboxes[index].lock().await;
         if self.check_slot(index, &mut slot, false).await?.is_err() {
             // Not left to itself: it may hold the address still, under another name.
-            if let Some(id) = self.drop_sandbox(&mut slot) {
-                self.engine.remove(&id).await?;
+            if let Some(sandbox) = &slot.live {
+                self.engine.remove(&sandbox.id).await?;
+                self.drop_sandbox(&mut slot);
             }
-            let mut sandbox = self.make_sandbox(index).await?;
+            let mut sandbox = self.make_sandbox_when_free(index).await?;
             self.hand_on(&mut sandbox, &slot.desired).await?;
             self.sandbox_ids.lock().insert(sandbox.id.clone(), index);
             slot.live = Some(sandbox);
@@ -178,11 +179,26 @@ impl Provisioner {
         self.create(&spec).await
     }
 
-    /// Closes the connection to a sandbox and forgets it. Returns its container.
-    fn drop_sandbox(&self, slot: &mut Slot) -> Option<ContainerId> {
-        let Sandbox { id, .. } = slot.live.take()?;
-        self.sandbox_ids.lock().remove(&id);
-        Some(id)
+    /// Closes the connection to a sandbox and forgets it.
+    fn drop_sandbox(&self, slot: &mut Slot) {
+        if let Some(sandbox) = slot.live.take() {
+            self.sandbox_ids.lock().remove(&sandbox.id);
+        }
+    }
+
+    /// Another lost sandbox of ours may hold the address, which the engine gave it when somebody connected it again. It goes when its own
+    /// node is made anew at the same time.
+    async fn make_sandbox_when_free(&self, index: usize) -> Result<Sandbox> {
+        const TRIES: u32 = 30;
+        for _ in 1..TRIES {
+            match self.make_sandbox(index).await {
+                Err(EngineError::Refused(why)) if why.contains("Address already in use") => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                made => return made,
+            }
+        }
+        self.make_sandbox(index).await
     }
 
     /// Whether somebody accepts TCP connections at a node's port: tried from its own network namespace, so neither where the
