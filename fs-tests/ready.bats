@@ -310,7 +310,7 @@ EOF
 
 @test "run says why its nodes did not get ready" {
     local status=0
-    with_deadline 60 "$CTHULHU" run -i "$IMAGE" --ready-cmd 'echo no leader; exit 1' --wait-timeout 2s \
+    with_deadline 60 "$CTHULHU" run -i "$IMAGE" --ready-cmd 'echo no leader; exit 1' --wait-timeout 15s \
         --node-command "sh -c 'echo up; sleep 3600'" -- true >"$TMP/out" 2>&1 || status=$?
     is 125 "$status" 'exit status of run'
     has "$(cat "$TMP/out")" 'i001: exit status 1 since '

@@ -110,6 +110,14 @@ impl Node {
         self.is_alive() && self.sandbox_lost.is_some()
     }
 
+    /// Whether its image's stop signal is SIGKILL, so that nothing comes after it.
+    pub fn is_stopped_by_sigkill(&self) -> bool {
+        let description = self.raw.as_deref().map(serde_json::from_str::<serde_json::Value>);
+        let description = description.and_then(Result::ok).unwrap_or_default();
+        let signal = description.pointer("/Config/StopSignal").and_then(|signal| signal.as_str());
+        signal.is_some_and(|signal| matches!(signal.to_ascii_uppercase().trim_start_matches("SIG"), "KILL" | "9"))
+    }
+
     /// No probe of this run has passed yet.
     fn begin_probing(&mut self) {
         self.probe = self.probe.map(|_| false);

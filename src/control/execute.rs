@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::ControlError;
 use super::network::Network;
 use super::parse::{Command, DEFAULT_GRACE, Verb};
+use super::under_way::UnderWay;
 use crate::cluster::faults::Dice;
 use crate::cluster::{Cluster, Node, State, shown};
 use crate::engine::{ContainerId, Engine, EngineError};
@@ -86,30 +87,6 @@ impl Drop for End<'_> {
 
 fn broken_off() -> Outcome {
     Outcome::fail("EIO", "an error in cthulhu; what had begun may still happen")
-}
-
-/// Counts a command for as long as it lives, also if the command panics.
-struct UnderWay<'a>(&'a AtomicUsize);
-
-impl<'a> UnderWay<'a> {
-    fn count(counter: &'a AtomicUsize) -> Self {
-        counter.fetch_add(1, Ordering::SeqCst);
-        Self(counter)
-    }
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// Whether its image's stop signal is SIGKILL, so that nothing comes after it.
-fn is_stopped_by_sigkill(node: &Node) -> bool {
-    let description: serde_json::Value =
-        serde_json::from_str(node.raw.as_deref().unwrap_or_default()).unwrap_or_default();
-    let signal = description.pointer("/Config/StopSignal").and_then(|signal| signal.as_str());
-    signal.is_some_and(|signal| matches!(signal.to_ascii_uppercase().trim_start_matches("SIG"), "KILL" | "9"))
 }
 
 /// Executes commands on one cluster.
@@ -301,16 +278,11 @@ impl Executor {
         let busy = || ControlError::Busy(format!("{}: another command is under way", self.name(index)));
         let _turn = tokio::time::timeout(self.timeout, self.turns[index].lock()).await.map_err(|_| busy())?;
         let no_grace = Duration::ZERO;
-        let or_usual = |grace: &Option<Duration>| grace.unwrap_or(self.stop_grace);
         match verb {
             Verb::Start => self.start_in_turn(work, engine_hangs).await,
-            Verb::Stop { grace } => {
-                let grace = or_usual(grace);
-                self.limited(index, grace, engine_hangs, self.stop(work, grace)).await
-            }
+            Verb::Stop { grace } => self.stop_in_turn(work, *grace, engine_hangs).await,
             Verb::Restart { grace } => {
-                let grace = or_usual(grace);
-                self.limited(index, grace, engine_hangs, self.stop(work, grace)).await?;
+                self.stop_in_turn(work, *grace, engine_hangs).await?;
                 self.start_in_turn(work, engine_hangs).await
             }
             Verb::Kill { signal } => self.limited(index, no_grace, engine_hangs, self.kill(work, signal)).await,
@@ -334,6 +306,11 @@ impl Executor {
             }
         };
         self.limited(index, Duration::ZERO, engine_hangs, self.start(work)).await
+    }
+
+    async fn stop_in_turn(&self, work: Work, grace: Option<Duration>, engine_hangs: &AtomicBool) -> Result<()> {
+        let grace = grace.unwrap_or(self.stop_grace);
+        self.limited(work.index, grace, engine_hangs, self.stop(work, grace)).await
     }
 
     /// Gives work on a node its deadline.
@@ -485,7 +462,7 @@ impl Executor {
         let Some(container) = node.container.clone().filter(|_| node.is_alive()) else {
             return Ok(());
         };
-        let _acting = self.recorder.stops(work.id, index, Some(grace).filter(|_| !is_stopped_by_sigkill(&node)));
+        let _acting = self.recorder.stops(work.id, index, Some(grace).filter(|_| !node.is_stopped_by_sigkill()));
         let done = self.engine.stop(&container, grace).await;
         self.after(index, done).await?;
         let node = self.cluster.node(index);

@@ -7,6 +7,7 @@ mod execute;
 mod faults;
 mod network;
 mod parse;
+mod under_way;
 
 pub use error::ControlError;
 pub use execute::{Executor, Invoked, Target};

@@ -62,6 +62,36 @@ fn a_killed_node_and_one_that_died_by_itself_are_told_with_cause_and_code() {
 }
 
 #[test]
+fn a_stop_whose_grace_ran_out_is_no_harmless_one() {
+    let history = |nodes: &[&str], expired: &[&str]| {
+        let state = |node: &&str| {
+            let expired = if expired.contains(node) { r#","grace_expired":true"# } else { "" };
+            let end = r#""cause":"command","command":1"#;
+            format!(
+                "\n{{\"mono_ns\":3000000000,\"state\":{{\"node\":\"{node}\",\"from\":\"running\",\"to\":\"exited\",{end}}}}}\
+                \n{{\"mono_ns\":3000000001,\"state\":{{\"node\":\"{node}\",\"from\":\"exited\",\"to\":\"exited\",{end},\
+                \"exit_code\":137,\"signal\":\"SIGKILL\"{expired}}}}}"
+            )
+        };
+        let ends: String = nodes.iter().map(state).collect();
+        let command =
+            r#"{"mono_ns":2000000000,"command":{"id":1,"phase":"invoke","line":"stop","verb":"stop","nodes":[]}}"#;
+        let mounted = r#"{"mono_ns":1000000000,"cluster":{"phase":"mounted","id":"x","image":"x","nodes":[]}}"#;
+        let timeline = timeline(&format!("{mounted}\n{command}{ends}\n"));
+        timeline.incidents.into_iter().map(|incident| incident.text).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        history(&["i001"], &["i001"]),
+        ["i001 down by “stop”: its grace ran out (SIGKILL, exit code 137); never came back"]
+    );
+    assert_eq!(
+        history(&["i001", "i002"], &["i002"]),
+        ["2 nodes went down by “stop”, 1 of them by SIGKILL: the grace ran out"]
+    );
+    assert_eq!(history(&["i001", "i002"], &[]), ["2 nodes went down by “stop”"]);
+}
+
+#[test]
 fn faults_and_a_lost_engine_are_spans() {
     let timeline = timeline(PARTITIONS);
     let faults: Vec<(i64, i64, &str)> = timeline

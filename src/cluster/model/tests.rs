@@ -161,6 +161,21 @@ fn a_pause_makes_nobody_unhealthy() {
 }
 
 #[test]
+fn a_stop_signal_may_be_sigkill() {
+    let stopped_by_sigkill = |raw: &str| {
+        let cluster = cluster();
+        cluster.apply(0, &inspected(&cluster, Inspection { raw: raw.into(), ..seen("a", Status::Running, 7, 100, 0) }));
+        cluster.node(0).is_stopped_by_sigkill()
+    };
+    for signal in ["SIGKILL", "KILL", "sigkill", "9"] {
+        assert!(stopped_by_sigkill(&format!(r#"{{"Config":{{"StopSignal":"{signal}"}}}}"#)), "{signal}");
+    }
+    for other in [r#"{"Config":{"StopSignal":"SIGTERM"}}"#, r#"{"Config":{"StopSignal":""}}"#, "{}", "nonsense"] {
+        assert!(!stopped_by_sigkill(other), "{other}");
+    }
+}
+
+#[test]
 fn a_late_death_of_an_earlier_run_changes_nothing() {
     let cluster = cluster();
     cluster.apply(0, &inspected(&cluster, seen("a", Status::Running, 8, 200, 0)));
