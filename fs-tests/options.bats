@@ -205,7 +205,7 @@ limit() {
 
 @test "names that no program asks for are refused, in --env-file with the line and in -e" {
     local line
-    for line in 'export X=5' 'A B=1' $'A\tB=1' 'A =1' 'HERE ' $'A\u00a0B=1' $'A\ufeff=1' $'A\v=1' $'A\e=1'; do
+    for line in 'export X=5' 'A B=1' $'A\tB=1' 'A =1' 'HERE ' $'A\xc2\xa0B=1' $'A\xef\xbb\xbf=1' $'A\v=1' $'A\e=1'; do
         printf '# one\nGOOD=1\n%s\n' "$line" >"$TMP/env"
         HERE=1 bad "$TMP/env line 3: " --env-file "$TMP/env"
         has "$(cat "$TMP/stderr")" 'is no name of a variable'
