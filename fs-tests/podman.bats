@@ -117,3 +117,16 @@ teardown() {
     grep -q '^ok *engine: Podman Engine' "$TMP/out"
     grep -q '^ok *trial: ' "$TMP/out"
 }
+
+@test "umount kills nodes, and waits for none that heeds no SIGTERM" {
+    mount_cluster "m$BATS_TEST_NUMBER" -n 3 -i "$IMAGE" --start -- \
+        sh -c 'trap "touch /opt/app/var/asked" TERM; touch /opt/app/var/traps; while :; do sleep 1; done'
+    local data
+    data=$(jq -r .data "$XDG_STATE_HOME/cthulhu/m$BATS_TEST_NUMBER"-*/cluster.json)
+    wait_for 30 test -e "$data/i001/var/traps" -a -e "$data/i002/var/traps" -a -e "$data/i003/var/traps"
+    echo pause >"$M/i003/control"
+    umount_cluster
+    nothing_left "$M"
+    # Each would have had ten seconds.
+    is '' "$(ls "$data"/i00?/var/asked 2>/dev/null)" 'who got a SIGTERM'
+}

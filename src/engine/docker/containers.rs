@@ -68,8 +68,17 @@ pub(super) async fn kill(docker: &Docker, id: &ContainerId, signal: &str) -> Res
 ///
 /// Somebody else may be removing it, also the engine itself after a restart. That removal can fail and leave the container
 /// "dead", so it is asked for again until it is done.
-pub(super) async fn remove(docker: &Docker, id: &ContainerId) -> Result<()> {
+///
+/// `kills_gently` is whether the engine removes by SIGTERM and a wait of ten seconds, as podman does.
+pub(super) async fn remove(docker: &Docker, id: &ContainerId, kills_gently: bool) -> Result<()> {
     let begin = Instant::now();
+    // Errors of these are the removal's too, or mean that it does not run.
+    if kills_gently && matches!(kill(docker, id, "SIGKILL").await, Err(EngineError::Conflict(_))) {
+        let thawed = docker.unpause_container(&id.0).await;
+        if thawed.is_ok() {
+            let _ = kill(docker, id, "SIGKILL").await;
+        }
+    }
     loop {
         let options = RemoveContainerOptions { v: true, force: true, ..RemoveContainerOptions::default() };
         match docker.remove_container(&id.0, Some(options)).await.map_err(error::from_bollard) {
@@ -145,7 +154,7 @@ mod tests {
             }
             _ => fake::answer(last.0, last.1),
         });
-        let result = remove(&engine.docker, &ContainerId("c1".into())).await;
+        let result = remove(&engine.docker, &ContainerId("c1".into()), false).await;
         (result, engine.asked())
     }
 
@@ -161,6 +170,31 @@ mod tests {
         assert_eq!(result, Err(EngineError::Refused("device or resource busy".into())));
         let (result, _) = removing(1, (409, r#"{"message":"cannot remove: it is locked"}"#)).await;
         assert!(matches!(result, Err(EngineError::Conflict(_))), "{result:?}");
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_kills_gently_is_told_to_kill() {
+        let frozen = std::sync::atomic::AtomicBool::new(true);
+        let engine = fake::engine(move |method, target| match (method, target) {
+            ("POST", target) if target.contains("/unpause") => {
+                frozen.store(false, std::sync::atomic::Ordering::Relaxed);
+                fake::answer(204, "")
+            }
+            ("POST", _) if frozen.load(std::sync::atomic::Ordering::Relaxed) => {
+                fake::answer(409, r#"{"message":"can only kill running containers. c1 is in state paused"}"#)
+            }
+            _ => fake::answer(204, ""),
+        });
+        remove(&engine.docker, &ContainerId("c1".into()), true).await.unwrap();
+        let asked = engine.asked();
+        let ends = ["/kill?signal=SIGKILL", "/unpause", "/kill?signal=SIGKILL"];
+        assert!(asked.len() == 4 && ends.iter().zip(&asked).all(|(end, line)| line.ends_with(end)), "{asked:?}");
+        assert!(asked[3].starts_with("DELETE "), "{asked:?}");
+        let stopped = fake::engine(|method, _| match method {
+            "DELETE" => fake::answer(204, ""),
+            _ => fake::answer(500, r#"{"message":"container state improper"}"#),
+        });
+        assert_eq!(remove(&stopped.docker, &ContainerId("c1".into()), true).await, Ok(()));
     }
 
     #[tokio::test]

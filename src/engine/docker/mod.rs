@@ -79,7 +79,7 @@ impl Engine for DockerEngine {
     }
 
     async fn remove(&self, id: &ContainerId) -> Result<()> {
-        containers::remove(&self.docker, id).await
+        containers::remove(&self.docker, id, self.info.description.starts_with("Podman")).await
     }
 
     async fn inspect(&self, id: &ContainerId) -> Result<Inspection> {
