@@ -101,11 +101,11 @@ after() {
             ;;
         prune)
             "$CTHULHU" prune --yes "$M" >"$TMP/out"
-            has "$(cat "$TMP/out")" '2 containers, 1 network and 2 volumes'
+            has "$(cat "$TMP/out")" ', 1 network and 2 volumes'
             ;;
         umount) umount_cluster ;;
         mount)
-            cluster killed
+            with_deadline 120 "$CTHULHU" mount --prefix "$P" -i "$P-volume" --start "$M"
             is seed "$(in_node i001 'ls /data')"
             is 2 "$(volumes | wc -l)" volumes
             umount_cluster
@@ -117,17 +117,24 @@ after() {
 }
 
 @test "run leaves no volume, when it fails too" {
-    local status=0
-    "$CTHULHU" run --prefix "$P" -i "$P-volume" -- sh -c 'docker exec "'"$P"'-i001" touch /data/x' 2>"$TMP/out"
-    "$CTHULHU" run --prefix "$P" -i "$P-volume" -- false 2>"$TMP/out" || status=$?
-    is 1 "$status"
-    is '' "$(docker volume ls -q --filter label=io.cthulhu.cluster --format '{{.Name}} {{.Label "io.cthulhu.mountpoint"}}' | grep -F "$P" || true)"
+    local code status
+    for code in 0 7; do
+        status=0
+        # shellcheck disable=SC2016
+        TMPDIR=$TMP "$CTHULHU" run --prefix "$P" -i "$P-volume" -- sh -c '
+            docker exec "$0-i001" touch /data/x
+            docker inspect -f "{{range .Mounts}}{{.Name}} {{end}}" "$0-i001" >"$1"
+            exit "$2"' "$P" "$TMP/names" "$code" 2>"$TMP/out" || status=$?
+        is "$code" "$status" status
+        is 2 "$(wc -w <"$TMP/names")" volumes
+        is '' "$(volumes)" "volumes after a run of status $code"
+    done
 }
 
 @test "what the user mounts on the path of a volume wins" {
-    mkdir "$TMP/mine"
-    echo mine >"$TMP/mine/f"
-    cluster mine --volume "$TMP/mine:/data/" --var-target /empty
+    mkdir "$TMP/theirs"
+    echo mine >"$TMP/theirs/f"
+    cluster mine --volume "$TMP/theirs:/data/" --var-target /empty
     is f "$(in_node i001 'ls /data')"
     is '' "$(volumes)" volumes
     in_node i001 'echo written >/empty/w'

@@ -325,9 +325,9 @@ async fn make_nodes(cluster: &Cluster, provisioner: &Arc<Provisioner>, watch: &W
 async fn refuse_unreadable_logs(engine: &dyn Engine, cluster: &Cluster) -> Result<()> {
     let Some(container) = cluster.node(0).container else { return Ok(()) };
     match engine.logs(&container, 0, false).await?.next().await {
-        Some(Err(EngineError::Refused(why))) => bail!(
-            "--ready-log: the engine does not give the nodes' output ({why}); use --ready-port or --ready-cmd"
-        ),
+        Some(Err(EngineError::Refused(why))) => {
+            bail!("--ready-log: the engine does not give the nodes' output ({why}); use --ready-port or --ready-cmd")
+        }
         Some(Ok(_) | Err(_)) | None => Ok(()),
     }
 }
