@@ -21,6 +21,12 @@ teardown() {
 
 cluster() { mount_cluster "$1" -i "$P-volume" --start "${@:2}"; }
 
+# Removes the containers of $M. The engine may be removing a sandbox by itself, and then refuses.
+rid_of_containers() {
+    containers "$M" | xargs -r docker rm -f >/dev/null 2>&1 || true
+    [ -z "$(containers "$M")" ]
+}
+
 # after WHAT SURVIVES...: what the node has still, of what it wrote before, once it was started again.
 after() {
     echo start >"$M/i001/control"
@@ -93,7 +99,7 @@ after() {
         # Volumes alone are enough to be found.
         case $how in
         all)
-            docker rm -f $(containers "$M") >/dev/null
+            wait_for 60 rid_of_containers
             docker network rm $(networks "$M") >/dev/null
             has "$("$CTHULHU" ls --host "${DOCKER_HOST:-unix:///var/run/docker.sock}")" 'left over'
             "$CTHULHU" prune --yes "$M" >"$TMP/out"
