@@ -12,6 +12,7 @@ setup_file() {
     mkdir "$TMP/e"
     start_engine
     need_image
+    volume_image
 }
 
 teardown_file() {
@@ -226,4 +227,21 @@ lives_on() {
     is 'i002 lost i002 back' "$(echo $(sandboxes_told))"
     umount_cluster
     stop_engine TERM
+}
+
+@test "a restart of the engine loses the layer of a node's container, and neither volumes nor bindmounts" {
+    local signal
+    with_deadline 120 "$CTHULHU" mount --prefix "$P" -n 1 -i "$P-volume" --start "$M"
+    for signal in TERM KILL; do
+        write_all
+        stop_engine "$signal"
+        start_engine
+        wait_for 120 known
+        wait_for 120 reads "$M/i001/state" exited
+        echo start >"$M/control"
+        is 'volume bindmount' "$(survivors)" "what survives SIG$signal"
+    done
+    is 2 "$(volumes | wc -l)" volumes
+    umount_cluster
+    is '' "$(volumes)" volumes
 }

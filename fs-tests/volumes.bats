@@ -21,6 +21,12 @@ teardown() {
 
 cluster() { mount_cluster "$1" -i "$P-volume" --start "${@:2}"; }
 
+# Removes the containers of $M. The engine may be removing a sandbox by itself, and then refuses.
+rid_of_containers() {
+    containers "$M" | xargs -r docker rm -f >/dev/null 2>&1 || true
+    [ -z "$(containers "$M")" ]
+}
+
 # after WHAT SURVIVES...: what the node has still, of what it wrote before, once it was started again.
 after() {
     echo start >"$M/i001/control"
@@ -93,7 +99,7 @@ after() {
         # Volumes alone are enough to be found.
         case $how in
         all)
-            docker rm -f $(containers "$M") >/dev/null
+            wait_for 60 rid_of_containers
             docker network rm $(networks "$M") >/dev/null
             has "$("$CTHULHU" ls --host "${DOCKER_HOST:-unix:///var/run/docker.sock}")" 'left over'
             "$CTHULHU" prune --yes "$M" >"$TMP/out"
@@ -101,11 +107,11 @@ after() {
             ;;
         prune)
             "$CTHULHU" prune --yes "$M" >"$TMP/out"
-            has "$(cat "$TMP/out")" '2 containers, 1 network and 2 volumes'
+            has "$(cat "$TMP/out")" ', 1 network and 2 volumes'
             ;;
         umount) umount_cluster ;;
         mount)
-            cluster killed
+            with_deadline 120 "$CTHULHU" mount --prefix "$P" -i "$P-volume" --start "$M"
             is seed "$(in_node i001 'ls /data')"
             is 2 "$(volumes | wc -l)" volumes
             umount_cluster
@@ -117,17 +123,24 @@ after() {
 }
 
 @test "run leaves no volume, when it fails too" {
-    local status=0
-    "$CTHULHU" run --prefix "$P" -i "$P-volume" -- sh -c 'docker exec "'"$P"'-i001" touch /data/x' 2>"$TMP/out"
-    "$CTHULHU" run --prefix "$P" -i "$P-volume" -- false 2>"$TMP/out" || status=$?
-    is 1 "$status"
-    is '' "$(docker volume ls -q --filter label=io.cthulhu.cluster --format '{{.Name}} {{.Label "io.cthulhu.mountpoint"}}' | grep -F "$P" || true)"
+    local code status
+    for code in 0 7; do
+        status=0
+        # shellcheck disable=SC2016
+        TMPDIR=$TMP "$CTHULHU" run --prefix "$P" -i "$P-volume" -- sh -c '
+            docker exec "$0-i001" touch /data/x
+            docker inspect -f "{{range .Mounts}}{{.Name}} {{end}}" "$0-i001" >"$1"
+            exit "$2"' "$P" "$TMP/names" "$code" 2>"$TMP/out" || status=$?
+        is "$code" "$status" status
+        is 2 "$(wc -w <"$TMP/names")" volumes
+        is '' "$(volumes)" "volumes after a run of status $code"
+    done
 }
 
 @test "what the user mounts on the path of a volume wins" {
-    mkdir "$TMP/mine"
-    echo mine >"$TMP/mine/f"
-    cluster mine --volume "$TMP/mine:/data/" --var-target /empty
+    mkdir "$TMP/theirs"
+    echo mine >"$TMP/theirs/f"
+    cluster mine --volume "$TMP/theirs:/data/" --var-target /empty
     is f "$(in_node i001 'ls /data')"
     is '' "$(volumes)" volumes
     in_node i001 'echo written >/empty/w'

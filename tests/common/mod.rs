@@ -39,6 +39,11 @@ impl Drop for Fixture {
 
 impl Fixture {
     pub async fn new(nodes: usize, timeout: Duration) -> Self {
+        Self::with(nodes, timeout, NodeOptions::default()).await
+    }
+
+    /// With these options, but for where `etc` and `var` appear.
+    pub async fn with(nodes: usize, timeout: Duration, options: NodeOptions) -> Self {
         let engine = SimulatedEngine::new();
         engine.add_image("image");
         engine.add_image("self");
@@ -77,7 +82,7 @@ impl Fixture {
             }
         });
         let own = SelfImage { reference: "self".into(), argv: vec!["/cthulhu".into()] };
-        let options = NodeOptions { etc_target: "/etc".into(), var_target: "/var".into(), ..NodeOptions::default() };
+        let options = NodeOptions { etc_target: "/etc".into(), var_target: "/var".into(), ..options };
         let provisioner = Arc::new(Provisioner::new(
             shared.clone(),
             cluster.clone(),

@@ -15,6 +15,7 @@ mod lifecycle;
 mod networks;
 mod scripted;
 mod streams;
+mod volumes;
 
 /// Long enough for anything that happens at all, on a busy machine too.
 const LONG: Duration = Duration::from_secs(120);
