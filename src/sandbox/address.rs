@@ -12,8 +12,17 @@ pub(super) fn own() -> io::Result<Vec<Ipv4Addr>> {
     Ok(parse(&std::fs::read_to_string("/proc/thread-self/net/fib_trie")?))
 }
 
-/// In `fib_trie` each leaf (`|-- 172.30.0.2`) is followed by what is known of it; `/32 host LOCAL` marks an address of ours.
+/// The addresses by which all in a network of ours are reached, such as 172.30.255.255; those of loopback left out.
+pub(super) fn broadcast() -> io::Result<Vec<Ipv4Addr>> {
+    Ok(marked(&std::fs::read_to_string("/proc/thread-self/net/fib_trie")?, "/32 link BROADCAST"))
+}
+
 fn parse(fib_trie: &str) -> Vec<Ipv4Addr> {
+    marked(fib_trie, "/32 host LOCAL")
+}
+
+/// In `fib_trie` each leaf (`|-- 172.30.0.2`) is followed by what is known of it; `/32 host LOCAL` marks an address of ours.
+fn marked(fib_trie: &str, mark: &str) -> Vec<Ipv4Addr> {
     let mut found = BTreeSet::new();
     let mut leaf = None;
     for line in fib_trie.lines().map(str::trim) {
@@ -21,7 +30,7 @@ fn parse(fib_trie: &str) -> Vec<Ipv4Addr> {
             leaf = address.parse().ok();
         } else if line.starts_with("+-- ") {
             leaf = None;
-        } else if line.starts_with("/32 host LOCAL") {
+        } else if line.starts_with(mark) {
             found.extend(leaf.filter(|a: &Ipv4Addr| !a.is_loopback()));
         }
     }
@@ -90,6 +99,7 @@ Local:
     fn local_routes_are_our_addresses() {
         let expected = [Ipv4Addr::new(10, 1, 2, 3), Ipv4Addr::new(172, 30, 0, 2)];
         assert_eq!(parse(SAMPLE), expected);
+        assert_eq!(marked(SAMPLE, "/32 link BROADCAST"), [Ipv4Addr::new(172, 30, 255, 255)]);
     }
 
     #[test]

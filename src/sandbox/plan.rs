@@ -35,6 +35,19 @@ pub enum Whose {
     Of(Vec<Ipv4Addr>),
     /// Everybody's but the node's own and these.
     NotOf(Vec<Ipv4Addr>),
+    /// What this one sends to many at once (broadcast, multicast): to none of those addresses, which are the node's own.
+    ManysFrom(Ipv4Addr, Vec<Ipv4Addr>),
+    /// What the node sends to multicast groups, and to 255.255.255.255.
+    Groups,
+}
+
+/// Addresses of the network namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// The node's own.
+    pub own: Vec<Ipv4Addr>,
+    /// Those of all in its networks (172.30.255.255).
+    pub broadcast: Vec<Ipv4Addr>,
 }
 
 /// What a rule does.
@@ -52,6 +65,8 @@ pub enum Act {
     LoseTo(Share, u16),
     /// That share of packets is sent twice.
     Duplicate(Share),
+    /// That share of packets is sent once more, to this neighbour alone, whatever their destination is.
+    DuplicateTo(Share, Ipv4Addr),
     /// The packet is put into a class of the queueing discipline.
     Classify(u16),
 }
@@ -138,10 +153,21 @@ impl<K: Ord + Copy> Numbers<K> {
     }
 }
 
+/// What a queue of a peer's is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// What arrives.
+    Arriving,
+    /// What arrives and was sent to many.
+    ArrivingToMany,
+    /// What leaves.
+    Leaving,
+}
+
 /// Which numbers peers have, from one plan to the next.
 #[derive(Clone, Debug, Default)]
 pub struct Numbering {
-    queues: Numbers<(Hook, Peer)>,
+    queues: Numbers<(Stage, Peer)>,
     /// A class of HTB keeps the debt that it has by its rate: another rate is another class.
     classes: Numbers<(Peer, Option<Rate>)>,
     /// Classes that are over, and in which packets wait still.
@@ -149,14 +175,15 @@ pub struct Numbering {
 }
 
 /// Plans.
-pub fn plan(kernel: &Kernel, desired: &Desired, numbering: &mut Numbering) -> Plan {
+pub fn plan(kernel: &Kernel, desired: &Desired, addresses: &Addresses, numbering: &mut Numbering) -> Plan {
     let mut plan = Plan::default();
     let netem = kernel.netem && kernel.htb;
     if desired.silent {
         plan.silence(kernel);
     }
-    plan.receive(desired, netem, numbering);
+    plan.receive(desired, netem, kernel, addresses, numbering);
     plan.send(desired, netem, kernel, numbering);
+    plan.send_to_many(desired, kernel, addresses);
     numbering.queues.keep(plan.queues.keys().copied().collect());
     numbering.classes.keep(plan.classes.keys().copied().collect());
     plan
@@ -173,7 +200,14 @@ impl Plan {
     }
 
     /// What befalls traffic where it arrives: cut and loss; without netem, and from the host, what waits too.
-    fn receive(&mut self, desired: &Desired, netem: bool, numbering: &mut Numbering) {
+    fn receive(
+        &mut self,
+        desired: &Desired,
+        netem: bool,
+        kernel: &Kernel,
+        addresses: &Addresses,
+        numbering: &mut Numbering,
+    ) {
         for (cut, act) in [(Cut::Drop, Act::Drop), (Cut::Reject, Act::Reject)] {
             self.group(desired, |effects| (effects.cut == Some(cut)).then_some(act));
         }
@@ -185,8 +219,19 @@ impl Plan {
         }
         for (peer, effects) in &desired.from {
             let hold = held(effects);
+            let many = Hold { rate: effects.rate, ..hold };
+            if let Peer::Node(address) = peer
+                && many != (if netem { Hold::default() } else { hold })
+                && kernel.queue.is_some()
+                && !addresses.own.is_empty()
+            {
+                // What is sent to many leaves once for all of them: what befalls it on the way to this one can only be done here.
+                let queue = numbering.queues.of((Stage::ArrivingToMany, *peer), &BTreeSet::new());
+                self.queues.insert(queue, many);
+                self.rule(Hook::Input, Whose::ManysFrom(*address, addresses.own.clone()), Act::Queue(queue));
+            }
             if hold != Hold::default() && (!netem || *peer == Peer::Host) {
-                let queue = numbering.queues.of((Hook::Input, *peer), &BTreeSet::new());
+                let queue = numbering.queues.of((Stage::Arriving, *peer), &BTreeSet::new());
                 self.queues.insert(queue, hold);
                 self.rule(Hook::Input, whose(*peer, desired), Act::Queue(queue));
             }
@@ -245,6 +290,21 @@ impl Plan {
         }
     }
 
+    /// A second copy of what is sent to many goes to that one peer alone. The other effects are the receiver's.
+    fn send_to_many(&mut self, desired: &Desired, kernel: &Kernel, addresses: &Addresses) {
+        for (peer, effects) in &desired.to {
+            let Peer::Node(address) = peer else { continue };
+            if effects.duplicate.is_none() || !kernel.dup || !kernel.numgen {
+                continue;
+            }
+            let act = Act::DuplicateTo(effects.duplicate, *address);
+            self.rule(Hook::Output, Whose::Groups, act);
+            if !addresses.broadcast.is_empty() {
+                self.rule(Hook::Output, Whose::Of(addresses.broadcast.clone()), act);
+            }
+        }
+    }
+
     fn send_to_host(
         &mut self,
         effects: &Effects,
@@ -258,7 +318,7 @@ impl Plan {
             Some(Cut::Drop) => return self.rule(Hook::Output, whose(), discard(kernel)),
             // A packet that is rejected while it is sent gives its sender EPERM, which no network does.
             Some(Cut::Reject) if kernel.queue.is_some() => {
-                let queue = numbering.queues.of((Hook::Output, Peer::Host), &BTreeSet::new());
+                let queue = numbering.queues.of((Stage::Leaving, Peer::Host), &BTreeSet::new());
                 self.queues.insert(queue, Hold::default());
                 self.rule(Hook::Output, whose(), Act::Queue(queue));
                 return self.rule(Hook::Sent, whose(), Act::Reject);
@@ -275,7 +335,7 @@ impl Plan {
         }
         let hold = held(effects);
         if hold != Hold::default() && !netem {
-            let queue = numbering.queues.of((Hook::Output, Peer::Host), &BTreeSet::new());
+            let queue = numbering.queues.of((Stage::Leaving, Peer::Host), &BTreeSet::new());
             self.queues.insert(queue, hold);
             self.rule(Hook::Output, whose(), Act::Queue(queue));
         }
@@ -288,7 +348,7 @@ fn discard(kernel: &Kernel) -> Act {
 }
 
 fn held(effects: &Effects) -> Hold {
-    Hold { delay: effects.delay, corrupt: effects.corrupt, reorder: effects.reorder, loss: Share::NONE }
+    Hold { delay: effects.delay, corrupt: effects.corrupt, reorder: effects.reorder, ..Hold::default() }
 }
 
 fn whose(peer: Peer, desired: &Desired) -> Whose {
@@ -332,7 +392,39 @@ mod tests {
     }
 
     fn planned(kernel: &Kernel, desired: &Desired) -> Plan {
-        plan(kernel, desired, &mut Numbering::default())
+        plan(kernel, desired, &Addresses::default(), &mut Numbering::default())
+    }
+
+    #[test]
+    fn what_is_sent_to_many_is_held_where_it_arrives_and_doubled_for_one_peer() {
+        let all = Effects { duplicate: Share::ALL, rate: rated().rate, ..delay() };
+        let desired =
+            Desired { from: vec![(Peer::Node(A), all)], to: vec![(Peer::Node(B), all)], ..Desired::default() };
+        let addresses = Addresses { own: vec![C], broadcast: vec![Ipv4Addr::new(10, 0, 0, 255)] };
+        let planned = |kernel: &Kernel| plan(kernel, &desired, &addresses, &mut Numbering::default());
+        let many = Whose::ManysFrom(A, vec![C]);
+        let rule = |hook, whose, act| Rule { hook, whose, act };
+        let doubled = [
+            rule(Hook::Output, Whose::Groups, Act::DuplicateTo(Share::ALL, B)),
+            rule(Hook::Output, Whose::Of(addresses.broadcast.clone()), Act::DuplicateTo(Share::ALL, B)),
+        ];
+        let poor = planned(&no_netem());
+        assert_eq!(
+            poor.rules[..2],
+            [rule(Hook::Input, many.clone(), Act::Queue(2)), rule(Hook::Input, Whose::Of(vec![A]), Act::Queue(3))]
+        );
+        assert_eq!((poor.queues[&2].rate, poor.queues[&2].delay), (all.rate, all.delay));
+        assert_eq!((poor.queues[&3].rate, poor.queues[&3].delay), (None, all.delay));
+        assert_eq!(poor.rules[poor.rules.len() - 2..], doubled);
+        let netem = planned(&Kernel::everything());
+        assert_eq!(netem.rules[0], rule(Hook::Input, many, Act::Queue(2)));
+        assert_eq!(netem.queues.len(), 1);
+        assert_eq!(netem.rules[netem.rules.len() - 2..], doubled);
+        let no_queue = planned(&Kernel { queue: None, dup: false, ..Kernel::everything() });
+        assert!(no_queue.queues.is_empty() && no_queue.rules.len() == 1, "{no_queue:?}");
+        // A delay alone needs no second queue where one holds all that arrives.
+        let slow = Desired { from: vec![(Peer::Node(A), delay())], ..Desired::default() };
+        assert_eq!(plan(&no_netem(), &slow, &addresses, &mut Numbering::default()).queues.len(), 1);
     }
 
     #[test]
@@ -412,7 +504,7 @@ mod tests {
         };
         let mut numbering = Numbering::default();
         let mut act = |peers: &[Ipv4Addr]| {
-            let plan = plan(&no_netem(), &desired(peers), &mut numbering);
+            let plan = plan(&no_netem(), &desired(peers), &Addresses::default(), &mut numbering);
             let of = |address: Ipv4Addr| {
                 let rules = plan.rules.iter().filter(move |rule| rule.whose == Whose::Of(vec![address]));
                 rules.map(|rule| rule.act).collect::<Vec<_>>()

@@ -8,7 +8,7 @@ use crate::cluster::faults::{Desired, Share};
 use crate::sandbox::address;
 use crate::sandbox::netlink::{Protocol, Socket};
 use crate::sandbox::nft::{self, Nft};
-use crate::sandbox::plan::{Act, Numbering, Plan, SINK, plan};
+use crate::sandbox::plan::{Act, Addresses, Numbering, Plan, SINK, plan};
 use crate::sandbox::protocol::{Kernel, QueueBy};
 use crate::sandbox::queues::{Hold, Queues};
 use crate::sandbox::sockets;
@@ -52,7 +52,9 @@ impl Namespace for Real {
     fn apply(&mut self, kernel: &Kernel, desired: &Desired) -> Result<(), String> {
         let mut numbering = self.numbering.clone();
         numbering.draining = self.tc.as_ref().map(|tc| tc.lock().draining().clone()).unwrap_or_default();
-        let wanted = plan(kernel, desired, &mut numbering);
+        let known = |addresses: io::Result<_>| addresses.map_err(named("this namespace's addresses"));
+        let addresses = Addresses { own: known(address::own())?, broadcast: known(address::broadcast())? };
+        let wanted = plan(kernel, desired, &addresses, &mut numbering);
         if wanted == self.plan && !self.is_lost && self.is_in_force(&wanted)? {
             return Ok(());
         }

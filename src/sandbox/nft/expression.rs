@@ -1,5 +1,7 @@
 //! The expressions of nftables' rules, as `linux/netfilter/nf_tables.h` numbers them.
 
+use std::net::Ipv4Addr;
+
 use super::super::netlink::Attr;
 use super::super::protocol::QueueBy;
 use crate::cluster::faults::Share;
@@ -32,6 +34,7 @@ pub const ACCEPT: u32 = 1;
 const EQUAL: u32 = 0;
 const NOT_EQUAL: u32 = 1;
 const LESS: u32 = 2;
+const NOT_LESS: u32 = 5;
 
 // enum nft_meta_keys
 const PRIORITY: u32 = 2;
@@ -87,6 +90,17 @@ pub fn peer(incoming: bool) -> Attr {
 /// What is loaded is this.
 pub fn is(value: &[u8]) -> Attr {
     compare(EQUAL, value)
+}
+
+/// It goes to none of these addresses.
+pub fn goes_to_none(addresses: &[Ipv4Addr]) -> Vec<Attr> {
+    let not = |address: &Ipv4Addr| [load(NETWORK, DESTINATION, 4), compare(NOT_EQUAL, &address.octets())];
+    addresses.iter().flat_map(not).collect()
+}
+
+/// It goes to a multicast group, or to all on the link (255.255.255.255): no other addresses are above the first group.
+pub fn goes_to_a_group() -> Vec<Attr> {
+    vec![load(NETWORK, DESTINATION, 4), compare(NOT_LESS, &[224, 0, 0, 0])]
 }
 
 /// What is loaded is in a set of the same transaction, or is not.
@@ -167,6 +181,15 @@ pub fn queue(number: u16, by: QueueBy) -> Attr {
 /// The packet is sent a second time, to its own destination.
 pub fn duplicate() -> Vec<Attr> {
     vec![load(NETWORK, DESTINATION, 4), expression("dup", vec![Attr::be32(1, REGISTER)])]
+}
+
+/// The packet is sent a second time, to this neighbour alone, whatever its destination is.
+pub fn duplicate_to(address: Ipv4Addr) -> Vec<Attr> {
+    let value = Attr::Nest(2, vec![Attr::Bytes(VALUE, address.octets().to_vec())]);
+    vec![
+        expression("immediate", vec![Attr::be32(1, REGISTER), value]),
+        expression("dup", vec![Attr::be32(1, REGISTER)]),
+    ]
 }
 
 /// The packet's priority, which is the class that it goes to, is this.

@@ -147,6 +147,10 @@ pub enum Matching {
     NotLoopback,
     /// It is of this one.
     One(Ipv4Addr),
+    /// It is from this one, and goes to none of those.
+    Astray(Ipv4Addr, Vec<Ipv4Addr>),
+    /// It goes to a multicast group, or to all.
+    Group,
     /// It is of one of these; or, the other way round, of none and not of loopback.
     Set(Vec<Ipv4Addr>, bool),
 }
@@ -158,6 +162,16 @@ impl Made {
         let mut all = match &self.whose {
             Matching::NotLoopback => ex::not_loopback(incoming),
             Matching::One(address) => vec![ex::peer(incoming), ex::is(&address.octets())],
+            Matching::Astray(from, own) => {
+                let mut all = vec![ex::peer(incoming), ex::is(&from.octets())];
+                all.extend(ex::goes_to_none(own));
+                all
+            }
+            Matching::Group => {
+                let mut all = ex::not_loopback(incoming);
+                all.extend(ex::goes_to_a_group());
+                all
+            }
             Matching::Set(_, inverted) => {
                 let mut all = if *inverted { ex::not_loopback(incoming) } else { vec![] };
                 all.extend([ex::peer(incoming), ex::is_in(SET, set, *inverted)]);
@@ -182,6 +196,8 @@ pub fn made_of(rule: &Rule, by: QueueBy) -> Vec<Made> {
             [one] => Matching::One(one),
             _ => Matching::Set(addresses.clone(), false),
         },
+        Whose::ManysFrom(from, own) => Matching::Astray(*from, own.clone()),
+        Whose::Groups => Matching::Group,
         Whose::NotOf(addresses) if addresses.is_empty() => Matching::NotLoopback,
         Whose::NotOf(addresses) => Matching::Set(addresses.clone(), true),
     };
@@ -200,6 +216,7 @@ pub fn made_of(rule: &Rule, by: QueueBy) -> Vec<Made> {
         Act::Queue(number) => vec![with(vec![one(ex::queue(number, by))])],
         Act::LoseTo(share, number) => vec![with(vec![ex::at_random(share), one(ex::queue(number, by))])],
         Act::Duplicate(share) => vec![with(vec![ex::at_random(share), ex::duplicate()])],
+        Act::DuplicateTo(share, address) => vec![with(vec![ex::at_random(share), ex::duplicate_to(address)])],
         Act::Classify(class) => vec![with(vec![ex::set_priority(super::super::tc::handle_of(class))])],
     }
 }

@@ -1,10 +1,11 @@
 //! What befalls the packets of one queue, and what chance decides for each of them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use crate::cluster::faults::{Delay, Share};
+use super::super::tc::waiting_room;
+use crate::cluster::faults::{Delay, Rate, Share};
 
 /// What befalls the packets of one queue. The default is nothing: they go on as they come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +18,40 @@ pub struct Hold {
     pub reorder: Share,
     /// They go nowhere.
     pub loss: Share,
+    /// No more than that passes; those that find too many waiting are lost.
+    pub rate: Option<Rate>,
+}
+
+/// An Ethernet header, in bytes: the queueing disciplines of the kernel count it.
+const ETHERNET: u64 = 14;
+
+/// A line of some rate, that packets go over one after the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Line {
+    free: Option<Instant>,
+}
+
+impl Line {
+    /// How long a packet of that many bytes which comes `now` waits until the line is free; `None` if so much waits that it is lost.
+    pub(super) fn take(&mut self, now: Instant, bytes: usize, rate: Rate) -> Option<Duration> {
+        let begins = self.free.map_or(now, |free| free.max(now));
+        let waits = begins - now;
+        if waits > longest(rate) {
+            return None;
+        }
+        self.free = Some(begins + lasts(bytes as u64 + ETHERNET, rate));
+        Some(waits)
+    }
+}
+
+/// How long so many bytes take at a rate.
+fn lasts(bytes: u64, Rate(bits): Rate) -> Duration {
+    Duration::from_nanos(u64::try_from(u128::from(bytes) * 8_000_000_000 / u128::from(bits.get())).unwrap_or(u64::MAX))
+}
+
+/// How long a packet may wait for a rate.
+fn longest(rate: Rate) -> Duration {
+    lasts(waiting_room(Some(rate)), rate)
 }
 
 /// What befalls one packet.
@@ -33,7 +68,8 @@ pub(super) enum Lot {
 impl Hold {
     /// The longest that a packet may wait.
     pub(super) fn longest(&self) -> Duration {
-        self.delay.map_or(Duration::ZERO, |delay| delay.time.saturating_add(delay.jitter))
+        let rate = self.rate.map_or(Duration::ZERO, longest);
+        self.delay.map_or(rate, |delay| delay.time.saturating_add(delay.jitter).saturating_add(rate))
     }
 
     pub(super) fn draw(&self, rng: &mut Rng) -> Lot {
@@ -77,10 +113,31 @@ mod tests {
     }
 
     #[test]
+    fn a_line_takes_as_much_as_its_rate_and_lets_so_many_wait() {
+        let rate = Rate(std::num::NonZeroU64::new(1_000_000).unwrap());
+        let mut line = Line::default();
+        let begin = Instant::now();
+        let bytes = 1250 - ETHERNET as usize;
+        let waits: Vec<_> = std::iter::from_fn(|| line.take(begin, bytes, rate)).collect();
+        // Ten milliseconds each, and 256 KiB may wait.
+        assert!(waits.iter().enumerate().all(|(at, wait)| *wait == Duration::from_millis(10) * at as u32));
+        assert_eq!(waits.len(), (256 << 10) / 1250 + 1);
+        let later = begin + Duration::from_millis(15);
+        assert_eq!(
+            line.take(later, bytes, rate),
+            Some(waits.len() as u32 * Duration::from_millis(10) - Duration::from_millis(15))
+        );
+        let idle = begin + Duration::from_secs(60);
+        assert_eq!(line.take(idle, bytes, rate), Some(Duration::ZERO));
+        let hold = Hold { rate: Some(rate), ..Hold::default() };
+        assert!(waits.iter().all(|wait| *wait <= hold.longest()));
+    }
+
+    #[test]
     fn all_is_all() {
         let mut rng = Rng::with_seed(2);
         let delay = Some(Delay { time: Duration::from_secs(1), jitter: Duration::ZERO });
-        let all = Hold { delay, corrupt: Share::ALL, reorder: Share::ALL, loss: Share::NONE };
+        let all = Hold { delay, corrupt: Share::ALL, reorder: Share::ALL, ..Hold::default() };
         let lost = Hold { loss: Share::ALL, ..all };
         for _ in 0..1000 {
             assert_eq!(all.draw(&mut rng), Lot::Passes { wait: None, corrupt: true });

@@ -47,6 +47,19 @@ pub(super) struct Arrived<'a> {
     pub(super) id: u32,
     /// From its IP header on. Empty unless asked for, or if it is too large to be copied whole.
     pub(super) payload: &'a [u8],
+    /// Of all of it, in bytes; 0 if nothing of it was asked for.
+    pub(super) length: usize,
+}
+
+/// How much of packets a queue is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copied {
+    /// Nothing.
+    Nothing,
+    /// Their length.
+    Length,
+    /// All of them.
+    Whole,
 }
 
 /// Reads a message of the kernel's; `None` if it is none of a packet.
@@ -56,11 +69,13 @@ pub(super) fn arrived(kind: u16, payload: &[u8]) -> Option<Arrived<'_>> {
         return None;
     }
     let id = find(attrs, PACKET_HDR)?.get(..4)?.try_into().ok()?;
-    let whole = find(attrs, CAP_LEN).is_none();
+    let cut_off = find(attrs, CAP_LEN).and_then(|length| length.try_into().ok()).map(u32::from_be_bytes);
+    let copied = find(attrs, PAYLOAD).unwrap_or_default();
     Some(Arrived {
         queue: u16::from_be_bytes([header[2], header[3]]),
         id: u32::from_be_bytes(id),
-        payload: find(attrs, PAYLOAD).filter(|_| whole).unwrap_or_default(),
+        payload: if cut_off.is_none() { copied } else { &[] },
+        length: cut_off.map_or(copied.len(), |length| length as usize),
     })
 }
 
@@ -74,10 +89,14 @@ pub(super) fn unbind(queue: u16) -> Message {
     message(CONFIG, queue, vec![command(CMD_UNBIND)])
 }
 
-/// How packets come to us: whole and finished with their checksums if `whole`, else what is known of them, and as large as
-/// the kernel has them.
-pub(super) fn configure(queue: u16, whole: bool) -> Message {
-    let (copied, mode, flags) = if whole { (COPIED, COPY_PACKET, 0) } else { (0, COPY_META, FLAG_GSO) };
+/// How packets come to us: whole and finished with their checksums if so asked, else as large as the kernel has them.
+pub(super) fn configure(queue: u16, copied: Copied) -> Message {
+    let (copied, mode, flags) = match copied {
+        Copied::Nothing => (0, COPY_META, FLAG_GSO),
+        // The kernel tells the length of a packet that it cuts off. No packet is shorter than an IP header.
+        Copied::Length => (1, COPY_PACKET, FLAG_GSO),
+        Copied::Whole => (COPIED, COPY_PACKET, 0),
+    };
     let mut params = copied.to_be_bytes().to_vec();
     params.push(mode);
     let attrs = vec![
@@ -137,11 +156,12 @@ mod tests {
     fn a_packet_is_read() {
         let header = Attr::Bytes(PACKET_HDR, vec![0, 1, 0, 2, 8, 0, 1]);
         let bytes = told(vec![header.clone(), Attr::be32(3, 7)]);
-        assert_eq!(arrived(PACKET, &bytes), Some(Arrived { queue: 0x1234, id: 0x10002, payload: &[] }));
+        assert_eq!(arrived(PACKET, &bytes), Some(Arrived { queue: 0x1234, id: 0x10002, payload: &[], length: 0 }));
         let bytes = told(vec![header.clone(), Attr::Bytes(PAYLOAD, vec![1, 2, 3])]);
         assert_eq!(arrived(PACKET, &bytes).unwrap().payload, [1, 2, 3]);
         let bytes = told(vec![header, Attr::be32(CAP_LEN, 65_000), Attr::Bytes(PAYLOAD, vec![1, 2, 3])]);
-        assert!(arrived(PACKET, &bytes).unwrap().payload.is_empty(), "one cut off is of no use");
+        let cut_off = arrived(PACKET, &bytes).unwrap();
+        assert!(cut_off.payload.is_empty() && cut_off.length == 65_000, "only its length is of use");
     }
 
     #[test]

@@ -13,8 +13,8 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::super::netlink::{Message, Protocol, Socket};
 use super::heap::{Heap, Packet};
-use super::hold::{Hold, Lot};
-use super::nfqueue::{self, Arrived};
+use super::hold::{Hold, Line, Lot};
+use super::nfqueue::{self, Arrived, Copied};
 
 /// Enough for what it calls; all of it is never touched.
 const STACK: usize = 128 << 10;
@@ -102,6 +102,8 @@ impl Drop for Worker {
 /// One queue that is ours.
 struct Bound {
     hold: Hold,
+    /// What those that have passed have taken of the rate.
+    line: Line,
     /// It is no longer wanted, and given up then.
     closes: Option<Instant>,
 }
@@ -117,7 +119,7 @@ struct State {
 
 impl State {
     fn take(&mut self, arrived: Arrived<'_>) {
-        let Arrived { queue, id, payload } = arrived;
+        let Arrived { queue, id, payload, length } = arrived;
         let hold = self.bound.get(&queue).map(|bound| bound.hold).unwrap_or_default();
         let mut packet = Packet { queue, id, altered: None };
         match hold.draw(&mut self.rng) {
@@ -129,7 +131,12 @@ impl State {
                     packet.altered = altered(payload, &mut self.rng);
                 }
                 // Not the moment at which this round began: it may have come since.
-                self.heap.push(Instant::now(), packet, wait);
+                let now = Instant::now();
+                let line = self.bound.get_mut(&queue).zip(hold.rate);
+                match line.map_or(Some(Duration::ZERO), |(bound, rate)| bound.line.take(now, length, rate)) {
+                    Some(queues) => self.heap.push(now, packet, wait.map(|wait| wait.saturating_add(queues))),
+                    None => self.judge(packet, false),
+                }
             }
         }
     }
@@ -219,13 +226,15 @@ impl Loop {
             if bound.is_ok() {
                 new.push(queue);
             }
-            if let Err(error) = bound.and_then(|()| self.request(&nfqueue::configure(queue, whole(hold)))) {
+            if let Err(error) = bound.and_then(|()| self.request(&nfqueue::configure(queue, copied(hold)))) {
                 // No rule hands anything to them yet.
                 new.iter().try_for_each(|queue| self.request(&nfqueue::unbind(*queue)))?;
                 return Err(error);
             }
         }
-        self.state.bound.extend(new.iter().map(|queue| (*queue, Bound { hold: wanted[queue], closes: None })));
+        self.state.bound.extend(
+            new.iter().map(|queue| (*queue, Bound { hold: wanted[queue], line: Line::default(), closes: None })),
+        );
         for queue in self.state.bound.keys().copied().collect::<Vec<_>>() {
             match wanted.get(&queue) {
                 Some(hold) => self.change(queue, *hold)?,
@@ -241,8 +250,11 @@ impl Loop {
         };
         bound.closes = None;
         let before = std::mem::replace(&mut bound.hold, hold);
-        if whole(&before) != whole(&hold) {
-            self.request(&nfqueue::configure(queue, whole(&hold)))?;
+        if before.rate != hold.rate {
+            bound.line = Line::default();
+        }
+        if copied(&before) != copied(&hold) {
+            self.request(&nfqueue::configure(queue, copied(&hold)))?;
         }
         if before != hold {
             self.state.heap.hasten(queue, Instant::now() + hold.longest());
@@ -254,7 +266,7 @@ impl Loop {
         let Some(bound) = self.state.bound.get_mut(&queue).filter(|bound| bound.closes.is_none()) else {
             return Ok(());
         };
-        *bound = Bound { hold: Hold::default(), closes: Some(Instant::now() + GRACE) };
+        *bound = Bound { hold: Hold::default(), line: Line::default(), closes: Some(Instant::now() + GRACE) };
         self.drain(queue)
     }
 
@@ -366,9 +378,13 @@ impl Loop {
     }
 }
 
-/// Whether packets have to be copied whole.
-fn whole(hold: &Hold) -> bool {
-    !hold.corrupt.is_none()
+/// How much of packets has to be copied.
+fn copied(hold: &Hold) -> Copied {
+    match hold {
+        _ if !hold.corrupt.is_none() => Copied::Whole,
+        _ if hold.rate.is_some() => Copied::Length,
+        _ => Copied::Nothing,
+    }
 }
 
 #[cfg(test)]

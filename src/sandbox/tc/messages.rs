@@ -101,8 +101,12 @@ pub fn new_qdisc(interface: u32, qdisc: Qdisc) -> Message {
 
 /// `struct tc_fifo_qopt`: how many bytes may wait.
 pub fn fifo_options(rate: Option<Rate>) -> Vec<u8> {
-    let limit = (bytes_a_second(rate) * QUEUE_MS / 1000).clamp(4 * LARGEST, 64 << 20);
-    (limit as u32).to_ne_bytes().to_vec()
+    (waiting_room(rate) as u32).to_ne_bytes().to_vec()
+}
+
+/// How many bytes may wait for a rate.
+pub fn waiting_room(rate: Option<Rate>) -> u64 {
+    (bytes_a_second(rate) * QUEUE_MS / 1000).clamp(4 * LARGEST, 64 << 20)
 }
 
 /// Takes the queueing discipline of a class away, or the one at the root.

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 pub use drain::Draining;
-pub use messages::handle_of;
+pub use messages::{handle_of, waiting_room};
 
 use super::netlink::{Protocol, Socket};
 use super::plan::{Class, Netem};
