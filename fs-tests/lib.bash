@@ -222,6 +222,16 @@ used = subprocess.run("docker network inspect $(docker network ls -q)", shell=Tr
 print(next(s for s in (f"10.213.{n}.0/24" for n in range(256)) if s not in used))'
 }
 
+# own_bridge: makes a bridge for a second dockerd in the machine's network, and sets BRIDGE to its name. That dockerd must not get --bridge=none: it
+# would take that for an order to remove the machine's docker0.
+own_bridge() {
+    BRIDGE=ct$$x$((RANDOM % 1000))
+    ip link add "$BRIDGE" type bridge
+    ip addr add "10.254.$((RANDOM % 256)).1/29" dev "$BRIDGE"
+    ip link set "$BRIDGE" up
+    export BRIDGE
+}
+
 # needs_root WHY: skips the test as an ordinary user. Not for setup_file: there, say it in setup.
 needs_root() {
     [ "$(id -u)" = 0 ] || skip "needs root: $1"

@@ -263,8 +263,9 @@ PY
     local at pid=$TMP/e/pid networks
     export DOCKER_HOST=unix://$TMP/e/docker.sock XDG_STATE_HOME=$TMP/state-e
     mkdir "$TMP/e" "$TMP/state-e" "$TMP"/e{1,2,3}
+    own_bridge
     setsid dockerd --data-root "$TMP/e/data" --exec-root "$TMP/e/exec" --pidfile "$TMP/e/docker.pid" -H "$DOCKER_HOST" \
-        --bridge=none --iptables=false --ip6tables=false --ip-masq=false >"$TMP/e/log" 2>&1 </dev/null 3>&- &
+        --bridge="$BRIDGE" --iptables=false --ip6tables=false --ip-masq=false >"$TMP/e/log" 2>&1 </dev/null 3>&- &
     echo $! >"$pid"
     wait_for 60 docker version >/dev/null 2>&1
     need_image
@@ -303,4 +304,5 @@ PY
     "$CTHULHU" umount "$TMP/e1" >/dev/null
     kill "$(cat "$pid")"
     wait_for 60 gone "$(cat "$pid")"
+    ip link del "$BRIDGE"
 }

@@ -10,6 +10,7 @@ setup_file() {
     command -v dockerd >/dev/null || skip 'there is no dockerd on this machine'
     export DOCKER_HOST=unix://$TMP/e/docker.sock
     mkdir "$TMP/e"
+    own_bridge
     start_engine
     need_image
     volume_image
@@ -25,6 +26,7 @@ teardown_file() {
         for pid in $(docker ps -aq); do docker rm -fv "$pid" >/dev/null; done
         docker network prune -f >/dev/null
         stop_engine TERM
+        ip link del "$BRIDGE"
     fi
     end
     [ ! -e "$TMP" ]
@@ -42,7 +44,7 @@ start_engine() {
     # Ends that nobody has taken note of yet would pass for processes that live.
     rm -f "$TMP/e/docker.pid" "$TMP/e/exec/containerd/containerd.pid"
     setsid dockerd --data-root "$TMP/e/data" --exec-root "$TMP/e/exec" --pidfile "$TMP/e/docker.pid" -H "$DOCKER_HOST" \
-        --bridge=none --iptables=false --ip6tables=false --ip-masq=false "$@" \
+        --bridge="$BRIDGE" --iptables=false --ip6tables=false --ip-masq=false "$@" \
         >>"$TMP/e/log" 2>&1 </dev/null 3>&- &
     echo $! >"$TMP/e/pid"
     wait_for 60 engine_answers || {
@@ -73,7 +75,7 @@ bridge() { echo "br-$(networks "$M" | cut -c 1-12)"; }
 # engine_is_empty BRIDGE: nothing is in the engine, and the interface is gone.
 engine_is_empty() {
     is '' "$(docker ps -a --format '{{.ID}} {{.Names}}' | known_to_engine)" containers
-    is 'host none ' "$(docker network ls --format '{{.Name}}' | sort | tr '\n' ' ')" networks
+    is 'bridge host none ' "$(docker network ls --format '{{.Name}}' | sort | tr '\n' ' ')" networks
     refused ip link show "$1" >/dev/null 2>&1
 }
 
