@@ -111,7 +111,7 @@ class Proxy:
             self.cut(source, sink)
 
     def request(self, source):
-        """The first request of a connection: its head, and its body if that has a length."""
+        """The first request of a connection: its head and what has come of its body, all of it where a container is created."""
         data = b""
         while b"\r\n\r\n" not in data:
             piece = source.recv(1 << 16)
@@ -119,7 +119,7 @@ class Proxy:
                 raise OSError("it ended before its request")
             data += piece
         head, body = data.split(b"\r\n\r\n", 1)
-        length = re.search(rb"(?i)content-length: *(\d+)", head)
+        length = b"/containers/create" in head and re.search(rb"(?i)content-length: *(\d+)", head)
         while length and len(body) < int(length[1]):
             piece = source.recv(1 << 16)
             if not piece:
