@@ -287,7 +287,7 @@ fi
 # What a caller may set for the tests; sudo hands nothing on by itself.
 settings=()
 for name in DOCKER_HOST RANDOM_VERBS RANDOM_SEED HARD_USE_FILES HARD_USE_MB HOSTILE_FILES POSIX_HOST POSIX_SEED SCALE_NODES IDLE_SECONDS \
-    LINES_APPENDED KILL_ROUNDS RUN_CLUSTERS FLOOD_MB FAULT_STATES FAULT_KILLS; do
+    LINES_APPENDED KILL_ROUNDS RUN_CLUSTERS FLOOD_MB FAULT_STATES FAULT_KILLS INTERFERENCE; do
     if [ -n "${!name:-}" ]; then settings+=("$name=${!name}"); fi
 done
 # What does not depend on who runs it, the ordinary user does less often.
