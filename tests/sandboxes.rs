@@ -64,6 +64,8 @@ async fn is_unknown(f: &Fixture, node: &str) {
     })
     .await;
     assert_eq!(f.read(&format!("{node}/state")).unwrap(), "running\n", "its process is untouched");
+    let reason = f.read(&format!("{node}/ready_reason")).unwrap();
+    assert!(reason.starts_with("its sandbox ") && reason.ends_with('\n'), "{reason}");
 }
 
 /// `start` makes it whole: the faults are in force and the files say so.
@@ -74,6 +76,7 @@ async fn is_made_whole(f: &Fixture) {
     for node in ["i001", "i002"] {
         assert_eq!(f.read(&format!("{node}/state")).unwrap(), "running\n");
         eventually("ready", || f.read(&format!("{node}/ready")).as_deref() == Ok("yes\n")).await;
+        assert_eq!(f.read(&format!("{node}/ready_reason")).unwrap(), "");
     }
     assert!(f.engine.containers().iter().filter(|container| container.name.ends_with("sandbox")).count() == 2);
 }

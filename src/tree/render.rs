@@ -83,6 +83,9 @@ fn ready_reason(node: &Node) -> Option<String> {
     if node.is_ready() {
         return None;
     }
+    if let (State::Running, Some(why)) = (node.state, &node.sandbox_lost) {
+        return Some(why.to_string());
+    }
     Some(match (node.state, node.probe) {
         (State::Created, _) => "it was never started".into(),
         (State::Paused, _) => "it is paused".into(),
