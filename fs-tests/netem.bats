@@ -34,6 +34,7 @@ found() {
 @test 'reorder: the share that was asked for overtakes, the others keep their order' { found reorder; }
 @test 'rate: what was asked for passes, and other links have all they had' { found rate; }
 @test 'rate and delay at once' { found rate-and-delay; }
+@test 'broadcast: what befalls it on one link, it does on no other' { found to-many; }
 @test 'delay, loss, duplicate, corrupt and reorder at once: TCP delivers what was sent' { found all-at-once; }
 @test 'drop is silence, reject an answer' { found cut; }
 @test 'host: to it and from it' { found outside; }

@@ -73,11 +73,11 @@ class Place:
             os.close(here)
             os.close(there)
 
-    def socket(self, kind, port=0):
+    def socket(self, kind, port=0, address=None):
         with self.inside():
             made = socket.socket(socket.AF_INET, kind)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((self.address, port))
+        made.bind((self.address if address is None else address, port))
         return made
 
 
@@ -142,8 +142,8 @@ def percent(share):
 class Receiver:
     """Takes the packets that come to a node, and when: `came` has (number, seconds on the way, moment)."""
 
-    def __init__(self, at, expected):
-        self.socket = at.socket(socket.SOCK_DGRAM, PORT)
+    def __init__(self, at, expected, address=None):
+        self.socket = at.socket(socket.SOCK_DGRAM, PORT, address)
         self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
         self.socket.settimeout(QUIET if expected is None else PATIENCE)
         self.came, self.expected, self.sent, self.wrong = [], expected, threading.Event(), 0
@@ -378,6 +378,33 @@ def rate_and_delay():
     found = measured(came, 1000)
     assert numbers(came) == list(range(100)) and ms(came)[0] >= 99.9 and 850_000 < found < 1_100_000, (found, ms(came))
     return f"1 Mbit/s and 100 ms asked, {found / 1e6:.3f} Mbit/s and {ms(came)[0]:.1f} ms found"
+
+
+def to_all(count, size=SIZE):
+    """What b and c get of so many broadcast packets from a."""
+    takers = [Receiver(at, None, "") for at in (b, c)]
+    with contextlib.closing(a.socket(socket.SOCK_DGRAM)) as out:
+        out.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        for number in range(count):
+            packet = struct.pack("!Qd", number, time.monotonic()) + bytes([number & 255]) * (size - 16)
+            out.sendto(packet, ("10.9.0.255", PORT))
+    return [taker.end() for taker in takers]
+
+
+@check
+def to_many():
+    """They leave once for all, so each link's effect is not netem's."""
+    every = list(range(20))
+    everywhere({(a, b): {"delay": delay(200), "duplicate": percent(100)}}, kernel)
+    late, others = to_all(20)
+    assert sorted(numbers(late)) == sorted(every * 2) and ms(late)[0] >= 199.9, ms(late)
+    assert numbers(others) == every and middle(others) < middle(late), ms(others)
+    everywhere({(a, b): {"rate": 100_000}}, kernel)
+    slow, others = to_all(20, 1000)
+    # From when the first was sent to when the last has waited for all before it, which takes 19 * 1042 bytes of the rate.
+    took = slow[-1][2] - slow[0][2] + slow[0][1]
+    assert numbers(slow) == numbers(others) == every and took > 1.58 and middle(others) < middle(slow), took
+    return f"200 ms, twice and 100 kbit/s asked, {middle(late):.1f} ms and {measured(slow, 1000) / 1000:.1f} kbit/s found"
 
 
 @check
