@@ -59,6 +59,8 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
+# These run as root beside root's others: they mostly wait, for engines of their own or for time to pass.
+beside=(engine engine_setups interference log_engine overlay second_engine signals stop_grace sudden_death volumes wait)
 # These come last, when all else is over: they measure an idle machine, or look at what is the whole machine's.
 alone=(effects faults_killed netem prune reach scale)
 declare -A files_of=()
@@ -92,6 +94,17 @@ is_alone() {
     name=$(basename "$1" .bats)
     [[ " ${alone[*]} " = *" $name "* ]]
 }
+besides=()
+if [ ${#lanes[@]} -gt 1 ]; then
+    rest=()
+    for file in "${files[@]}"; do
+        if [[ " ${beside[*]} " = *" $(basename "$file" .bats) "* ]]; then besides+=("$file"); else rest+=("$file"); fi
+    done
+    if [ ${#rest[@]} -gt 0 ] && [ ${#besides[@]} -gt 0 ]; then
+        files=("${rest[@]}")
+        lanes+=(beside)
+    fi
+fi
 order() {
     local file last=()
     for file in "$@"; do
@@ -99,7 +112,8 @@ order() {
     done
     [ ${#last[@]} -eq 0 ] || printf '%s\n' "${last[@]}"
 }
-files_of=([root]=$(order "${files[@]}") [user]=$(order "${users[@]}") [newer]=$(printf '%s\n' "${newers[@]}"))
+files_of=([root]=$(order "${files[@]}") [user]=$(order "${users[@]}") [newer]=$(printf '%s\n' "${newers[@]}")
+    [beside]=$(printf '%s\n' "${besides[@]}"))
 # An array's element that was taken away is empty.
 read -ra lanes <<<"${lanes[*]}"
 
@@ -157,7 +171,7 @@ clean_up() {
     wait
     # Whatever a test left, below our own directory and nowhere else.
     [ ! -e "$newer/pid" ] || as_root "$here/newer_engine.sh" stop "$newer" || true
-    for dir in "$CTHULHU_TEST_TMP"/root/*/ "$CTHULHU_TEST_TMP"/user/*/ "$CTHULHU_TEST_TMP"/newer/*/; do
+    for dir in "$CTHULHU_TEST_TMP"/root/*/ "$CTHULHU_TEST_TMP"/user/*/ "$CTHULHU_TEST_TMP"/newer/*/ "$CTHULHU_TEST_TMP"/beside/*/; do
         [ -d "$dir" ] || continue
         # shellcheck disable=SC2016
         as_root env CTHULHU="${CTHULHU:-cthulhu}" bash -c '. "$1"; sweep "$2"' - "$here/lib.bash" "${dir%/}" || true
@@ -337,7 +351,7 @@ run_file() {
 
 # run_lane LANE: runs all files, prints the output of each when it has ended, and leaves the figures in a file.
 run_lane() {
-    local lane=$1 file files name out begin status p f s passed=0 failed=0 skipped=0 running='' started=$SECONDS
+    local lane=$1 file files name out begin other status p f s passed=0 failed=0 skipped=0 running='' started=$SECONDS
     trap '[ -z "$running" ] || kill "$running" 2>/dev/null; exit 143' TERM
     mapfile -t files <<<"${files_of[$lane]}"
     if [ "$lane" = newer ]; then
@@ -359,11 +373,10 @@ run_lane() {
         if is_alone "$file" && [ "$lane" != newer ] && [ -n "$with_cargo" ]; then
             until [ -e "$cargo_out.done" ]; do sleep 0.2; done
         fi
-        if is_alone "$file" && [ "$lane" = root ] && [[ " ${lanes[*]} " = *' user '* ]]; then
-            until [ -e "$CTHULHU_TEST_TMP/user.done" ]; do sleep 0.2; done
-        fi
-        if is_alone "$file" && [ "$lane" = root ] && [[ " ${lanes[*]} " = *' newer '* ]]; then
-            until [ -e "$CTHULHU_TEST_TMP/newer.done" ]; do sleep 0.2; done
+        if is_alone "$file" && [ "$lane" = root ]; then
+            for other in "${lanes[@]}"; do
+                until [ "$other" = root ] || [ -e "$CTHULHU_TEST_TMP/$other.done" ]; do sleep 0.2; done
+            done
         fi
         begin=$SECONDS status=0
         case $file in "$project"/*) file=$suite${file#"$project"} ;; esac
@@ -407,7 +420,7 @@ if [ -n "$cargo_pid" ]; then
     passed=$((passed + p)) failed=$((failed + f))
     say "cargo test: $p passed, $f failed"
 fi
-declare -A lane_title=([root]='as root' [user]='as user' [newer]='over the newer engine')
+declare -A lane_title=([root]='as root' [user]='as user' [newer]='over the newer engine' [beside]='as root, beside the others')
 for lane in "${lanes[@]}"; do
     if grep -qs '^skipped: ' "$CTHULHU_TEST_TMP/$lane.figures"; then
         say "over the newer engine: SKIPPED: $(sed 's/^skipped: //' "$CTHULHU_TEST_TMP/$lane.figures")"
