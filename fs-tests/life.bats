@@ -374,6 +374,9 @@ PY
     has "$(cat "$TMP/out")" "something else is mounted over $M"
     is mine "$(cat "$M/file")"
     is '' "$(containers "$M")"
+    # As often as it is asked.
+    refused umount_cluster 2>"$TMP/out"
+    has "$(cat "$TMP/out")" "something else is mounted over $M"
     umount "$M"
     umount_cluster
     as_before

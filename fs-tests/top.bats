@@ -76,7 +76,7 @@ screen_ended() {
     table=$("$CTHULHU" top live)
     echo "$table"
     is "running yes $(cat live/i001/pid.txt)" "$(row "$table" i001)"
-    is 'paused no -' "$(row "$table" i002)"
+    is "paused no $(cat live/i002/pid.txt)" "$(row "$table" i002)"
     is 'exited 137 no' "$(row "$table" i003)"
     is 'missing no -' "$(row "$table" i004)"
     has "$table" '2 of 4 up'

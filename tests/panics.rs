@@ -111,7 +111,7 @@ async fn a_panic_is_an_eio_and_a_line_in_the_log_and_no_more() {
     let dir = tempfile::tempdir().unwrap();
     let passthrough = Arc::new(Passthrough::new(None, Descriptors::of_limit(1024)));
     let runtime = tokio::runtime::Handle::current();
-    let serving = match cthulhu::fuse::mount(&f.tree, passthrough, dir.path(), false, runtime) {
+    let serving = match cthulhu::fuse::mount(&f.tree, passthrough, dir.path(), "cthulhu-test", false, runtime) {
         Ok(mounted) => mounted,
         Err(error) => return eprintln!("SKIPPED: cannot mount here: {error}"),
     };

@@ -109,7 +109,7 @@ fn says(f: &Fixture, cache: &Cache, node: &str, state: &str) {
     assert_eq!(row(f, node), state);
     assert_eq!(cache.size(&f.tree, f.find(&path)), state.len() as u64 + 1, "the kernel had not heard");
     let pid = f.read(&format!("{node}/pid.txt")).unwrap();
-    assert_eq!(!pid.is_empty(), state == "running");
+    assert_eq!(!pid.is_empty(), matches!(state, "running" | "paused"));
 }
 
 #[test]

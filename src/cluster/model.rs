@@ -279,6 +279,8 @@ pub enum Change {
 
 struct Model {
     nodes: Vec<Slot>,
+    /// How many nodes run in a network that their sandbox does not control.
+    uncontrolled: usize,
     /// Whose container it is.
     by_container: HashMap<ContainerId, usize>,
     reachable: bool,
@@ -363,7 +365,7 @@ impl Cluster {
     fn with(spec: ClusterSpec, probed: bool) -> Self {
         let nodes: Vec<_> = spec.nodes.iter().map(|_| Slot::new(probed)).collect();
         let faults = Arc::new(Faults::new(nodes.len()));
-        let model = Model { nodes, by_container: HashMap::new(), reachable: true, faults };
+        let model = Model { nodes, uncontrolled: 0, by_container: HashMap::new(), reachable: true, faults };
         Self { spec: Arc::new(spec), model: Arc::new(Mutex::new(model)) }
     }
 
@@ -405,6 +407,11 @@ impl Cluster {
     /// The node whose container this is now.
     pub fn index_of_container(&self, container: &ContainerId) -> Option<usize> {
         self.model.lock().by_container.get(container).copied()
+    }
+
+    /// Whether it is known which faults are in force: no node runs in a network that its sandbox does not control.
+    pub fn is_controlled(&self) -> bool {
+        self.model.lock().uncontrolled == 0
     }
 
     /// The first of these nodes, or of all, that runs in a network that its sandbox does not control, and why.
@@ -463,7 +470,7 @@ impl Cluster {
     /// Takes news of a node in. News that is out of date changes nothing.
     pub fn apply(&self, index: usize, news: &News) -> Change {
         let mut model = self.model.lock();
-        let Model { nodes, by_container, .. } = &mut *model;
+        let Model { nodes, by_container, uncontrolled, .. } = &mut *model;
         let slot = &mut nodes[index];
         let before = slot.node.clone();
         slot.apply(news);
@@ -477,11 +484,10 @@ impl Cluster {
             }
             by_container.extend(node.container.iter().map(|container| (container.clone(), index)));
         }
-        if node.is_uncontrolled() == before.is_uncontrolled() && node.sandbox_lost == before.sandbox_lost {
-            Change::Node(index)
-        } else {
-            Change::Network(index)
-        }
+        let was_known = *uncontrolled == 0;
+        *uncontrolled += usize::from(node.is_uncontrolled());
+        *uncontrolled -= usize::from(before.is_uncontrolled());
+        if was_known == (*uncontrolled == 0) { Change::Node(index) } else { Change::Network(index) }
     }
 }
 

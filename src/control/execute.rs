@@ -395,8 +395,9 @@ impl Executor {
         let _acting = self.acts(work, "start");
         let mut was_crashed = false;
         loop {
+            let has_sandbox = self.has_sandbox(index).await?;
             match node.state {
-                State::Running if self.has_sandbox(index).await? => return self.end_crash(index).await.map(drop),
+                State::Running if has_sandbox => return self.end_crash(index).await.map(drop),
                 // It runs, and nobody hears it: its network went with the sandbox.
                 State::Running => {}
                 State::Paused => {
@@ -405,7 +406,7 @@ impl Executor {
                 }
                 State::Created | State::Exited | State::Missing => {}
             }
-            let container = self.startable(index, &node).await?;
+            let container = self.startable(index, &node, has_sandbox).await?;
             was_crashed |= self.end_crash(index).await?;
             let before = node.started_at;
             match self.engine.start(&container).await {
@@ -434,17 +435,21 @@ impl Executor {
     }
 
     /// The node's container, on a sandbox that lives; made anew where either is gone.
-    async fn startable(&self, index: usize, node: &Node) -> Result<ContainerId> {
+    async fn startable(&self, index: usize, node: &Node, has_sandbox: bool) -> Result<ContainerId> {
         let fail = self.engine_error(index);
         if let Some(container) = &node.container {
-            if self.has_sandbox(index).await? {
+            if has_sandbox {
                 return Ok(container.clone());
             }
             // It is bound to the namespace of a sandbox that is no more.
             self.engine.remove(container).await.map_err(&fail)?;
         }
         self.check_open()?;
-        let container = self.provisioner.make(index).await.map_err(|error| match error {
+        let made = match has_sandbox {
+            true => self.provisioner.make_in_sandbox(index).await,
+            false => self.provisioner.make(index).await,
+        };
+        let container = made.map_err(|error| match error {
             EngineError::NotFound(_) | EngineError::Conflict(_) | EngineError::Refused(_) => {
                 ControlError::Refused(format!("{}: cannot create it anew: {error}", self.name(index)))
             }
@@ -452,7 +457,9 @@ impl Executor {
         })?;
         self.watch.adopt(index, &container).await.map_err(&fail)?;
         // What is new is under control again.
-        self.has_sandbox(index).await?;
+        if !has_sandbox {
+            self.has_sandbox(index).await?;
+        }
         Ok(container)
     }
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::ControlError;
 use crate::cluster::Cluster;
 use crate::cluster::faults::{Desired, Dice, FaultError, Faults};
+use crate::engine::EngineError;
 use crate::provision::{FaultsError, Provisioner};
 use crate::watch::Watch;
 
@@ -137,8 +138,7 @@ impl Network {
         let deadline = end - *timeout / TO_PUT_BACK;
         let busy = |_| ControlError::Busy("another change of the network's faults is under way".into());
         let mut turn = tokio::time::timeout_at(deadline, turn.lock()).await.map_err(busy)?;
-        let controlled = tokio::time::timeout_at(deadline, self.check_controlled(&about)).await;
-        controlled.unwrap_or_else(|_| Err(self.late(0)))?;
+        self.check_controlled(&about, deadline).await?;
         let old = cluster.faults();
         let mut new = (*old).clone();
         let mut dice = turn.dice.clone();
@@ -214,14 +214,15 @@ impl Network {
     }
 
     /// Refuses what cannot be promised: a node runs in a network that its sandbox does not control.
-    async fn check_controlled(&self, about: &About) -> Result<()> {
+    async fn check_controlled(&self, about: &About, deadline: Instant) -> Result<()> {
         let among = match about {
             About::All => None,
             About::Nodes(nodes) => Some(nodes.as_slice()),
         };
         while let Some((index, why)) = self.0.cluster.uncontrolled(among) {
             // It may be back, and nobody has looked.
-            let is_back = self.0.watch.check_sandbox(index, true).await;
+            let is_back = tokio::time::timeout_at(deadline, self.0.watch.check_sandbox(index, true)).await;
+            let is_back = is_back.unwrap_or(Err(EngineError::TimedOut(self.0.timeout)));
             if !is_back.map_err(|error| ControlError::from_engine(&self.name(index), error))? {
                 let why = self.0.cluster.node(index).sandbox_lost.unwrap_or(why);
                 return Err(self.uncontrolled(index, &why));
@@ -249,6 +250,10 @@ impl Network {
             .map(|change| self.in_time(change.index, deadline, self.0.provisioner.put_back(change.index, &change.old)));
         let back = join_all(back).await;
         for (change, outcome) in changed.iter().zip(back) {
+            if matches!(outcome, Outcome::Gone) && self.0.cluster.node(change.index).is_alive() {
+                // So that the files say so too.
+                let _ = self.0.watch.check_sandbox(change.index, false).await;
+            }
             let Err(error) = outcome.filter_gone() else {
                 turn.uncertain.remove(&change.index);
                 continue;

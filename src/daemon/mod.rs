@@ -38,8 +38,8 @@ pub use left::left_in_engine;
 pub use needs::{fuse_device, on_path};
 pub use options::Plan;
 pub use panics::log_panics;
+use place::{OwnMount, lock_data};
 pub use place::{Place, Record, moved_to, records, state_home};
-use place::{detach_mount_id, lock_data};
 pub use report::to_stderr;
 pub use start::connect;
 pub use umount::umount;
@@ -123,7 +123,7 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     report(Report::Ready(format!("{}{}", running.note, welcome(plan))));
     info!("the cluster is up");
     let Running { tree, watch, unmounted, provisioner, note: _ } = running;
-    let detached = detached(made.mount.get().copied())?;
+    let detached = detached(made.mount.get().cloned())?;
     tokio::select! {
         _ = unmounted => info!("unmounted"),
         _ = detached => info!("unmounted, and somebody still uses the mount"),
@@ -163,11 +163,12 @@ async fn join_logs(tree: &Tree) {
 }
 
 /// Resolves when our mount is gone, though somebody may still use it: a shell that stands in it, or a container whose mount
-/// namespace has copied it. It is known by its id: a directory above it may be renamed, something may be mounted over it.
-fn detached(mount: Option<u64>) -> Result<oneshot::Receiver<()>> {
+/// namespace has copied it.
+fn detached(mount: Option<OwnMount>) -> Result<oneshot::Receiver<()>> {
     let (gone, detached) = oneshot::channel();
     std::thread::Builder::new().name("mounts".into()).spawn(move || {
-        if let Err(error) = sys::wait_for_mounts(|| mount.is_none_or(|id| matches!(sys::mount_with_id(id), Ok(None)))) {
+        if let Err(error) = sys::wait_for_mounts(|| mount.as_ref().is_none_or(|mount| matches!(mount.now(), Ok(None))))
+        {
             warn!(%error, "cannot watch the mounts");
             // The end of the FUSE connection tells an unmount too, as long as nobody else uses the mount.
             std::mem::forget(gone);
@@ -181,8 +182,8 @@ fn detached(mount: Option<u64>) -> Result<oneshot::Receiver<()>> {
 /// Removes the mount, the containers, the network, and a mountpoint that was made. `unsettled` says that requests to
 /// the engine were cut off: they may still be carried out.
 async fn take_down(plan: &Plan, made: &Made, sandboxes: Option<Arc<Provisioner>>, unsettled: bool) -> Result<()> {
-    let mount = made.mount.get().and_then(|id| sys::mount_with_id(*id).ok().flatten());
-    let detached = made.mount.get().map_or(Ok(()), |id| detach_mount_id(*id));
+    let mount = made.mount.get().and_then(|mount| mount.now().ok().flatten());
+    let detached = made.mount.get().map_or(Ok(()), OwnMount::detach);
     if let Err(error) = &detached {
         warn!(%error, "cannot detach the mount");
     }

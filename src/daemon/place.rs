@@ -69,9 +69,9 @@ pub struct Record {
     pub data: PathBuf,
     /// Address of its engine.
     pub engine: String,
-    /// Id of its mount while it is mounted, which stays the same when a directory above it is renamed.
+    /// Its mount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mount_id: Option<u64>,
+    pub mount: Option<OwnMount>,
     /// Its mountpoint was made for it, and goes with it.
     #[serde(default)]
     pub made_mountpoint: bool,
@@ -80,8 +80,51 @@ pub struct Record {
 impl Record {
     /// Where it is mounted now: elsewhere than at first if a directory above it was renamed.
     pub fn now_at(&self) -> PathBuf {
-        let mount = self.mount_id.and_then(|id| sys::mount_with_id(id).ok().flatten());
-        mount.filter(|mount| is_ours(&mount.fstype)).map_or_else(|| self.mountpoint.clone(), |mount| mount.mountpoint)
+        let mount = self.mount.as_ref().and_then(|mount| mount.now().ok().flatten());
+        mount.map_or_else(|| self.mountpoint.clone(), |mount| mount.mountpoint)
+    }
+}
+
+/// A mount of ours, wherever it is by now: a directory above it may be renamed, something may be mounted over it. The kernel gives
+/// an id to another mount as soon as it is free, so the source must be the same too, which has the cluster's id in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnMount {
+    id: u64,
+    source: String,
+}
+
+impl OwnMount {
+    /// The source of a cluster's mount.
+    pub fn source(cluster: &str) -> String {
+        format!("cthulhu-{cluster}")
+    }
+
+    /// The topmost mount at a path, if it is one of ours.
+    pub fn at(path: &Path) -> Option<Self> {
+        let top = sys::mounts_at(path).ok()?.pop()?;
+        is_ours(&top.fstype).then(|| Self { id: top.id, source: top.source.to_string_lossy().into_owned() })
+    }
+
+    /// Where it is now, if it is still mounted.
+    ///
+    /// # Errors
+    /// Those of reading `/proc/self/mountinfo`.
+    pub fn now(&self) -> std::io::Result<Option<sys::MountEntry>> {
+        let is_it = |mount: &sys::MountEntry| is_ours(&mount.fstype) && mount.source == self.source.as_str();
+        Ok(sys::mount_with_id(self.id)?.filter(is_it))
+    }
+
+    /// Detaches it, if it is still mounted.
+    ///
+    /// # Errors
+    /// From umount2(2) or fusermount3; that something else covers it.
+    pub fn detach(&self) -> std::io::Result<()> {
+        let Some(mount) = self.now()? else { return Ok(()) };
+        if sys::leads_to(&mount.mountpoint, self.id) {
+            return sys::detach_mount(&mount.mountpoint);
+        }
+        let at = mount.mountpoint.display();
+        Err(std::io::Error::other(format!("something else is mounted over {at}")))
     }
 }
 
@@ -222,12 +265,6 @@ impl Place {
         sys::mounts_at(&self.mountpoint).ok()?.pop().map(|mount| mount.fstype)
     }
 
-    /// The id of the mount of ours that is there.
-    pub fn mount_id(&self) -> Option<u64> {
-        let top = sys::mounts_at(&self.mountpoint).ok()?.pop()?;
-        is_ours(&top.fstype).then_some(top.id)
-    }
-
     /// Whether a mount of ours is there.
     pub fn is_mounted(&self) -> bool {
         self.top_mount().is_some_and(|fstype| is_ours(&fstype))
@@ -344,24 +381,9 @@ pub fn records() -> Result<Vec<(Record, Option<u32>)>> {
 /// # Errors
 /// A sentence: no home for state.
 pub fn moved_to(mountpoint: &Path) -> Result<Option<Place>> {
-    let here = Place { mountpoint: mountpoint.to_owned(), state: PathBuf::new() }.mount_id();
-    let is_here =
-        |(record, daemon): &(Record, Option<u32>)| here.is_some() && record.mount_id == here && daemon.is_some();
-    let found = records()?.into_iter().find(is_here);
+    let Some(here) = OwnMount::at(mountpoint) else { return Ok(None) };
+    let found = records()?.into_iter().find(|(record, _)| record.mount.as_ref() == Some(&here));
     found.map(|(record, _)| Place::exactly(record.mountpoint)).transpose()
-}
-
-/// Detaches a mount wherever it is by now, if a path leads to it.
-///
-/// # Errors
-/// From umount2(2) or fusermount3; that something else covers it.
-pub fn detach_mount_id(id: u64) -> std::io::Result<()> {
-    let Some(mount) = sys::mount_with_id(id)? else { return Ok(()) };
-    if sys::leads_to(&mount.mountpoint, id) {
-        return sys::detach_mount(&mount.mountpoint);
-    }
-    let at = mount.mountpoint.display();
-    Err(std::io::Error::other(format!("something else is mounted over {at}")))
 }
 
 /// All places that this user's state tells of: of clusters that are mounted, are left over, or have left what their nodes

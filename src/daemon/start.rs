@@ -17,7 +17,7 @@ use super::data;
 use super::needs::{fuse_device, fuse_helper};
 use super::options::Plan;
 use super::owner::Owner;
-use super::place::{Lock, Place, Record};
+use super::place::{Lock, OwnMount, Place, Record};
 use super::program::programs;
 use super::readiness;
 use super::report::{Report, Reporter};
@@ -84,8 +84,8 @@ pub struct Made {
     pub recorder: Mutex<Option<Recorder>>,
     /// Whether the mountpoint was made, by this start or by an earlier cluster here that was killed.
     pub mountpoint: AtomicBool,
-    /// Id of the mount, once there is one.
-    pub mount: std::sync::OnceLock<u64>,
+    /// The mount, once there is one.
+    pub mount: std::sync::OnceLock<OwnMount>,
 }
 
 impl Made {
@@ -162,7 +162,7 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         image: image.clone(),
         data: plan.data.clone(),
         engine: engine.info().address.clone(),
-        mount_id: None,
+        mount: None,
         made_mountpoint: made.mountpoint.load(Ordering::Relaxed),
     };
     plan.place.write_record(&kept)?;
@@ -256,11 +256,12 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
 
     plan.place.check_mountpoint()?;
     let mountpoint = &plan.place.mountpoint;
-    let mounted = fuse::mount(&tree, bindmounts, mountpoint, args.allow_other, Handle::current())
+    let source = OwnMount::source(&made.id.0);
+    let mounted = fuse::mount(&tree, bindmounts, mountpoint, &source, args.allow_other, Handle::current())
         .map_err(|error| anyhow!("cannot mount {}: {}", mountpoint.display(), fuse_advice(&error)))?;
-    kept.mount_id = plan.place.mount_id();
+    let own = OwnMount::at(mountpoint).ok_or_else(|| anyhow!("{} is not mounted", mountpoint.display()))?;
+    kept.mount = Some(made.mount.get_or_init(|| own).clone());
     plan.place.write_record(&kept)?;
-    kept.mount_id.map(|id| made.mount.get_or_init(|| id));
     // Before the first request is served.
     recorder.begin(env!("CARGO_PKG_VERSION"), &sys::boot_id().unwrap_or_default(), seed);
     let (gone, unmounted) = oneshot::channel();

@@ -43,6 +43,10 @@ pub fn umount(place: &Place, host: Option<&str>) -> Result<Option<PathBuf>> {
              unmount it as it was mounted, or with fusermount3 -u {at}"
         );
     }
+    if let Some(mount) = record.as_ref().and_then(|record| record.mount.as_ref()) {
+        let at = place.mountpoint.display();
+        mount.detach().with_context(|| format!("the dead mount of {at} cannot be removed"))?;
+    }
     place.detach()?;
     if record.as_ref().is_some_and(|record| record.made_mountpoint) {
         // Only if it is empty, as at the end of every mount.

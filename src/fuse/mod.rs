@@ -31,7 +31,7 @@ pub const SUBTYPE: &str = "cthulhu";
 /// A mounted tree.
 pub struct Mounted(Session<Adapter>);
 
-/// Mounts the tree.
+/// Mounts the tree. `source` is the name that the mount has among others.
 ///
 /// # Errors
 /// From opening /dev/fuse, mount(2) or fusermount3, the latter's own words.
@@ -39,12 +39,13 @@ pub fn mount(
     tree: &Tree,
     bindmounts: Arc<Passthrough>,
     mountpoint: &Path,
+    source: &str,
     allow_other: bool,
     runtime: Handle,
 ) -> io::Result<Mounted> {
     let mut config = Config::default();
     config.mount_options = vec![
-        MountOption::FSName(SUBTYPE.into()),
+        MountOption::FSName(source.into()),
         // By this way it reaches the kernel too: fuser keeps its own Subtype from mount(2).
         MountOption::CUSTOM(format!("subtype={SUBTYPE}")),
         MountOption::DefaultPermissions,

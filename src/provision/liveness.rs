@@ -4,12 +4,18 @@
 //! any rules; after `docker network disconnect` it has lost its address; after a restart of an engine with live-restore
 //! it runs, and nobody is connected to it.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use tokio::time::timeout;
 
 use super::{Provisioner, Sandbox, Slot};
 use crate::engine::{ContainerId, EngineError, Inspection, Result, Status};
-use crate::sandbox::{Client, ClientError, Hello};
+use crate::sandbox::{ClientError, Hello};
 use crate::watch::Sandboxes;
+
+/// How long a sandbox may take to answer before it counts as lost. One that works answers within milliseconds.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// One run of a container: each has a network namespace of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +58,7 @@ impl Provisioner {
         let Slot { live: Some(sandbox), desired } = slot else {
             return lost("is gone");
         };
+        let limit = ANSWER.min(self.timeout / 2);
         let seen = match self.engine.inspect(&sandbox.id).await {
             Ok(seen) => seen,
             Err(EngineError::NotFound(_)) => return lost("was removed"),
@@ -60,32 +67,40 @@ impl Provisioner {
         match seen.status {
             Status::Running if Run::of(&seen) == sandbox.run => {}
             Status::Running => return lost("was restarted, and has a new network without faults"),
-            Status::Paused => return lost("is paused"),
+            // What is in force stays so. Who needs it to answer finds that it does not.
+            Status::Paused => return Ok(Ok(())),
             Status::Created | Status::Exited => return lost("has ended"),
         }
-        let (hello, is_new) = match sandbox.client.hello().await {
-            Err(ClientError::Ended | ClientError::Io(_)) => match self.connect_again(sandbox).await? {
-                Ok(hello) => (hello, true),
-                Err(why) => return lost(&format!("cannot be connected to again: {why}")),
-            },
-            Err(error) => return lost(&format!("does not answer: {error}")),
-            Ok(hello) => (hello, false),
+        let (hello, is_new) = match timeout(limit, sandbox.client.hello()).await {
+            Ok(Err(ClientError::Ended | ClientError::Io(_))) => {
+                match timeout(limit, self.connect_again(sandbox))
+                    .await
+                    .unwrap_or_else(|_| Ok(Err("no answer".into())))?
+                {
+                    Ok(hello) => (hello, true),
+                    Err(why) => return lost(&format!("cannot be connected to again: {why}")),
+                }
+            }
+            Ok(Err(error)) => return lost(&format!("does not answer: {error}")),
+            Err(_) => return lost("does not answer"),
+            Ok(Ok(hello)) => (hello, false),
         };
         let ip = self.cluster.node_spec(index).ip;
         if !hello.addresses.contains(&ip) {
             return lost(&format!("is not connected to the network with the address {ip}"));
         }
         if reapply || is_new {
-            let kernel = match self.kernel.get() {
-                Some(kernel) => Ok(*kernel),
-                None => sandbox.client.probe().await,
+            let apply = async {
+                let kernel = match self.kernel.get() {
+                    Some(kernel) => *kernel,
+                    None => sandbox.client.probe().await?,
+                };
+                sandbox.client.apply(kernel, desired.clone()).await
             };
-            let applied = match kernel {
-                Ok(kernel) => sandbox.client.apply(kernel, desired.clone()).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = applied {
-                return lost(&format!("cannot bring about its network faults again: {error}"));
+            match timeout(limit, apply).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return lost(&format!("cannot bring about its network faults again: {error}")),
+                Err(_) => return lost("does not answer"),
             }
         }
         Ok(Ok(()))
@@ -99,13 +114,8 @@ impl Provisioner {
             }
             Err(error) => return Err(error),
         };
-        let mut client = Client::new(attachment);
-        Ok(match client.hello().await {
-            Ok(hello) => {
-                sandbox.client = client;
-                Ok(hello)
-            }
-            Err(error) => Err(error.to_string()),
-        })
+        // At once, so that it stays connected if nobody waits for its answer any more.
+        sandbox.client.connect_again(attachment);
+        Ok(sandbox.client.hello().await.map_err(|error| error.to_string()))
     }
 }

@@ -146,21 +146,33 @@ impl Provisioner {
             .await
     }
 
-    /// Makes a node's container, and its sandbox if that is gone, and returns the node container's id.
+    /// Makes a node's sandbox, in place of one that it may have, and its container, and returns the latter's id.
     ///
     /// # Errors
     /// The engine's. The caller names the node.
     pub async fn make(&self, index: usize) -> Result<ContainerId> {
+        self.make_in_time(index, false).await
+    }
+
+    /// The same in the sandbox that it has.
+    ///
+    /// # Errors
+    /// As [`Provisioner::make`].
+    pub async fn make_in_sandbox(&self, index: usize) -> Result<ContainerId> {
+        self.make_in_time(index, true).await
+    }
+
+    async fn make_in_time(&self, index: usize, keeps_sandbox: bool) -> Result<ContainerId> {
         let late = |_| {
             let seconds = self.timeout.as_secs_f64();
             Err(EngineError::Unreachable(format!("it did not answer within {seconds} s")))
         };
-        tokio::time::timeout(self.timeout, self.make_now(index)).await.unwrap_or_else(late)
+        tokio::time::timeout(self.timeout, self.make_now(index, keeps_sandbox)).await.unwrap_or_else(late)
     }
 
-    async fn make_now(&self, index: usize) -> Result<ContainerId> {
+    async fn make_now(&self, index: usize, keeps_sandbox: bool) -> Result<ContainerId> {
         let mut slot = self.sandboxes[index].lock().await;
-        if self.check_slot(index, &mut slot, false).await?.is_err() {
+        if slot.live.is_none() || !keeps_sandbox {
             // Not left to itself: it may hold the address still, under another name.
             if let Some(sandbox) = &slot.live {
                 self.engine.remove(&sandbox.id).await?;
@@ -191,8 +203,9 @@ impl Provisioner {
     async fn make_sandbox_when_free(&self, index: usize) -> Result<Sandbox> {
         const TRIES: u32 = 30;
         for _ in 1..TRIES {
+            let any_lost = || self.cluster.snapshot().iter().any(|node| node.sandbox_lost.is_some());
             match self.make_sandbox(index).await {
-                Err(EngineError::Refused(why)) if why.contains("Address already in use") => {
+                Err(EngineError::Refused(why)) if why.contains(network::NOT_FREE) && any_lost() => {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 made => return made,

@@ -168,6 +168,9 @@ async fn existing(engine: &dyn Engine, name: &str, nodes: usize) -> Result<Netwo
     Ok(NetworkPlan { network: network.name.clone(), addresses, names: network.names })
 }
 
+/// A part of [`address_taken`]'s sentence.
+pub(super) const NOT_FREE: &str = "is not free in the network";
+
 /// A sentence in place of what the engine says when somebody else has an address: a bridge at once, a Swarm overlay after 20 s in vain.
 pub(super) fn address_taken(error: EngineError, address: Ipv4Addr, network: &str) -> EngineError {
     let text = error.to_string();
@@ -175,7 +178,7 @@ pub(super) fn address_taken(error: EngineError, address: Ipv4Addr, network: &str
     if !text.contains("Address already in use") && !text.contains("attaching to network failed") {
         return error;
     }
-    EngineError::Refused(format!("its address {address} is not free in the network {network} any more: {text}"))
+    EngineError::Refused(format!("its address {address} {NOT_FREE} {network} any more: {text}"))
 }
 
 fn take(free: impl Iterator<Item = Ipv4Addr>, nodes: usize, whence: &str) -> Result<Vec<Ipv4Addr>> {

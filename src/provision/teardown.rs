@@ -64,6 +64,7 @@ pub async fn remove_cluster(engine: &dyn Engine, cluster: &str) -> Result<Remove
     for network in patiently(engine, engine.list_networks(Some(&ours))).await? {
         match remove_network(engine, &network.id).await {
             Ok(()) => removed.networks += 1,
+            Err(error) if is_away(&error) => return Err(error),
             Err(error) => failure = failure.or(Some(error)),
         }
     }

@@ -56,6 +56,8 @@ pub struct Client {
     unsent: Vec<u8>,
     /// The part of a line received so far; outlives a call that was dropped.
     line: Vec<u8>,
+    /// There may be answers on the way to what was sent over an earlier connection.
+    is_resumed: bool,
 }
 
 impl Client {
@@ -67,7 +69,18 @@ impl Client {
             last: 0,
             unsent: Vec::new(),
             line: Vec::new(),
+            is_resumed: false,
         }
+    }
+
+    /// Goes on over another attachment to the same process, which may still answer, or hold the first half of, what was sent before.
+    pub fn connect_again(&mut self, attachment: Attachment) {
+        self.stdin = attachment.stdin;
+        self.stdout = BufReader::new(attachment.stdout);
+        self.line.clear();
+        // Ends a request that has got there in part.
+        self.unsent = b"\n".to_vec();
+        self.is_resumed = true;
     }
 
     /// Asks for its version and addresses; an answer means that it runs.
@@ -114,9 +127,11 @@ impl Client {
                 // The answer to a request that its caller gave up.
                 Some(earlier) if earlier < id => continue,
                 Some(same) if same == id => {}
+                None if self.is_resumed => continue,
                 // Answers come in order, so one without our number is to a line that it could not read.
                 _ => return Err(ClientError::Nonsense(value.to_string())),
             }
+            self.is_resumed = false;
             if value["ok"] == true {
                 return serde_json::from_value(value).map_err(|e| ClientError::Nonsense(e.to_string()));
             }

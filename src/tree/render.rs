@@ -22,7 +22,7 @@ pub fn render(cluster: &Cluster, file: File, node: Option<usize>) -> Result<Vec<
         (File::Status, _) => live(status(cluster))?,
         (File::SpecJson, _) => live(spec_json(cluster))?,
         // What is in force is so whether the engine answers or not, unless a node runs in a network that nobody controls.
-        (File::Partition | File::Links | File::Net, _) if cluster.uncontrolled(None).is_some() => {
+        (File::Partition | File::Links | File::Net, _) if !cluster.is_controlled() => {
             return Err(Errno::HOSTDOWN);
         }
         (File::Partition, _) => cluster.faults().partition(),

@@ -6,7 +6,7 @@ use tracing::warn;
 
 use super::Watch;
 use crate::cluster::News;
-use crate::engine::{ContainerId, Event, EventKind, Result};
+use crate::engine::{ContainerId, EngineError, Event, EventKind, Result};
 
 /// How many sandboxes are checked at once after the engine was away.
 const AT_ONCE: usize = 8;
@@ -30,6 +30,8 @@ impl Watch {
     pub async fn check_sandbox(&self, index: usize, reapply: bool) -> Result<bool> {
         let Some(sandboxes) = &self.0.sandboxes else { return Ok(true) };
         let _turn = self.0.checking[index].lock().await;
+        // What was lost may come back with another interface, to which nothing of what it was told applies.
+        let reapply = reapply || self.0.cluster.node(index).sandbox_lost.is_some();
         loop {
             let before = *self.0.sandbox_events[index].lock();
             let state = self.limited(sandboxes.check(index, reapply)).await?;
@@ -49,9 +51,13 @@ impl Watch {
         let why = match &event.kind {
             EventKind::Died(_) => "its sandbox has ended",
             EventKind::Removed => "its sandbox was removed",
-            EventKind::Disconnected => "its sandbox was disconnected from the network",
+            // Perhaps from a network that is none of ours.
+            EventKind::Disconnected => {
+                *self.0.sandbox_events[index].lock() += 1;
+                return self.check_soon(index);
+            }
             // Only what was lost before can have come back.
-            EventKind::Started | EventKind::Connected => {
+            EventKind::Started | EventKind::Connected | EventKind::Unpaused => {
                 if self.0.cluster.node(index).sandbox_lost.is_some() {
                     self.check_soon(index);
                 }
@@ -59,7 +65,6 @@ impl Watch {
             }
             EventKind::Created
             | EventKind::Paused
-            | EventKind::Unpaused
             | EventKind::OutOfMemory
             | EventKind::Health
             | EventKind::ExecEnded
@@ -84,7 +89,19 @@ impl Watch {
     /// # Errors
     /// The engine's.
     pub(super) async fn check_sandboxes(&self) -> Result<()> {
-        let checks = stream::iter(0..self.0.cluster.len()).map(|index| self.check_sandbox(index, true));
+        let check = |index| async move {
+            match self.check_sandbox(index, true).await {
+                Err(error @ (EngineError::Unreachable(_) | EngineError::Denied(_))) => Err(error),
+                // One of them keeps nobody from the others.
+                Err(error) => {
+                    let why = format!("its sandbox cannot be looked at: {error}");
+                    self.tell(index, &News::Sandbox(Err(why.into())));
+                    Ok(())
+                }
+                Ok(_) => Ok(()),
+            }
+        };
+        let checks = stream::iter(0..self.0.cluster.len()).map(check);
         let mut checks = checks.buffer_unordered(AT_ONCE);
         while let Some(checked) = checks.next().await {
             checked?;

@@ -155,7 +155,8 @@ pub async fn with_bench(test: impl AsyncFnOnce(&Bench)) {
 pub async fn next_kind(events: &mut BoxStream<Result<Event>>) -> (ContainerId, EventKind) {
     loop {
         let event = timeout(WAIT, events.next()).await.expect("no event").unwrap().unwrap();
-        if event.kind != EventKind::Other {
+        // When it is connected to its network is the engine's business.
+        if !matches!(event.kind, EventKind::Other | EventKind::Connected | EventKind::Disconnected) {
             return (event.container, event.kind);
         }
     }

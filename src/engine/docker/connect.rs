@@ -92,7 +92,13 @@ async fn greet(path: &str) -> Result<(Option<i32>, Option<Greeting>)> {
     let head = async {
         socket.write_all(b"GET /_ping HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n").await?;
         let mut head = Vec::new();
-        socket.take(MAX_HEAD).read_to_end(&mut head).await?;
+        let mut limited = socket.take(MAX_HEAD);
+        // Not to the end: a proxy may keep the connection open.
+        while !head.ends_with(b"\r\n\r\n") && limited.read_buf(&mut head).await? > 0 {
+            if let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") {
+                head.truncate(end + 4);
+            }
+        }
         io::Result::Ok(head)
     };
     let head = head.await.unwrap_or_default();
