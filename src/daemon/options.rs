@@ -33,7 +33,7 @@ pub struct Plan {
     pub args: MountArgs,
     /// Where.
     pub place: Place,
-    /// The umask of whoever mounts, for a mountpoint that is made.
+    /// The umask of the user who mounts, for a mountpoint that is made.
     pub umask: u32,
     /// Where bindmounts and logs are kept.
     pub data: PathBuf,

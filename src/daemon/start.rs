@@ -148,7 +148,7 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         }
     };
 
-    // Not before there is something to mount, and directly before the record says so: whoever clears away what a killed
+    // Not before there is something to mount, and directly before the record says so: who clears away what a killed
     // daemon has left takes it for a directory of ours.
     if plan.place.make_mountpoint(plan.umask)? {
         made.mountpoint.store(true, Ordering::Relaxed);

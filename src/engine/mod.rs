@@ -430,7 +430,7 @@ pub trait Engine: Send + Sync + 'static {
     async fn pause(&self, id: &ContainerId) -> Result<()>;
     /// Thaws it; `Conflict` when it is not frozen.
     async fn unpause(&self, id: &ContainerId) -> Result<()>;
-    /// Removes it with its anonymous volumes, killing it first. After `Ok` the engine no longer knows it, whoever began the removal.
+    /// Removes it with its anonymous volumes, killing it first. After `Ok` the engine no longer knows it, also if somebody else began the removal.
     async fn remove(&self, id: &ContainerId) -> Result<()>;
     /// Its description. Waits while the engine works on that container.
     async fn inspect(&self, id: &ContainerId) -> Result<Inspection>;

@@ -225,7 +225,7 @@ impl Plan {
                 && kernel.queue.is_some()
                 && !addresses.own.is_empty()
             {
-                // What is sent to many leaves once for all of them: what befalls it on the way to this one can only be done here.
+                // What is sent to many leaves once for all of them: what applies on the way to this one can only be done here.
                 let queue = numbering.queues.of((Stage::ArrivingToMany, *peer), &BTreeSet::new());
                 self.queues.insert(queue, many);
                 self.rule(Hook::Input, Whose::ManysFrom(*address, addresses.own.clone()), Act::Queue(queue));

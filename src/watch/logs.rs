@@ -234,7 +234,7 @@ impl Collector {
             if let Err(error @ (EngineError::Refused(_) | EngineError::Conflict(_))) =
                 self.take(&container, false).await
             {
-                // For whoever looks into the directory afterwards. Without room for it there is nothing to be done.
+                // For those who look into the directory afterwards. Without room for it there is nothing to be done.
                 let _ = self.watch.log(self.index).note(&format!("what follows could not be read: {error}"));
             }
         }

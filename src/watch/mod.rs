@@ -279,7 +279,7 @@ impl Watch {
     }
 
     fn on_event(&self, event: &Event) {
-        // By its id: whoever renames a container, or takes over its name, changes nothing.
+        // By its id: renaming a container, or taking over its name, changes nothing.
         let Some(index) = self.0.cluster.index_of_container(&event.container) else {
             return self.on_sandbox_event(event);
         };

@@ -21,7 +21,7 @@ pub(super) const LOG_DRIVERS: [&str; 2] = ["json-file", "local"];
 /// Without rotation: an engine that follows a log loses and repeats lines where it is rotated. Both drivers take no word for
 /// "unbounded" where the engine's default has a size.
 const UNBOUNDED: &str = "1000p";
-/// Of an output that an attached client reads; the engine's copy is for whoever looks for the cause of a failure.
+/// Of an output that an attached client reads; the engine's copy helps to find the cause of a failure.
 const ATTACHED: &str = "1m";
 
 fn log_config(spec: &ContainerSpec, driver: &str) -> HostConfigLogConfig {
