@@ -30,7 +30,7 @@ const HOLE: &str = "output is missing here: the engine did not have it any more"
 const NO_ROOM: Duration = Duration::from_secs(1);
 
 /// How long a command waits for the output of a run that it has ended: first, and once more after it was asked for anew.
-const SETTLE: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(6)];
+const SETTLE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 
 /// How often it is told at most that no line has matched yet.
 const TOLD_AGAIN: Duration = Duration::from_secs(1);
