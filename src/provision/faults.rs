@@ -103,7 +103,7 @@ impl Provisioner {
                     self.drop_sandbox(slot);
                     told
                 }
-                // Whether the engine can be reached is asked by whoever has asked us.
+                // Our caller asks whether the engine can be reached.
                 Err(EngineError::Unreachable(_) | EngineError::Denied(_)) => told,
                 Err(error) => Err(FaultsError::Refused(format!(
                     "its sandbox does not listen any more, and cannot be removed: {error}"
