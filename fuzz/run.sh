@@ -4,9 +4,9 @@
 #   fuzz/run.sh [SECONDS] [TARGET...]
 #   fuzz/run.sh --build
 #
-# Installs cargo-fuzz if it is missing. Inputs that reach new code are kept in fuzz/corpus/TARGET, where git ignores
-# them until fuzz/run.sh --minimise, after a long run, makes seeds of the few that are worth it: commit those. One that
-# fails is kept in fuzz/artifacts/TARGET, and named. Works with a stable compiler: no sanitizer is used, as the product has no unsafe code outside of src/sys.
+# Installs cargo-fuzz if it is missing. Starts from the seeds in fuzz/corpus/TARGET; inputs that reach new code are kept
+# below the target directory, in found/TARGET, for the next run. One that fails is kept in fuzz/artifacts/TARGET, and
+# named. Works with a stable compiler: no sanitizer is used, as the product has no unsafe code outside of src/sys.
 set -euo pipefail
 
 # In braces, so that bash reads it whole: the file may be edited while it runs.
@@ -19,12 +19,11 @@ readonly at_once=${FUZZ_AT_ONCE:-2}
 # Short inputs find the same as long ones, and sooner.
 readonly longest=4096
 
-minimise='' seconds=60 build_only=''
+seconds=60 build_only=''
 case ${1:-} in
 --build) build_only=yes && shift ;;
---minimise) minimise=yes && shift ;;
 [0-9]*) seconds=$1 && shift ;;
--*) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" && exit 0 ;;
+-*) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" && exit 0 ;;
 esac
 
 cargo fuzz --version >/dev/null 2>&1 || cargo install --quiet --locked --debug cargo-fuzz
@@ -40,25 +39,14 @@ trap 'rm -rf "$scratch"' EXIT
 # Runs one target; says in a line how it went.
 fuzz() {
     local target=$1 log=$scratch/$1.log status=0 runs coverage
-    mkdir -p "corpus/$target" "artifacts/$target"
-    if [ -n "$minimise" ]; then
-        mkdir "$scratch/$target"
-        "$binaries/$target" -set_cover_merge=1 -use_counters=0 -use_cmp=0 -max_len=$longest "$scratch/$target" "corpus/$target" >"$log" 2>&1 || status=$?
-        if [ $status = 0 ]; then
-            rm -rf "corpus/$target" && mkdir "corpus/$target"
-            for input in "$scratch/$target"/*; do
-                mv "$input" "corpus/$target/seed-$(sha1sum <"$input" | cut -c 1-12)"
-            done
-        fi
-        printf '%-18s %s inputs kept\n' "$target" "$(find "corpus/$target" -type f | wc -l)"
-        return $status
-    fi
+    local found=$target_dir/found/$target
+    mkdir -p "$found" "artifacts/$target"
     "$binaries/$target" -max_total_time="$seconds" -max_len=$longest -timeout=25 -rss_limit_mb=1024 -print_final_stats=1 \
-        -artifact_prefix="artifacts/$target/" "corpus/$target" >"$log" 2>&1 || status=$?
+        -artifact_prefix="artifacts/$target/" "$found" "corpus/$target" >"$log" 2>&1 || status=$?
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     coverage=$(grep -ao 'cov: [0-9]*' "$log" | tail -n 1 || true)
-    printf '%-18s %s executions, %s, %s inputs in the corpus\n' "$target" "${runs:-?}" "${coverage:-cov: ?}" \
-        "$(find "corpus/$target" -type f | wc -l)"
+    printf '%-18s %s executions, %s, %s inputs found\n' "$target" "${runs:-?}" "${coverage:-cov: ?}" \
+        "$(find "$found" -type f | wc -l)"
     if [ $status != 0 ]; then
         tail -n 40 "$log"
         printf '%s FAILED: %s\n' "$target" "$(sed -n 's/.*Test unit written to //p' "$log" | sed "s|^|$PWD/|" | tail -n 1)"

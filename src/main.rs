@@ -7,7 +7,7 @@ fn main() -> ExitCode {
     match cthulhu::cli::run(std::env::args_os().collect()) {
         Ok(status) => status,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "cthulhu: {}", cthulhu::cli::sentence(&error));
+            let _ = writeln!(std::io::stderr(), "cthulhu: {}", cthulhu::text::sentence(&error));
             ExitCode::FAILURE
         }
     }

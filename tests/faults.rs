@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Fixture, done};
-use cthulhu::cluster::faults::Desired;
+use cthulhu::cluster::faults::{FaultInForce, NetState};
 use cthulhu::engine::simulated::Op;
 use cthulhu::engine::{ContainerId, Engine, EngineError};
 use cthulhu::tree::Position;
@@ -220,7 +220,7 @@ async fn what_cannot_be_put_back_is_told_and_made_good_with_the_next_change() {
     f.write("i001/control", &[b"start\n"]).await.unwrap();
     assert_ne!(in_force(&f).await[2], before[2]);
     f.write("links", &[b"i001>i002 drop\n"]).await.unwrap();
-    let nothing = serde_json::to_value(Desired::default()).unwrap();
+    let nothing = serde_json::to_value(NetState::default()).unwrap();
     assert_eq!(in_force(&f).await[2], nothing);
 }
 
@@ -248,9 +248,10 @@ async fn many_at_once_leave_what_the_last_one_says() {
     let faults = f.cluster.faults();
     let addresses: Vec<_> = f.cluster.spec().nodes.iter().map(|node| node.ip).collect();
     for (index, has) in in_force(&f).await.into_iter().enumerate() {
-        assert_eq!(has, serde_json::to_value(faults.desired(index, &addresses)).unwrap(), "i00{}", index + 1);
+        assert_eq!(has, serde_json::to_value(&*faults.desired(&addresses)[index]).unwrap(), "i00{}", index + 1);
     }
-    assert_eq!(told(&f).last().unwrap(), &faults.in_force().join(", "));
+    let in_force: Vec<_> = faults.in_force().iter().flat_map(FaultInForce::texts).collect();
+    assert_eq!(told(&f).last().unwrap(), &in_force.join(", "));
 }
 
 #[tokio::test(start_paused = true)]
@@ -264,7 +265,7 @@ async fn a_new_sandbox_does_not_begin_with_a_change_that_failed() {
     });
     // The first one has taken it, and then does not answer to what was before.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(f.engine.network_state(&first).unwrap()["from"][0][1]["cut"], "drop");
+    assert_eq!(f.engine.network_state(&first).unwrap()["ingress"][0]["impairments"]["cut"], "drop");
     f.engine.pause(&first).await.unwrap();
     assert_eq!(writing.await.unwrap(), Err(Errno::TIMEDOUT));
     for id in [&first, &second] {
@@ -335,9 +336,9 @@ async fn a_ring_of_many_can_be_written_back_and_many_are_healed_at_once() {
     assert_eq!(f.read("partition").unwrap(), ring);
     let names: Vec<_> = f.cluster.spec().nodes[..250].iter().map(|node| node.name.to_string()).collect();
     f.write("control", &[format!("heal {}\n", names.join(" ")).as_bytes()]).await.unwrap();
-    let (faults, end) = (f.cluster.faults(), cthulhu::cluster::faults::End::Node);
+    let (faults, end) = (f.cluster.faults(), cthulhu::cluster::faults::LinkEnd::Node);
     assert!((0..250).all(|one| (0..300).all(|other| {
-        faults.effects(end(one), end(other)).is_none() && faults.effects(end(other), end(one)).is_none()
+        faults.impairments(end(one), end(other)).is_none() && faults.impairments(end(other), end(one)).is_none()
     })));
-    assert!((250..300).any(|one| (250..300).any(|other| !faults.effects(end(one), end(other)).is_none())));
+    assert!((250..300).any(|one| (250..300).any(|other| !faults.impairments(end(one), end(other)).is_none())));
 }

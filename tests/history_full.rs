@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::{Fixture, eventually};
-use cthulhu::history::{ClusterEntry, CommandEntry, Entry, Kind, Outcome, Phase};
+use cthulhu::history::{ClusterEvent, CommandEvent, CommandOutcome, CommandPhase, HistoryEvent, HistoryLine};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,15 +18,15 @@ fn limit(bytes: Option<u64>) {
     setrlimit(Resource::Fsize, Rlimit { current: bytes, maximum }).unwrap();
 }
 
-fn ends(entries: &[Entry]) -> Vec<u64> {
-    let end = |entry: &Entry| match &entry.kind {
-        Kind::Command(CommandEntry { id, phase: Phase::Ok, .. }) => Some(*id),
+fn ends(entries: &[HistoryLine]) -> Vec<u64> {
+    let end = |entry: &HistoryLine| match &entry.event {
+        HistoryEvent::Command(CommandEvent { id, phase: CommandPhase::Ok, .. }) => Some(*id),
         _ => None,
     };
     entries.iter().filter_map(end).collect()
 }
 
-fn without_gap(entries: &[Entry]) {
+fn without_gap(entries: &[HistoryLine]) {
     assert_eq!(
         entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(),
         (1..=entries.len() as u64).collect::<Vec<_>>()
@@ -64,23 +64,23 @@ async fn our_own_lines_wait_for_room_and_a_tests_are_refused() {
     let long = "x".repeat(10_000);
     for _ in 0..500 {
         let id = f.recorder.invoke(&long, None, vec![]);
-        f.recorder.end(id, Outcome::Ok);
+        f.recorder.end(id, CommandOutcome::Ok);
     }
     assert_eq!(f.tree.attr(f.find("history")).unwrap().size, size);
     limit(None);
     f.write("history", &[b"{\"n\":5}\n"]).await.unwrap();
     let after = f.tree.read(f.tree.open(f.find("history"), false).unwrap(), 0, 1 << 30).unwrap();
     let after = String::from_utf8(after).unwrap();
-    let entries: Vec<_> = after.lines().map(|line| Entry::parse(line).unwrap()).collect();
+    let entries: Vec<_> = after.lines().map(|line| HistoryLine::parse(line).unwrap()).collect();
     without_gap(&entries);
-    let lost = entries.iter().find_map(|entry| match &entry.kind {
-        Kind::Cluster(ClusterEntry::LinesLost { lost }) => Some((entry.seq, *lost)),
+    let lost = entries.iter().find_map(|entry| match &entry.event {
+        HistoryEvent::Cluster(ClusterEvent::LinesLost { lost }) => Some((entry.seq, *lost)),
         _ => None,
     });
     let (seq, lost) = lost.unwrap();
     assert_eq!(seq, entries.len() as u64 - 1, "they are missing before the test's line");
     let told: BTreeSet<_> = ends(&entries).into_iter().collect();
     assert!(told.len() > 100 && told.len() < 502, "{}", told.len());
-    let commands = entries.iter().filter(|entry| matches!(entry.kind, Kind::Command(_))).count() as u64;
+    let commands = entries.iter().filter(|entry| matches!(entry.event, HistoryEvent::Command(_))).count() as u64;
     assert_eq!(commands + lost, 2 * 502, "each of our lines is there, or counted");
 }

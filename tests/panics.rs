@@ -4,6 +4,8 @@
 //! It is thrown where the tree tells the kernel of a change, with the lock of the tree's files held.
 
 mod common;
+#[path = "common/skip.rs"]
+mod skip;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -14,7 +16,7 @@ use std::time::Duration;
 use common::{Fixture, eventually};
 use cthulhu::daemon::log_panics;
 use cthulhu::passthrough::{Descriptors, Passthrough};
-use cthulhu::tree::{Ino, Kernel, Wake};
+use cthulhu::tree::{Ino, KernelNotifier, Wake};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
@@ -27,7 +29,7 @@ struct Fuse {
 
 struct Bomb(Arc<Fuse>);
 
-impl Kernel for Bomb {
+impl KernelNotifier for Bomb {
     fn invalidate(&self, _inos: Vec<Ino>) {
         if self.0.when_told.swap(false, Ordering::SeqCst) {
             panic!("bomb in a handler");
@@ -109,11 +111,11 @@ async fn a_panic_is_an_eio_and_a_line_in_the_log_and_no_more() {
     let bombs = Arc::new(Fuse::default());
     f.tree.connect(Box::new(Bomb(bombs.clone())));
     let dir = tempfile::tempdir().unwrap();
-    let passthrough = Arc::new(Passthrough::new(None, Descriptors::of_limit(1024)));
+    let passthrough = Arc::new(Passthrough::new(None, Descriptors::of_limit(1024, 48)));
     let runtime = tokio::runtime::Handle::current();
     let serving = match cthulhu::fuse::mount(&f.tree, passthrough, dir.path(), "cthulhu-test", false, runtime) {
         Ok(mounted) => mounted,
-        Err(error) => return eprintln!("SKIPPED: cannot mount here: {error}"),
+        Err(error) => return skip::skipped(format!("cannot mount here: {error}")),
     };
     let serving = std::thread::spawn(move || serving.serve());
     let m = Mounted(dir.path().to_owned());

@@ -6,10 +6,10 @@ mod common;
 use std::time::Duration;
 
 use common::{Fixture, eventually};
-use cthulhu::cluster::faults::Desired;
+use cthulhu::cluster::faults::NetState;
 use cthulhu::engine::simulated::Op;
-use cthulhu::engine::{ContainerId, Engine};
-use cthulhu::history::Kind;
+use cthulhu::engine::{ContainerId, ContainerSpec, Engine, Network};
+use cthulhu::history::HistoryEvent;
 use rustix::io::Errno;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -29,8 +29,8 @@ async fn is_in_force(f: &Fixture) -> bool {
     let addresses: Vec<_> = f.cluster.spec().nodes.iter().map(|node| node.ip).collect();
     for index in 0..f.cluster.len() {
         let has = f.engine.network_state(&sandbox(f, index).await).unwrap();
-        let wanted = serde_json::to_value(faults.desired(index, &addresses)).unwrap();
-        let is_nothing = has.is_null() && wanted == serde_json::to_value(Desired::default()).unwrap();
+        let wanted = serde_json::to_value(&*faults.desired(&addresses)[index]).unwrap();
+        let is_nothing = has.is_null() && wanted == serde_json::to_value(NetState::default()).unwrap();
         if has != wanted && !is_nothing {
             return false;
         }
@@ -40,11 +40,11 @@ async fn is_in_force(f: &Fixture) -> bool {
 
 /// What the history says of sandboxes: `i001 lost`.
 fn told(f: &Fixture) -> Vec<String> {
-    let line = |kind: &Kind| match kind {
-        Kind::Sandbox(entry) => Some(format!("{} {:?}", entry.node, entry.phase).to_lowercase()),
+    let line = |event: &HistoryEvent| match event {
+        HistoryEvent::Sandbox(entry) => Some(format!("{} {:?}", entry.node, entry.phase).to_lowercase()),
         _ => None,
     };
-    f.history().iter().filter_map(|entry| line(&entry.kind)).collect()
+    f.history().iter().filter_map(|entry| line(&entry.event)).collect()
 }
 
 /// Two nodes that run, cut off from each other.
@@ -233,4 +233,48 @@ async fn news_of_a_renamed_container_is_taken_in() {
     f.write("control", &[b"start\n"]).await.unwrap();
     assert_eq!(f.read("i001/state").unwrap(), "running\n");
     assert!(f.engine.containers().iter().any(|container| container.name == "i001"));
+}
+
+#[tokio::test]
+async fn one_that_was_renamed_while_it_was_made_does_not_keep_the_address() {
+    let f = cut().await;
+    let ip = f.cluster.node_spec(1).ip;
+    for gone in [name(&f, 1), "i002".into()] {
+        f.engine.remove_outside(&gone).unwrap();
+    }
+    eventually("gone", || f.read("i002/state").as_deref() == Ok("missing\n")).await;
+    // It runs, it has the address and our labels, and nobody has come to know its id.
+    let label = |key: &str, value: &str| (format!("io.cthulhu.{key}"), value.to_owned());
+    let orphan = |node: &str| ContainerSpec {
+        name: "other".into(),
+        image: "self".into(),
+        entrypoint: None,
+        command: None,
+        env: vec![],
+        labels: vec![label("cluster", &f.cluster.spec().id.0), label("node", node), label("role", "sandbox")],
+        network: Network::Attached {
+            network: "net".into(),
+            address: ip,
+            aliases: vec![],
+            hostname: "i002".into(),
+            hosts: vec![],
+            published: vec![],
+        },
+        binds: vec![],
+        volumes: vec![],
+        user: None,
+        memory: None,
+        nano_cpus: None,
+        cap_add: vec![],
+        cap_drop: vec![],
+        privileged: false,
+        read_only: false,
+        attached_stdin: false,
+        auto_remove: false,
+        host_users: false,
+    };
+    let id = f.engine.create(&orphan("i002")).await.unwrap();
+    f.engine.start(&id).await.unwrap();
+    is_made_whole(&f).await;
+    assert!(!f.engine.containers().iter().any(|container| container.name == "other"));
 }

@@ -10,7 +10,7 @@ use common::{Fixture, done, eventually};
 use cthulhu::cluster::State;
 use cthulhu::engine::EngineError;
 use cthulhu::engine::simulated::Op;
-use cthulhu::tree::{Ino, Kernel, Wake};
+use cthulhu::tree::{Ino, KernelNotifier, LONGEST_WRITE, Wake};
 use futures_util::future::BoxFuture;
 use proptest::prelude::*;
 use rustix::io::Errno;
@@ -26,7 +26,7 @@ struct Told {
 
 struct Recorder(Arc<Told>);
 
-impl Kernel for Recorder {
+impl KernelNotifier for Recorder {
     fn invalidate(&self, inos: Vec<Ino>) {
         self.0.invalidated.lock().unwrap().extend(inos);
     }
@@ -72,6 +72,47 @@ async fn pieces_of_lines_are_one_command_run_once() {
     f.write("i001/control", &[b"stop"]).await.unwrap();
     assert_eq!(f.read("i001/state").unwrap(), "exited\n");
     f.write("i001/control", &[b"\n", b"  \n", b""]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_write_that_the_kernel_may_have_split_is_refused_whole() {
+    let f = Fixture::new(2, TIMEOUT).await;
+    let lines = |size: usize| [&b"\n".repeat(size - 5)[..], b"stop\n"].concat();
+    f.write("control", &[b"start\n"]).await.unwrap();
+    for path in ["control", "history", "links", "i001/net", "i001/control"] {
+        assert_eq!(f.write(path, &[&lines(LONGEST_WRITE + 1)]).await, Err(Errno::FBIG), "{path}");
+        let error = if path.starts_with("i001") { "i001/error" } else { "error" };
+        assert!(f.read(error).unwrap().contains("at most 1044480 bytes"), "{path}");
+    }
+    assert_eq!(f.read("i001/state").unwrap(), "running\n");
+    f.write("i001/control", &[&lines(LONGEST_WRITE)]).await.unwrap();
+    assert_eq!(f.read("i001/state").unwrap(), "exited\n");
+    // One long line takes effect at its end alone, however it comes.
+    let partition = format!("{}i001 |", " ".repeat(LONGEST_WRITE));
+    let fh = f.tree.open(f.find("partition"), true).unwrap();
+    for (offset, piece) in [(0, partition.as_bytes()), (partition.len() as u64, b" i002\n")] {
+        let at = cthulhu::tree::Position { offset, appends: false };
+        done(f.tree.write(fh, at, piece)).await.unwrap();
+    }
+    f.tree.release(fh);
+    assert_eq!(f.read("partition").unwrap(), "i001 | i002\n");
+}
+
+#[tokio::test]
+async fn a_command_that_was_begun_outlives_a_write_that_is_refused() {
+    let f = Fixture::new(1, TIMEOUT).await;
+    let fh = f.tree.open(f.find("control"), true).unwrap();
+    let write = |text: &'static [u8]| done(f.tree.write(fh, cthulhu::tree::Position::default(), text));
+    write(b"sta").await.unwrap();
+    assert_eq!(write(b"rt\nnonsense\n").await, Err(Errno::INVAL));
+    assert_eq!(f.read("i001/state").unwrap(), "created\n", "nothing of it is run");
+    write(b"rt\n").await.unwrap();
+    assert_eq!(f.read("i001/state").unwrap(), "running\n");
+    write(b"non").await.unwrap();
+    assert_eq!(write(b"sense\n").await, Err(Errno::INVAL));
+    write(b"stop\n").await.unwrap();
+    assert_eq!(f.read("i001/state").unwrap(), "exited\n");
+    f.tree.release(fh);
 }
 
 #[tokio::test]
@@ -173,6 +214,56 @@ async fn an_engine_that_does_not_answer_costs_the_deadline_once() {
     // Not one deadline for each batch of eight.
     assert!(began.elapsed() < Duration::from_millis(400), "{:?}", began.elapsed());
     f.engine.release(Op::Start);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commands_time_runs_from_its_write_also_while_another_has_the_node() {
+    let f = Fixture::new(1, Duration::from_secs(10)).await;
+    f.write("control", &[b"start\n"]).await.unwrap();
+    f.engine.delay(Op::Pause, Duration::from_secs(8));
+    f.engine.hang(Op::Kill);
+    let began = tokio::time::Instant::now();
+    let done = tokio::join!(f.write("i001/control", &[b"pause\n"]), f.write("i001/control", &[b"kill\n"]));
+    assert_eq!(done, (Ok(()), Err(Errno::BUSY)));
+    assert!(began.elapsed() < Duration::from_secs(11), "{:?}", began.elapsed());
+    f.engine.delay(Op::Pause, Duration::from_secs(5));
+    f.write("i001/control", &[b"resume\n"]).await.unwrap();
+    let began = tokio::time::Instant::now();
+    let done = tokio::join!(f.write("i001/control", &[b"pause\n"]), f.write("i001/control", &[b"kill\n"]));
+    assert_eq!(done, (Ok(()), Err(Errno::TIMEDOUT)));
+    assert!(began.elapsed() < Duration::from_secs(11), "{:?}", began.elapsed());
+    f.engine.release(Op::Kill);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grace_that_a_node_does_not_need_is_no_time_for_its_start() {
+    let f = Fixture::new(1, Duration::from_secs(10)).await;
+    f.write("control", &[b"start\n"]).await.unwrap();
+    f.engine.hang(Op::Start);
+    let began = tokio::time::Instant::now();
+    assert_eq!(f.write("i001/control", &[b"restart -t 600\n"]).await, Err(Errno::TIMEDOUT));
+    assert!(began.elapsed() < Duration::from_secs(11), "{:?}", began.elapsed());
+    f.engine.release(Op::Start);
+}
+
+#[tokio::test]
+async fn each_thread_has_a_number_of_its_own_for_what_makes_writers_wait() {
+    let f = Fixture::new(1, TIMEOUT).await;
+    let seen = |name: &str, thread| f.tree.lookup(Ino::ROOT, name.as_ref(), thread).unwrap();
+    for name in ["control", "partition", "links"] {
+        let (one, other) = (seen(name, 4711), seen(name, u32::MAX >> 10));
+        assert_ne!(one, other, "{name}");
+        assert_eq!(f.tree.attr(one).unwrap().ino, one);
+        let fh = f.tree.open(one, true).unwrap();
+        assert_eq!(f.tree.read(fh, 0, 4096).unwrap(), f.read(name).unwrap().into_bytes());
+        assert!(!f.tree.is_cacheable(other), "nobody is told when this number changes");
+    }
+    assert_eq!(seen("status", 1), seen("status", 2));
+    let listed = |entry: cthulhu::tree::DirEntry<'_>| {
+        assert!(entry.name.starts_with('.') || entry.ino == seen(entry.name, 4711), "{entry:?}");
+        false
+    };
+    f.tree.readdir(Ino::ROOT, 4711, 0, listed).unwrap();
 }
 
 #[tokio::test]
@@ -321,4 +412,105 @@ fn said(f: &Fixture, node: usize) -> String {
 
 fn agree(f: &Fixture, node: usize) {
     assert_eq!(said(f, node), truth(f, node));
+}
+
+#[tokio::test]
+async fn what_nobody_has_asked_for_again_is_told_to_the_kernel_once() {
+    let f = Fixture::new(2, TIMEOUT).await;
+    let told = Arc::new(Told::default());
+    f.tree.connect(Box::new(Recorder(told.clone())));
+    let (status, inspect) = (f.find("status"), f.find("i002/inspect.json"));
+    let times = |ino| told.invalidated.lock().unwrap().iter().filter(|told| **told == ino).count();
+    for ino in [status, inspect] {
+        f.tree.attr(ino).unwrap();
+    }
+    let before = f.tree.attr(status).unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    f.write("control", &[b"start i002\n"]).await.unwrap();
+    let after = std::time::SystemTime::now();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    // Several things have changed since, and nobody has looked: the kernel remembers nothing that it could be told to forget.
+    assert_eq!((times(status), times(inspect)), (1, 1));
+    let attr = f.tree.attr(status).unwrap();
+    assert!(
+        attr.mtime > before.mtime && attr.mtime < after,
+        "it has changed when the node did, not when somebody looked"
+    );
+    assert_eq!(attr.size, f.read("status").unwrap().len() as u64);
+    f.write("control", &[b"stop i001\n"]).await.unwrap();
+    assert_eq!(f.tree.attr(status).unwrap().mtime, attr.mtime, "nothing of it has changed");
+    f.write("control", &[b"kill i002\n"]).await.unwrap();
+    assert_eq!((times(status), times(inspect)), (2, 1), "one of them was looked at");
+}
+
+/// What the files of a node say, but for those that name its container.
+fn files(f: &Fixture, node: &str) -> Vec<String> {
+    let names = ["state", "pid.txt", "exit_code", "ready", "ready_reason", "health", "error", "net", "ip"];
+    names.iter().map(|name| format!("{name}: {}", f.read(&format!("{node}/{name}")).unwrap())).collect()
+}
+
+#[tokio::test]
+async fn a_reset_cluster_is_as_after_mount() {
+    let f = Fixture::new(3, TIMEOUT).await;
+    let nodes = ["i001", "i002", "i003"];
+    let all = || {
+        let shared = ["status", "partition", "links", "error"].map(|name| f.read(name).unwrap());
+        (nodes.map(|node| files(&f, node)), shared)
+    };
+    let ids = |node: bool| {
+        let containers = f.engine.containers();
+        let ids = containers.iter().filter(|container| nodes.contains(&container.name.as_str()) == node);
+        let mut ids: Vec<_> = ids.map(|container| container.id.0.clone()).collect();
+        ids.sort();
+        ids
+    };
+    let (fresh, containers, sandboxes) = (all(), ids(true), ids(false));
+    assert_eq!((containers.len(), sandboxes.len()), (3, 3));
+    f.write("control", &[b"start\n"]).await.unwrap();
+    f.write("partition", &[b"i001 | i002 i003\n"]).await.unwrap();
+    f.write("i002/net", &[b"loss 5%\n"]).await.unwrap();
+    f.write("links", &[b"i003>* delay 5ms\n"]).await.unwrap();
+    f.write("control", &[b"pause i001\n"]).await.unwrap();
+    f.write("control", &[b"crash i002\n"]).await.unwrap();
+    f.write("i003/control", &[b"kill\n"]).await.unwrap();
+    assert_eq!(f.write("i003/control", &[b"kill\n"]).await, Err(Errno::SRCH));
+    assert_eq!(f.write("control", &[b"nonsense\n"]).await, Err(Errno::INVAL));
+    assert_ne!(all(), fresh);
+    f.write("control", &[b"reset\n"]).await.unwrap();
+    assert_eq!(all(), fresh);
+    assert_eq!(ids(false), sandboxes, "sandboxes stay");
+    assert!(ids(true).len() == 3 && ids(true).iter().all(|id| !containers.contains(id)), "containers are new");
+    f.write("control", &[b"reset --start i002\n"]).await.unwrap();
+    let states = nodes.map(|node| f.read(&format!("{node}/state")).unwrap());
+    assert_eq!(states, ["created\n", "running\n", "created\n"]);
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_be_reset_holds_back_no_other() {
+    let f = Fixture::new(2, TIMEOUT).await;
+    f.write("control", &[b"start\n"]).await.unwrap();
+    f.engine.fail_next(Op::Create, 1, EngineError::Refused("no room".into()));
+    assert_eq!(f.write("control", &[b"reset\n"]).await, Err(Errno::IO));
+    let states = ["i001", "i002"].map(|node| f.read(&format!("{node}/state")).unwrap());
+    assert!(states.contains(&"created\n".into()) && states.contains(&"missing\n".into()), "{states:?}");
+    assert!(f.read("error").unwrap().contains("no room"));
+    f.write("control", &[b"reset\n"]).await.unwrap();
+    assert_eq!(f.read("status").unwrap().matches("created").count(), 2);
+    assert_eq!(f.read("error").unwrap(), "");
+}
+
+#[tokio::test]
+async fn nodes_whose_faults_cannot_be_healed_are_not_made() {
+    let f = Fixture::new(3, TIMEOUT).await;
+    f.write("control", &[b"start\n"]).await.unwrap();
+    f.write("partition", &[b"i002 | i001 i003\n"]).await.unwrap();
+    let sandbox = f.engine.containers().into_iter().find(|container| container.name == "i002-sandbox").unwrap();
+    f.engine.refuse_changes(&sandbox.id, &[true]).unwrap();
+    assert_eq!(f.write("control", &[b"reset --start\n"]).await, Err(Errno::IO));
+    assert_eq!(f.read("status").unwrap().matches("missing").count(), 3);
+    assert_eq!(f.read("error").unwrap().matches("told to refuse").count(), 1, "once, not for each node");
+    assert_eq!(f.read("partition").unwrap(), "i002 | i001 i003\n", "it is still in force");
+    f.write("control", &[b"reset --start\n"]).await.unwrap();
+    assert_eq!(f.read("status").unwrap().matches("running").count(), 3);
+    assert_eq!(f.read("partition").unwrap(), "");
 }

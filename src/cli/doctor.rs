@@ -1,43 +1,42 @@
 //! `cthulhu doctor`.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
 
-use super::print;
+use super::{print_json, print_lines};
 use crate::daemon::runtime;
 use crate::doctor::{Finding, examine};
 
 /// Arguments of doctor.
 #[derive(Debug, Args)]
-pub struct DoctorArgs {
+pub(crate) struct DoctorArgs {
     /// Print JSON: an object for each check, with check, verdict and text
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
     /// The engine [default: as for mount]
     #[arg(long, value_name = "URL")]
-    pub host: Option<String>,
+    pub(crate) host: Option<String>,
 }
 
 /// Prints a line for each check. The exit status says whether mount works.
 ///
 /// # Errors
 /// One sentence for the user.
-pub fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
+pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
     let mut findings: Vec<Finding> = vec![];
     let mut tell = |finding: Finding| {
         if !args.json {
             let Finding { check, verdict, text } = &finding;
             // The trial takes a second: what is known by then can be read meanwhile.
-            let _ = writeln!(std::io::stdout(), "{:<8} {check}: {text}", verdict.word());
+            let _ = print_lines([format!("{:<8} {check}: {text}", verdict.word())]);
         }
         findings.push(finding);
     };
     let well = runtime()?.block_on(examine(args.host.as_deref(), &mut tell));
     if args.json {
-        print(format!("{:#}\n", serde_json::to_value(&findings)?).as_bytes())?;
+        print_json(&findings)?;
     }
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

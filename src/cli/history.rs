@@ -12,18 +12,18 @@ use crate::history::{edn, read_lines};
 
 /// Arguments of history.
 #[derive(Debug, Args)]
-pub struct HistoryArgs {
+pub(crate) struct HistoryArgs {
     /// Where a cluster is or was mounted; or a directory that has its data or artifacts; or a history itself
     #[arg(value_name = "DIR")]
-    pub of: PathBuf,
+    pub(crate) of: PathBuf,
     /// How to print it
     #[arg(long, value_enum, default_value = "jsonl")]
-    pub format: Format,
+    pub(crate) format: Format,
 }
 
 /// How a history is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// As it is: a JSON object a line
     Jsonl,
     /// For Jepsen and what reads its histories: an EDN map a line
@@ -34,7 +34,7 @@ pub enum Format {
 ///
 /// # Errors
 /// One sentence for the user.
-pub fn history(args: &HistoryArgs) -> Result<ExitCode> {
+pub(crate) fn history(args: &HistoryArgs) -> Result<ExitCode> {
     let path = find(&args.of)?;
     let at = path.display();
     let lines = read_lines(&path).with_context(|| format!("cannot read {at}"))?;
@@ -53,7 +53,7 @@ pub fn history(args: &HistoryArgs) -> Result<ExitCode> {
     Ok(has_enough(out.flush())?.unwrap_or(ExitCode::SUCCESS))
 }
 
-/// A reader that has seen enough, as in `cthulhu history DIR | head`, is no failure.
+/// A reader that has seen enough, as in `cthulhu history DIR | head`, is not a failure.
 fn has_enough(written: std::io::Result<()>) -> Result<Option<ExitCode>> {
     match written {
         Ok(()) => Ok(None),
@@ -66,12 +66,12 @@ fn has_enough(written: std::io::Result<()>) -> Result<Option<ExitCode>> {
 ///
 /// # Errors
 /// A sentence: there is none.
-pub fn find(of: &Path) -> Result<PathBuf> {
+pub(crate) fn find(of: &Path) -> Result<PathBuf> {
     if of.is_file() {
         return Ok(of.to_owned());
     }
     // A dead mount says nothing, and what is kept of its cluster says it all.
-    let kept = daemon::Place::of(of).ok().and_then(|place| place.kept());
+    let kept = daemon::ClusterPaths::of(of).ok().and_then(|paths| paths.kept());
     let mut candidates = std::iter::once(of.to_owned()).chain(kept).map(|dir| dir.join("history"));
     if let Some(path) = candidates.find(|path| path.is_file()) {
         return Ok(path);

@@ -7,18 +7,18 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::print;
+use super::{complain, print_json, print_lines};
 use crate::daemon::{left_in_engine, records};
 
 /// Arguments of ls.
 #[derive(Debug, Args)]
-pub struct LsArgs {
+pub(crate) struct LsArgs {
     /// Print JSON
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
     /// The engine in which to look for what is left over [default: as for mount]
     #[arg(long, value_name = "URL")]
-    pub host: Option<String>,
+    pub(crate) host: Option<String>,
 }
 
 /// One cluster. Its fields are documented in docs/interface.md.
@@ -38,7 +38,7 @@ struct Line {
 ///
 /// # Errors
 /// One sentence for the user.
-pub fn list(args: &LsArgs) -> Result<ExitCode> {
+pub(crate) fn list(args: &LsArgs) -> Result<ExitCode> {
     let mut lines: Vec<_> = records()?
         .into_iter()
         .map(|(record, daemon)| Line {
@@ -71,16 +71,16 @@ pub fn list(args: &LsArgs) -> Result<ExitCode> {
                 });
             }
         }
-        Err(why) => eprintln!("cthulhu: what only the engine knows of is not listed: {why}"),
+        Err(why) => complain(&format!("what only the engine knows of is not listed: {why}")),
     }
     lines.sort_by(|a, b| a.mountpoint.cmp(&b.mountpoint));
     if args.json {
-        return print(format!("{:#}\n", serde_json::to_value(&lines)?).as_bytes());
+        return print_json(&lines);
     }
-    let mut text = format!("{:<10} {:>5}  {:<29} {}\n", "STATE", "NODES", "IMAGE", "MOUNTPOINT");
-    for line in &lines {
+    let head = format!("{:<10} {:>5}  {:<29} {}", "STATE", "NODES", "IMAGE", "MOUNTPOINT");
+    let row = |line: &Line| {
         let (state, at, image) = (line.state, line.mountpoint.display(), line.image.as_deref().unwrap_or("-"));
-        text.push_str(&format!("{state:<10} {:>5}  {image:<29} {at}\n", line.nodes));
-    }
-    print(text.as_bytes())
+        format!("{state:<10} {:>5}  {image:<29} {at}", line.nodes)
+    };
+    print_lines(std::iter::once(head).chain(lines.iter().map(row)))
 }

@@ -5,31 +5,31 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Command, CommandFactory};
+use clap::{Args, Command};
 use clap_mangen::Man;
 
-use super::{Cli, print};
+use super::print;
 
 /// Arguments of man.
 #[derive(Debug, Args)]
-pub struct ManArgs {
+pub(crate) struct ManArgs {
     /// Of which subcommand [default: of cthulhu as a whole]
-    pub subcommand: Option<String>,
+    pub(crate) subcommand: Option<String>,
     /// Write all pages into DIR, made if it is missing, as cthulhu.1, cthulhu-mount.1, ...
     #[arg(long, value_name = "DIR", conflicts_with = "subcommand")]
-    pub dir: Option<PathBuf>,
+    pub(crate) dir: Option<PathBuf>,
 }
 
-/// Prints a page, or writes all.
+/// Prints a page of the command line `whole`, or writes all.
 ///
 /// # Errors
 /// One sentence for the user.
-pub fn man(args: &ManArgs) -> Result<ExitCode> {
+pub(crate) fn man(args: &ManArgs, whole: Command) -> Result<ExitCode> {
     // Help has no page: it prints what the others say.
-    let mut whole = Cli::command().disable_help_subcommand(true);
+    let mut whole = whole.disable_help_subcommand(true);
     // Gives each subcommand its whole name.
     whole.build();
-    let subcommands: Vec<_> = whole.get_subcommands().filter(|one| !one.is_hide_set()).collect();
+    let subcommands: Vec<_> = whole.get_subcommands().collect();
     if let Some(dir) = &args.dir {
         let cannot = || format!("cannot write manual pages into {}", dir.display());
         fs::create_dir_all(dir).with_context(cannot)?;

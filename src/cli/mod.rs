@@ -1,11 +1,18 @@
-//! The cli room: arguments in, exit status and sentences out.
+//! Arguments in, exit status and sentences out.
 
 mod args;
+mod commands;
 mod doctor;
+mod environment;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzed;
 mod history;
+mod internal;
 mod list;
 mod man;
+mod plan;
 mod prune;
+mod readiness;
 mod run;
 mod timeline;
 mod top;
@@ -17,35 +24,46 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser};
+use serde::Serialize;
 
-pub use args::{Cli, Command, MountArgs, Original, Seconds, UmountArgs};
-pub use doctor::DoctorArgs;
-pub use list::LsArgs;
-pub use man::ManArgs;
-pub use prune::PruneArgs;
-pub use timeline::TimelineArgs;
-pub use top::TopArgs;
+use args::MountArgs;
+use commands::{Cli, Command, Original};
 
 use crate::daemon;
+use crate::text::{harmless, harmless_json};
 
 /// Does what the arguments say.
 ///
 /// # Errors
 /// One sentence for the user.
 pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
+    if let Some(status) = internal::run(&args) {
+        return Ok(status);
+    }
     let command = match original(&args) {
-        Some(original) => return mount(from_original(original)),
+        Some(original) => Command::Mount(Box::new(from_original(original))),
         None => Cli::parse_from(args).command,
     };
+    let mut paths = command.paths();
+    paths.extend(daemon::state_home());
+    match command {
+        // These go on for long, and look by themselves whether their mount answers.
+        Command::Mount(_) | Command::Run(_) | Command::Top(_) => {
+            daemon::check_answers(&paths)?;
+            act(command)
+        }
+        _ => daemon::within_reach(&paths, move || act(command)),
+    }
+}
+
+fn act(command: Command) -> Result<ExitCode> {
     match command {
         Command::Mount(args) => mount(*args),
         Command::Umount(args) => {
-            let place = daemon::Place::of(&args.mountpoint)?;
-            let at = place.mountpoint.display();
-            match daemon::umount(&place, args.host.as_deref())? {
-                Some(kept) => {
-                    print(format!("unmounted {at}; what the nodes wrote is in {}\n", kept.display()).as_bytes())
-                }
+            let paths = daemon::ClusterPaths::of(&args.mountpoint)?;
+            let at = paths.mountpoint.display();
+            match daemon::umount(&paths, args.host.as_deref())? {
+                Some(kept) => print_lines([format!("unmounted {at}; what the nodes wrote is in {}", kept.display())]),
                 None => Ok(ExitCode::SUCCESS),
             }
         }
@@ -62,41 +80,19 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
             clap_complete::generate(shell, &mut Cli::command(), "cthulhu", &mut script);
             print(&script)
         }
-        Command::Man(args) => man::man(&args),
-        Command::Daemon => {
-            log_to_stderr();
-            // What failed has been reported to the parent, and logged.
-            Ok(if daemon::run_child().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
-        Command::Sandbox => Ok(crate::sandbox::run()),
-        Command::Sweep(args) => Ok(crate::sweep::run(&args)),
-        Command::Demo(args) => Ok(crate::demo::run(&args)),
+        Command::Man(args) => man::man(&args, Cli::command()),
     }
 }
 
 fn mount(args: MountArgs) -> Result<ExitCode> {
-    let plan = daemon::Plan::new(args)?;
-    if plan.args.network.as_deref() == Some("bridge") {
-        anyhow::bail!("the default bridge cannot pin addresses: leave --network out, and a network is made");
-    }
-    if plan.args.foreground {
+    let plan = plan::plan(args)?;
+    if plan.foreground {
         log_to_stderr();
         daemon::mount_in_foreground(&plan)?;
     } else {
         return print(format!("{}\n", daemon::mount_in_background(&plan)?).as_bytes());
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// An error and its causes in one line, without the numbers that only a C programmer reads.
-pub fn sentence(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
-    let mut parts = text.split(" (os error ");
-    let mut plain = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        plain.push_str(part.split_once(')').map_or(part, |(_, rest)| rest));
-    }
-    plain.replace('\n', " ")
 }
 
 /// The arguments as the original's, if they are: flags from the start, and none of ours.
@@ -117,14 +113,29 @@ fn from_original(original: Original) -> MountArgs {
         instances: original.instances,
         image: original.docker_image,
         network,
-        port: 8080,
-        etc_target: "/opt/app/etc".into(),
-        var_target: "/opt/app/var".into(),
         ..MountArgs::default()
     }
 }
 
-/// A reader that has seen enough, as in `cthulhu man | head`, is no failure.
+/// Prints lines, each made harmless: names and labels come from an engine, where others may have chosen them.
+fn print_lines(lines: impl IntoIterator<Item = String>) -> Result<ExitCode> {
+    let text: String = lines.into_iter().map(|line| harmless(&line) + "\n").collect();
+    print(text.as_bytes())
+}
+
+/// Prints JSON, made harmless.
+fn print_json(value: &impl Serialize) -> Result<ExitCode> {
+    let text = format!("{:#}\n", serde_json::to_value(value)?);
+    print(harmless_json(&text).as_bytes())
+}
+
+/// A line on stderr, made harmless. A reader that is gone is not a failure.
+fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "cthulhu: {}", harmless(line));
+}
+
+/// Prints what we have made ourselves, as it is. A reader that has seen enough, as in `cthulhu man | head`, is not a
+/// failure.
 fn print(text: &[u8]) -> Result<ExitCode> {
     match std::io::stdout().write_all(text) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -149,12 +160,6 @@ mod tests {
 
     fn words(line: &str) -> Vec<OsString> {
         line.split(' ').map(OsString::from).collect()
-    }
-
-    #[test]
-    fn sentences_have_no_numbers() {
-        let error = anyhow::Error::from(std::io::Error::from_raw_os_error(2)).context("cannot read x");
-        assert_eq!(sentence(&error), "cannot read x: No such file or directory");
     }
 
     #[test]

@@ -9,45 +9,47 @@ use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use indicatif::HumanBytes;
 
-use super::{print, sentence};
-use crate::daemon::prune::{Left, Wish, look, remove};
+use super::{complain, print_lines};
+use crate::daemon::prune::{Left, PruneFilter, look, remove};
 use crate::daemon::runtime;
 use crate::sweep::Size;
+use crate::text::sentence;
 
 /// How long an engine may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ENGINE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Arguments of prune.
 #[derive(Debug, Args)]
-pub struct PruneArgs {
+pub(crate) struct PruneArgs {
     /// Only what is left of clusters that were mounted there [default: all that you have left]
     #[arg(value_name = "MOUNTPOINT")]
-    pub mountpoints: Vec<PathBuf>,
+    pub(crate) mountpoints: Vec<PathBuf>,
     /// Remove it without asking
     #[arg(short, long)]
-    pub yes: bool,
+    pub(crate) yes: bool,
     /// The engine to look in, beside those where clusters are known to be left [default: as for mount]
     #[arg(long, value_name = "URL")]
-    pub host: Option<String>,
+    pub(crate) host: Option<String>,
 }
 
 /// Shows what is left, asks, and removes it.
 ///
 /// # Errors
 /// One sentence for the user.
-pub fn prune(args: &PruneArgs) -> Result<ExitCode> {
+pub(crate) fn prune(args: &PruneArgs) -> Result<ExitCode> {
     let runtime = runtime()?;
-    let wish = Wish { mountpoints: args.mountpoints.clone(), host: args.host.clone(), patience: PATIENCE };
-    let left = runtime.block_on(look(&wish))?;
+    let filter =
+        PruneFilter { mountpoints: args.mountpoints.clone(), host: args.host.clone(), engine_timeout: ENGINE_TIMEOUT };
+    let left = runtime.block_on(look(&filter))?;
     for obstacle in &left.obstacles {
-        eprintln!("cthulhu: {obstacle}");
+        complain(obstacle);
     }
     let mut failed = !left.obstacles.is_empty();
     if left.is_empty() {
-        print(if failed { b"nothing that can be removed now\n".as_slice() } else { b"nothing is left over\n" })?;
+        print_lines([if failed { "nothing that can be removed now" } else { "nothing is left over" }.to_owned()])?;
         return Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS });
     }
-    print(describe(&left).as_bytes())?;
+    print_lines(describe(&left))?;
     if !args.yes {
         if !stdin().is_terminal() || !stderr().is_terminal() {
             bail!("nothing is removed: without a terminal to ask on, cthulhu prune needs --yes");
@@ -57,7 +59,7 @@ pub fn prune(args: &PruneArgs) -> Result<ExitCode> {
         }
     }
     for failure in runtime.block_on(remove(left)) {
-        eprintln!("cthulhu: {}", sentence(&anyhow!(failure)));
+        complain(&sentence(&anyhow!(failure)));
         failed = true;
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -71,7 +73,7 @@ fn agreed() -> Result<bool> {
 }
 
 /// A line for each thing.
-fn describe(left: &Left) -> String {
+fn describe(left: &Left) -> Vec<String> {
     let mut lines = vec![];
     for cluster in &left.clusters {
         let found = &cluster.found;
@@ -98,7 +100,7 @@ fn describe(left: &Left) -> String {
     lines.extend(left.images.iter().map(|(image, bytes)| {
         format!("image {image}, {}: made by another version of cthulhu, and unused", HumanBytes(*bytes))
     }));
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    lines
 }
 
 fn size(size: Size) -> String {

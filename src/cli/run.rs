@@ -3,17 +3,19 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use clap::Args;
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
 
-use super::args::seconds;
-use super::{MountArgs, Seconds};
-use crate::daemon::{Plan, new_id, on_path};
+use super::args::{MountArgs, seconds};
+use super::plan::plan;
+use crate::daemon::{new_id, on_path};
 use crate::runner::{self, ArtifactsWhen, Job, cannot_run, words};
 
 /// What `--help` shows after the options.
-pub const AFTER_HELP: &str = "Example:
+pub(crate) const AFTER_HELP: &str = "Example:
   cthulhu run -n 3 -i my-kv --port 7000 -- bats tests/
   cthulhu run -n 3 -i my-kv --node-command 'my-kv --id {{ index }}' --artifacts out -- pytest -x
 
@@ -33,29 +35,44 @@ to run it on, 126 or 127 if there is no such program.";
     mut_arg("prefix", |arg| arg.help("Put P- before container names [default: one of its own for each run]")),
     mut_arg("command", |arg| arg.help("What to run once the nodes are ready")),
 )]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// Those of mount.
     #[command(flatten)]
-    pub mount: MountArgs,
+    pub(crate) mount: MountArgs,
     /// What the nodes run instead of the image's command: words as in a shell, each a template
     #[arg(long, value_name = "COMMAND")]
-    pub node_command: Option<String>,
+    pub(crate) node_command: Option<String>,
     /// When COMMAND fails: keep logs, bindmounts, history, its timeline and the nodes' specs in a new directory in DIR
     #[arg(long, value_name = "DIR")]
-    pub artifacts: Option<PathBuf>,
+    pub(crate) artifacts: Option<PathBuf>,
     /// Keep the artifacts of which runs
     #[arg(long, value_enum, default_value = "failure", value_name = "WHEN", requires = "artifacts")]
-    pub artifacts_when: ArtifactsWhen,
+    pub(crate) artifacts_when: ArtifactsWhen,
     /// How long the nodes may take to get ready, such as 30s or 2m [default: 60s, or as long as the image's HEALTHCHECK may take]
     #[arg(long, value_name = "TIME", value_parser = seconds)]
-    pub wait_timeout: Option<Seconds>,
+    pub(crate) wait_timeout: Option<Duration>,
+}
+
+impl ValueEnum for ArtifactsWhen {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Failure, Self::Always]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Failure => PossibleValue::new("failure").help(
+                "COMMAND failed, or there was no cluster to run it on; not of one that a signal ended before COMMAND",
+            ),
+            Self::Always => PossibleValue::new("always").help("Every run"),
+        })
+    }
 }
 
 /// Runs it.
 ///
 /// # Errors
 /// One sentence for the user: the arguments are wrong.
-pub fn run(args: RunArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: RunArgs) -> Result<ExitCode> {
     let mut mount = args.mount;
     let command = std::mem::take(&mut mount.command);
     if let Some(stray) = mount.mountpoint.take() {
@@ -81,12 +98,12 @@ pub fn run(args: RunArgs) -> Result<ExitCode> {
     }
     mount.start = true;
     mount.mountpoint = Some(std::env::temp_dir().join(format!("cthulhu-{name}")));
-    let plan = Plan::new(mount)?;
+    let plan = plan(mount)?;
     let artifacts = args.artifacts.map(std::path::absolute).transpose()?;
     if let Some(dir) = &artifacts {
         can_be_made(dir).with_context(|| format!("--artifacts {}", dir.display()))?;
     }
-    let wait_timeout = args.wait_timeout.map(|time| time.0);
+    let wait_timeout = args.wait_timeout;
     Ok(runner::run(&Job { plan, command, artifacts, artifacts_when: args.artifacts_when, wait_timeout }).into())
 }
 

@@ -10,28 +10,29 @@ use clap::{Args, ValueEnum};
 
 use super::history::find;
 use super::print;
-use crate::timeline::{History, Timeline, html, svg};
+use crate::history::RecordedHistory;
+use crate::timeline::{Timeline, html, svg};
 
 /// Arguments of timeline.
 #[derive(Debug, Args)]
-pub struct TimelineArgs {
+pub(crate) struct TimelineArgs {
     /// Where a cluster is or was mounted; a directory that has its data or artifacts; a history itself; - for stdin
     #[arg(value_name = "DIR|FILE")]
-    pub source: PathBuf,
+    pub(crate) source: PathBuf,
     /// Where to draw it: FILE.svg or FILE.html; - for stdout
     #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     /// What to draw [default: by the file's name; svg to stdout]
     #[arg(long)]
-    pub format: Option<Format>,
+    pub(crate) format: Option<Format>,
     /// Which mount, where the history tells of several; counted from 1 [default: the last]
     #[arg(long, value_name = "N")]
-    pub mount: Option<usize>,
+    pub(crate) mount: Option<usize>,
 }
 
 /// What can be drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// A picture
     Svg,
     /// A page with the picture that zooms, and a table
@@ -42,14 +43,14 @@ pub enum Format {
 ///
 /// # Errors
 /// One sentence for the user.
-pub fn timeline(args: &TimelineArgs) -> Result<ExitCode> {
+pub(crate) fn timeline(args: &TimelineArgs) -> Result<ExitCode> {
     let source = args.source.display();
     let Some(output) = &args.output else {
         bail!("name the file to draw to: cthulhu timeline {source} -o timeline.svg (or .html, or - for stdout)")
     };
     let format = format(output, args.format)?;
     let (path, bytes) = read(&args.source)?;
-    let history = History::read(&bytes).with_context(|| format!("cannot draw {path}"))?;
+    let history = RecordedHistory::read(&bytes).with_context(|| format!("cannot draw {path}"))?;
     let timeline = Timeline::of(&history, args.mount).map_err(|error| anyhow!("cannot draw {path}: {error}"))?;
     let drawn = match format {
         Format::Svg => svg(&timeline),

@@ -6,11 +6,11 @@ use clap::Args;
 
 /// Arguments of top.
 #[derive(Debug, Args)]
-pub struct TopArgs {
+pub(crate) struct TopArgs {
     /// Where the cluster is mounted
     #[arg(value_name = "DIR")]
-    pub mountpoint: PathBuf,
+    pub(crate) mountpoint: PathBuf,
     /// Print a table and end, also on a terminal
     #[arg(long)]
-    pub once: bool,
+    pub(crate) once: bool,
 }

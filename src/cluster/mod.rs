@@ -1,4 +1,4 @@
-//! The cluster room: what is known of the nodes, and how news changes it.
+//! What is known of the nodes, and how news changes it.
 //!
 //! Holds [`ClusterSpec`], [`Node`] and [`Cluster::apply`]. No I/O, no clock, no lock held across an await:
 //! the same news in any order ends in the same model, which is what its property tests check.
@@ -6,10 +6,10 @@
 pub mod faults;
 mod model;
 mod name;
-mod shown;
 mod spec;
 
-pub use model::{Change, Cluster, News, Node, State};
+pub(crate) use model::{Change, News, Node};
+pub use model::{Cluster, State};
 pub use name::NodeName;
-pub use shown::{first_lines, plain, shown};
-pub use spec::{ClusterId, ClusterSpec, NodeSpec, label};
+pub(crate) use spec::label;
+pub use spec::{ClusterId, ClusterSpec, NodeSpec};

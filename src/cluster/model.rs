@@ -1,14 +1,13 @@
-//! The model: the last known truth of every node, and the news that changes it.
+//! The model: the last known state of every node, and the news that changes it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::faults::Faults;
 use super::{ClusterSpec, NodeName, NodeSpec};
-use crate::engine::{Check, ContainerId, Health, Inspection, Status};
+use crate::engine::{Check, ContainerId, Health, Inspection, Signal, Status};
+use crate::sync::Mutex;
 
 /// State of a node, as its `state` file says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -18,7 +17,7 @@ pub enum State {
     Created,
     /// It runs.
     Running,
-    /// It is frozen.
+    /// Its processes are frozen.
     Paused,
     /// Its last run has ended.
     Exited,
@@ -42,35 +41,34 @@ impl fmt::Display for State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Its container, if it has one.
-    pub container: Option<ContainerId>,
+    pub(crate) container: Option<ContainerId>,
     /// Its state.
     pub state: State,
     /// Pid of its first process in the engine host's pid namespace; `Some` while running or paused.
-    pub pid: Option<i32>,
-    /// Exit code of the last run that ended, once the engine has told it.
-    pub exit_code: Option<i64>,
-    /// State of its HEALTHCHECK.
-    pub health: Health,
-    /// The engine calls it unhealthy, and no check has found so: what the next one finds may be no news to the engine.
-    pub health_doubted: bool,
+    pub(crate) pid: Option<i32>,
+    /// Exit code of the last run that ended, once the engine has reported it.
+    pub(crate) exit_code: Option<i64>,
+    pub(crate) health: Health,
+    /// The engine calls it unhealthy although no check found so. The engine may then send no event for the next result.
+    pub(crate) health_doubted: bool,
     /// The HEALTHCHECK's latest check in its present or last run.
-    pub check: Option<Arc<Check>>,
+    pub(crate) check: Option<Arc<Check>>,
     /// When its present or last run began, ns on the engine's clock; 0 if never.
-    pub started_at: i64,
+    pub(crate) started_at: i64,
     /// The engine's own description, as JSON.
-    pub raw: Option<Arc<str>>,
-    /// The kernel has ended a process of its present or last run for want of memory.
-    pub out_of_memory: bool,
-    /// What the probe has found that was asked for; `None` if none was.
-    pub probe: Option<bool>,
+    pub(crate) raw: Option<Arc<str>>,
+    /// The kernel's OOM killer has ended a process of its present or last run.
+    pub(crate) out_of_memory: bool,
+    /// The probe's last result; `None` without a probe.
+    pub(crate) probe: Option<bool>,
     /// Why its probe does not pass, in this run, as far as is known: a sentence, and lines of output.
-    pub unready: Option<Arc<str>>,
-    /// Its process has been seen to die and the engine does not know yet.
-    pub engine_lags: bool,
+    pub(crate) unready: Option<Arc<str>>,
+    /// Its process was seen to end, and the engine has not noticed yet.
+    pub(crate) exit_unconfirmed_by_engine: bool,
     /// Why its sandbox does not control its network any more; `None` while it does.
-    pub sandbox_lost: Option<Arc<str>>,
-    /// When the run began whose process we saw end; a clock that steps back cannot confuse runs.
-    witnessed: Option<i64>,
+    pub(crate) sandbox_lost: Option<Arc<str>>,
+    /// Start time of the run whose process we saw end. It identifies the run even if the clock steps back.
+    seen_to_end: Option<i64>,
 }
 
 impl Node {
@@ -88,34 +86,33 @@ impl Node {
             out_of_memory: false,
             probe: probed.then_some(false),
             unready: None,
-            engine_lags: false,
+            exit_unconfirmed_by_engine: false,
             sandbox_lost: None,
-            witnessed: None,
+            seen_to_end: None,
         }
     }
 
-    /// Whether its process exists.
-    pub fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         matches!(self.state, State::Running | State::Paused)
     }
 
     /// Whether it may be used: it runs, and its probe passes; without one its image's HEALTHCHECK, if it has one.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         let passes = self.probe.unwrap_or(matches!(self.health, Health::None | Health::Healthy));
         self.state == State::Running && passes && self.sandbox_lost.is_none()
     }
 
     /// Whether it runs in a network that its sandbox does not control: what is in force there is unknown.
-    pub fn is_uncontrolled(&self) -> bool {
+    pub(crate) fn is_uncontrolled(&self) -> bool {
         self.is_alive() && self.sandbox_lost.is_some()
     }
 
     /// Whether its image's stop signal is SIGKILL, so that nothing comes after it.
-    pub fn is_stopped_by_sigkill(&self) -> bool {
+    pub(crate) fn is_stopped_by_sigkill(&self) -> bool {
         let description = self.raw.as_deref().map(serde_json::from_str::<serde_json::Value>);
         let description = description.and_then(Result::ok).unwrap_or_default();
         let signal = description.pointer("/Config/StopSignal").and_then(|signal| signal.as_str());
-        signal.is_some_and(|signal| matches!(signal.to_ascii_uppercase().trim_start_matches("SIG"), "KILL" | "9"))
+        signal.and_then(Signal::parse) == Some(Signal::KILL)
     }
 
     /// No probe of this run has passed yet.
@@ -136,18 +133,18 @@ impl Node {
             self.adopt(seen.id.clone());
         }
         // The engine has not noticed yet what we saw.
-        if is_alive(seen) && self.witnessed == Some(seen.started_at) {
+        if is_alive(seen) && self.seen_to_end == Some(seen.started_at) {
             return;
         }
         self.raw = Some(seen.raw.as_str().into());
         self.check_seen(seen);
-        // The engine's event may have told it first.
+        // The engine's event may have come first.
         self.out_of_memory = seen.out_of_memory || self.out_of_memory && self.started_at == seen.started_at;
         if self.started_at != seen.started_at {
             self.begin_probing();
         }
         self.started_at = seen.started_at;
-        self.engine_lags = false;
+        self.exit_unconfirmed_by_engine = false;
         match seen.status {
             Status::Created => {
                 self.state = State::Created;
@@ -161,8 +158,8 @@ impl Node {
         }
     }
 
-    /// Takes in what the HEALTHCHECK has found. That a node was paused says nothing of its health: until the first check
-    /// after the resume it is what it was.
+    /// Applies a HEALTHCHECK's result. A pause does not change a node's health: it keeps its value until the first
+    /// check after the resume.
     fn check_seen(&mut self, seen: &Inspection) {
         let check = seen.check.as_ref().filter(|check| check.began >= seen.started_at);
         let passed = check.is_some_and(|check| check.exit_code == 0);
@@ -198,8 +195,8 @@ impl Node {
 
     fn died(&mut self, container: &ContainerId, exit_code: Option<i64>, time: i64) {
         let of_this_run = self.container.as_ref() == Some(container) && self.started_at <= time;
-        if of_this_run && (self.is_alive() || self.engine_lags) {
-            self.engine_lags = false;
+        if of_this_run && (self.is_alive() || self.exit_unconfirmed_by_engine) {
+            self.exit_unconfirmed_by_engine = false;
             self.end_run(exit_code);
         }
     }
@@ -213,51 +210,45 @@ impl Node {
 
     fn process_ended(&mut self, pid: i32, started_at: i64) {
         if self.pid == Some(pid) && self.started_at == started_at {
-            self.engine_lags = true;
-            // The engine tells the code a moment later; the one of an earlier run would be a lie.
+            self.exit_unconfirmed_by_engine = true;
+            // The engine reports the code a moment later. The code of an earlier run would be wrong here.
             self.end_run(None);
-            self.witnessed = Some(started_at);
+            self.seen_to_end = Some(started_at);
         }
     }
 }
 
-/// News of one node, from whoever saw it.
+/// News of one node, from any source.
 #[derive(Clone, Debug)]
-pub enum News {
-    /// The engine described its container. Later inspections must be told later.
+pub(crate) enum News {
+    /// The engine described its container. Inspections must be applied in their order.
     Inspected {
-        /// What it said.
         seen: Inspection,
-        /// [`Cluster::ends`] when it was asked: what it says may be older than an end that was told since.
-        begun: u64,
+        /// [`Cluster::exit_epoch`] when the engine was asked. The answer may be older than an end that was reported
+        /// since.
+        asked_at_epoch: u64,
     },
     /// The engine says that this container's run ended then (ns on its clock).
-    Died {
-        /// Which container.
-        container: ContainerId,
-        /// Its exit code.
-        exit_code: Option<i64>,
-        /// When.
-        time: i64,
-    },
+    Died { container: ContainerId, exit_code: Option<i64>, time: i64 },
     /// Its process was seen to end, whatever the engine says.
     ProcessEnded {
-        /// Which process.
         pid: i32,
         /// When its run began, ns on the engine's clock: the next run may have the same pid.
         started_at: i64,
     },
-    /// Its probe has found whether the node may be used.
+    /// A result of its probe.
     Probed {
         /// Which run it was about, by when it began, ns on the engine's clock.
         started_at: i64,
-        /// Whether; if not, why: a sentence, and lines of output.
+        /// If it did not pass, why: a sentence, and lines of output.
         found: Result<(), Arc<str>>,
     },
-    /// The kernel has ended a process of this container for want of memory.
+    /// The kernel's OOM killer has ended a process of this container.
     OutOfMemory(ContainerId),
     /// This container no longer exists.
     Removed(ContainerId),
+    /// What its last run has left is to be forgotten.
+    Reset,
     /// Its sandbox controls its network, or why it does not.
     Sandbox(std::result::Result<(), Arc<str>>),
 }
@@ -269,74 +260,86 @@ pub enum Change {
     None,
     /// The node with this index.
     Node(usize),
-    /// The same, and whether its network is under control, and with it whether the faults are known to be in force.
+    /// As `Node`, and also whether its network is under control, so whether its faults are known to be in force.
     Network(usize),
-    /// Whether the engine can be reached, and with it every live value.
+    /// Whether the engine can be reached; affects every live value.
     Reachable,
     /// The network faults in force.
     Faults,
 }
 
 struct Model {
-    nodes: Vec<Slot>,
+    nodes: Vec<TrackedNode>,
     /// How many nodes run in a network that their sandbox does not control.
     uncontrolled: usize,
-    /// Whose container it is.
     by_container: HashMap<ContainerId, usize>,
     reachable: bool,
     faults: Arc<Faults>,
 }
 
-/// A node, and what tells old news of it from new.
-struct Slot {
-    node: Node,
-    /// How many deaths and removals the engine has told of.
-    ends: u64,
-    /// The container that was last told to have died, and when.
-    died: Option<(ContainerId, i64)>,
-    /// The container that was last told to be no more.
-    removed: Option<ContainerId>,
+/// A node, and what distinguishes old news from new.
+struct TrackedNode {
+    /// Shared with readers; a change replaces it by a copy.
+    node: Arc<Node>,
+    /// How many deaths and removals the engine has reported.
+    exit_epoch: u64,
+    /// When the latest run of each container ended, as the engine reported it. As in `removed`, only of the present
+    /// container and of those that an answer still under way may contradict.
+    died: HashMap<ContainerId, i64>,
+    /// The containers that were reported as removed.
+    removed: HashSet<ContainerId>,
 }
 
-impl Slot {
+impl TrackedNode {
     fn new(probed: bool) -> Self {
-        Self { node: Node::new(probed), ends: 0, died: None, removed: None }
+        Self { node: Arc::new(Node::new(probed)), exit_epoch: 0, died: HashMap::new(), removed: HashSet::new() }
     }
 
     fn apply(&mut self, news: &News) {
+        let has_ended = matches!(news, News::Inspected { seen, .. } if self.has_ended(seen));
+        let node = Arc::make_mut(&mut self.node);
         match news {
-            News::Inspected { seen, begun } => {
-                // One that was begun after the last end that we know of outweighs all events.
-                if *begun == self.ends || !self.has_ended(seen) {
-                    self.node.inspected(seen);
+            News::Inspected { seen, asked_at_epoch } => {
+                // An inspection that began after the last known end overrides all events.
+                if *asked_at_epoch == self.exit_epoch {
+                    self.died.retain(|container, _| *container == seen.id);
+                    self.removed.clear();
+                    node.inspected(seen);
+                } else if !has_ended {
+                    node.inspected(seen);
                 }
             }
             News::Died { container, exit_code, time } => {
-                self.ends += 1;
-                let earlier = self.died.take().filter(|(died, _)| died == container).map_or(i64::MIN, |(_, time)| time);
-                self.died = Some((container.clone(), earlier.max(*time)));
-                self.node.died(container, *exit_code, *time);
+                self.exit_epoch += 1;
+                let died = self.died.entry(container.clone()).or_insert(*time);
+                *died = (*died).max(*time);
+                node.died(container, *exit_code, *time);
             }
-            News::ProcessEnded { pid, started_at } => self.node.process_ended(*pid, *started_at),
-            News::Probed { started_at, found } => self.node.probed(*started_at, found),
+            News::ProcessEnded { pid, started_at } => node.process_ended(*pid, *started_at),
+            News::Probed { started_at, found } => node.probed(*started_at, found),
             News::OutOfMemory(container) => {
-                if self.node.container.as_ref() == Some(container) && self.node.started_at != 0 {
-                    self.node.out_of_memory = true;
+                if node.container.as_ref() == Some(container) && node.started_at != 0 {
+                    node.out_of_memory = true;
                 }
             }
             News::Removed(container) => {
-                self.ends += 1;
-                self.removed = Some(container.clone());
-                self.node.removed(container);
+                self.exit_epoch += 1;
+                self.removed.insert(container.clone());
+                node.removed(container);
             }
-            News::Sandbox(state) => self.node.sandbox_lost = state.as_ref().err().cloned(),
+            News::Reset => {
+                if !node.is_alive() {
+                    node.exit_code = None;
+                }
+            }
+            News::Sandbox(state) => node.sandbox_lost = state.as_ref().err().cloned(),
         }
     }
 
-    /// Whether what an inspection tells of has been told to have ended, the run or the container.
+    /// Whether the run or the container of this inspection was already reported to have ended.
     fn has_ended(&self, seen: &Inspection) -> bool {
-        let died = |(container, time): &(ContainerId, i64)| *container == seen.id && seen.started_at <= *time;
-        self.removed.as_ref() == Some(&seen.id) || is_alive(seen) && self.died.as_ref().is_some_and(died)
+        let died = self.died.get(&seen.id).is_some_and(|time| seen.started_at <= *time);
+        self.removed.contains(&seen.id) || is_alive(seen) && died
     }
 }
 
@@ -352,18 +355,9 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// A cluster of which nothing is known yet: every node missing, the engine reachable.
+    /// A new cluster: every node missing, the engine reachable.
     pub fn new(spec: ClusterSpec) -> Self {
-        Self::with(spec, false)
-    }
-
-    /// The same, whose nodes are ready when a probe says so: [`News::Probed`].
-    pub fn probed(spec: ClusterSpec) -> Self {
-        Self::with(spec, true)
-    }
-
-    fn with(spec: ClusterSpec, probed: bool) -> Self {
-        let nodes: Vec<_> = spec.nodes.iter().map(|_| Slot::new(probed)).collect();
+        let nodes: Vec<_> = spec.nodes.iter().map(|node| TrackedNode::new(node.probed)).collect();
         let faults = Arc::new(Faults::new(nodes.len()));
         let model = Model { nodes, uncontrolled: 0, by_container: HashMap::new(), reachable: true, faults };
         Self { spec: Arc::new(spec), model: Arc::new(Mutex::new(model)) }
@@ -395,27 +389,27 @@ impl Cluster {
     }
 
     /// What is known of a node now.
-    pub fn node(&self, index: usize) -> Node {
+    pub(crate) fn node(&self, index: usize) -> Arc<Node> {
         self.model.lock().nodes[index].node.clone()
     }
 
     /// What is known of all nodes at one moment.
-    pub fn snapshot(&self) -> Vec<Node> {
+    pub fn snapshot(&self) -> Vec<Arc<Node>> {
         self.model.lock().nodes.iter().map(|slot| slot.node.clone()).collect()
     }
 
     /// The node whose container this is now.
-    pub fn index_of_container(&self, container: &ContainerId) -> Option<usize> {
+    pub(crate) fn index_of_container(&self, container: &ContainerId) -> Option<usize> {
         self.model.lock().by_container.get(container).copied()
     }
 
     /// Whether it is known which faults are in force: no node runs in a network that its sandbox does not control.
-    pub fn is_controlled(&self) -> bool {
+    pub(crate) fn is_controlled(&self) -> bool {
         self.model.lock().uncontrolled == 0
     }
 
     /// The first of these nodes, or of all, that runs in a network that its sandbox does not control, and why.
-    pub fn uncontrolled(&self, among: Option<&[usize]>) -> Option<(usize, Arc<str>)> {
+    pub(crate) fn uncontrolled(&self, among: Option<&[usize]>) -> Option<(usize, Arc<str>)> {
         let model = self.model.lock();
         let mut nodes = model.nodes.iter().enumerate();
         nodes.find_map(|(index, slot)| {
@@ -424,17 +418,17 @@ impl Cluster {
         })
     }
 
-    /// How many ends of its containers the engine has told of: ask before an inspection, and tell it with that.
-    pub fn ends(&self, index: usize) -> u64 {
-        self.model.lock().nodes[index].ends
+    /// How many ends of its containers the engine has reported. Read it before an inspection, and pass it on with the
+    /// answer.
+    pub(crate) fn exit_epoch(&self, index: usize) -> u64 {
+        self.model.lock().nodes[index].exit_epoch
     }
 
-    /// When the latest run of a node's container ended whose death the engine has told, in ns on its clock.
-    pub fn died_at(&self, index: usize) -> Option<i64> {
+    /// When the latest run of a node's container ended, as the engine reported it, in ns on its clock.
+    pub(crate) fn died_at(&self, index: usize) -> Option<i64> {
         let model = self.model.lock();
         let slot = &model.nodes[index];
-        let died = slot.died.as_ref().filter(|(container, _)| slot.node.container.as_ref() == Some(container));
-        died.map(|(_, time)| *time)
+        slot.died.get(slot.node.container.as_ref()?).copied()
     }
 
     /// Whether the engine can be reached; live values are unknown while it cannot.
@@ -442,8 +436,8 @@ impl Cluster {
         self.model.lock().reachable
     }
 
-    /// Tells whether the engine can be reached.
-    pub fn set_reachable(&self, reachable: bool) -> Change {
+    /// Sets whether the engine can be reached.
+    pub(crate) fn set_reachable(&self, reachable: bool) -> Change {
         let mut model = self.model.lock();
         if model.reachable == reachable {
             return Change::None;
@@ -457,8 +451,8 @@ impl Cluster {
         self.model.lock().faults.clone()
     }
 
-    /// Tells which network faults are in force.
-    pub fn set_faults(&self, faults: Faults) -> Change {
+    /// Sets the network faults in force.
+    pub(crate) fn set_faults(&self, faults: Faults) -> Change {
         let mut model = self.model.lock();
         if *model.faults == faults {
             return Change::None;
@@ -467,8 +461,8 @@ impl Cluster {
         Change::Faults
     }
 
-    /// Takes news of a node in. News that is out of date changes nothing.
-    pub fn apply(&self, index: usize, news: &News) -> Change {
+    /// Applies news of a node. Outdated news changes nothing.
+    pub(crate) fn apply(&self, index: usize, news: &News) -> Change {
         let mut model = self.model.lock();
         let Model { nodes, by_container, uncontrolled, .. } = &mut *model;
         let slot = &mut nodes[index];

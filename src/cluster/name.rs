@@ -13,7 +13,7 @@ impl NodeName {
         Self(format!("i{:03}", index + 1).into())
     }
 
-    /// The index, counted from 0, that a text names; `None` if it is no node name.
+    /// The index, counted from 0, that a text names; `None` if it is not a node name.
     pub fn parse_index(text: &str) -> Option<usize> {
         let digits = text.strip_prefix('i')?;
         let number: usize = digits.parse().ok()?;

@@ -5,12 +5,12 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use crate::engine::EngineError;
-use crate::history::Outcome;
+use crate::history::CommandOutcome;
 
 /// Why a command failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {
-    /// The line is no command.
+    /// The line is not a command.
     #[error("{0}")]
     Invalid(String),
     /// No node of that name.
@@ -30,7 +30,7 @@ pub enum ControlError {
     /// This machine or this version cannot do it.
     #[error("{0}")]
     Unsupported(String),
-    /// The caller was told to die while it waited; what was begun goes on.
+    /// A signal ended the caller's wait; what had begun continues.
     #[error("interrupted; what had begun goes on, and may take effect")]
     Interrupted,
     /// The deadline passed.
@@ -56,13 +56,25 @@ pub enum ControlError {
     #[error("{0}")]
     Refused(String),
     /// Several nodes failed: the first one's errno, all sentences.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("{}", each_once(.0))]
     Several(Vec<ControlError>),
+}
+
+/// Their sentences, one that several have only once.
+fn each_once(errors: &[ControlError]) -> String {
+    let mut sentences: Vec<_> = vec![];
+    for error in errors {
+        let sentence = error.to_string();
+        if !sentences.contains(&sentence) {
+            sentences.push(sentence);
+        }
+    }
+    sentences.join("; ")
 }
 
 impl ControlError {
     /// The errno that the write answers.
-    pub fn errno(&self) -> Errno {
+    pub(crate) fn errno(&self) -> Errno {
         match self {
             Self::Invalid(_) => Errno::INVAL,
             Self::NoSuchNode(_) => Errno::NOENT,
@@ -78,7 +90,7 @@ impl ControlError {
     }
 
     /// The name of that errno.
-    pub fn errno_name(&self) -> &'static str {
+    pub(crate) fn errno_name(&self) -> &'static str {
         match self {
             Self::Invalid(_) => "EINVAL",
             Self::NoSuchNode(_) => "ENOENT",
@@ -93,13 +105,13 @@ impl ControlError {
         }
     }
 
-    /// How it is told in the history.
-    pub fn outcome(&self) -> Outcome {
-        Outcome::fail(self.errno_name(), self.to_string())
+    /// How the history records it.
+    pub(crate) fn outcome(&self) -> CommandOutcome {
+        CommandOutcome::fail(self.errno_name(), self.to_string())
     }
 
     /// What an engine's error means for a command on `node`.
-    pub fn from_engine(node: &str, error: EngineError) -> Self {
+    pub(crate) fn from_engine(node: &str, error: EngineError) -> Self {
         match error {
             EngineError::Unreachable(_) | EngineError::Denied(_) => Self::Unreachable(format!("{node}: {error}")),
             EngineError::TimedOut(after) => Self::TimedOut { node: node.into(), after },

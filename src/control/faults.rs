@@ -1,6 +1,7 @@
-//! Network faults: what is written becomes the desired state of every sandbox, in force in all of them or in none.
+//! Network faults: what is written becomes the desired state of every sandbox, applied in all of them or in none.
 
 use super::ControlError;
+use super::completion::CompletionGuard;
 use super::execute::Executor;
 use super::network::{About, Unchanged};
 use crate::cluster::faults::FaultError;
@@ -8,7 +9,7 @@ use crate::history::CommandId;
 
 type Result<T> = std::result::Result<T, ControlError>;
 
-/// A file that says which faults are in force, and takes what is to be.
+/// A file that shows which faults are in force, and sets them when written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {
     /// The root's `partition`.
@@ -20,7 +21,7 @@ pub enum Setting {
 }
 
 impl Setting {
-    /// The file's name.
+    /// The name of the file, as in `links`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Partition => "partition",
@@ -30,7 +31,7 @@ impl Setting {
     }
 
     /// The node whose file it is; `None` for the root's.
-    pub fn node(self) -> Option<usize> {
+    pub(crate) fn node(self) -> Option<usize> {
         match self {
             Self::Partition | Self::Links => None,
             Self::Net(index) => Some(index),
@@ -38,12 +39,12 @@ impl Setting {
     }
 }
 
-/// What a text means to what is there already.
+/// How a text combines with the present setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Writing {
+pub(crate) enum Writing {
     /// It is the whole new state.
     Whole,
-    /// Lines of a table are added. To what has one line only, it is the new state.
+    /// Adds lines to a table. For a setting of one line, it is the new state.
     More,
 }
 
@@ -60,8 +61,8 @@ impl From<FaultError> for ControlError {
 const LONGEST_TOLD: usize = 1024;
 
 impl Executor {
-    /// A setting is written: says so to the history.
-    pub fn invoke_setting(&self, setting: Setting, text: &str) -> CommandId {
+    /// Records that a setting is written.
+    pub(crate) fn invoke_setting(&self, setting: Setting, text: &str) -> CommandId {
         let nodes = setting.node().map(|index| self.name(index)).into_iter().collect();
         let line = text.trim_end_matches('\n');
         let line = match line.char_indices().find(|(at, _)| *at >= LONGEST_TOLD) {
@@ -71,19 +72,19 @@ impl Executor {
         self.recorder().invoke(&line, Some(setting.name()), nodes)
     }
 
-    /// Brings about what was written. Its end is in the history before this returns.
+    /// Applies what was written. The history has its end before this returns.
     ///
     /// # Errors
     /// What is wrong with the text, or what this machine cannot do, or which sandbox failed: nothing has changed then.
-    pub async fn set(&self, id: CommandId, setting: Setting, writing: Writing, text: &str) -> Result<()> {
-        let end = self.end_of(id);
+    pub(crate) async fn set(&self, id: CommandId, setting: Setting, writing: Writing, text: &str) -> Result<()> {
+        let end = CompletionGuard::of(id, self.recorder());
         if let Err(closed) = self.check_open() {
             return end.tell(Err(closed));
         }
         let text = text.to_owned();
         let about = setting.node().map_or(About::All, |index| About::Nodes(vec![index]));
-        let changed = self.network().change(about, move |faults, dice| match (setting, writing) {
-            (Setting::Partition, _) => faults.set_partition(&text, dice),
+        let changed = self.network().change(about, move |faults, rng| match (setting, writing) {
+            (Setting::Partition, _) => faults.set_partition(&text, rng),
             (Setting::Links, Writing::Whole) => faults.set_links(&text),
             (Setting::Links, Writing::More) => faults.add_links(&text),
             (Setting::Net(index), _) => faults.set_net(index, &text),
@@ -91,12 +92,12 @@ impl Executor {
         end.tell(changed.await.map_err(ControlError::from))
     }
 
-    /// What of the network's faults is possible here, as the file `capabilities` says it.
-    pub fn capabilities(&self) -> String {
+    /// Which network faults are possible here: the content of the file `capabilities`.
+    pub(crate) fn capabilities(&self) -> String {
         self.provisioner().known_kernel().map(|kernel| kernel.capabilities()).unwrap_or_default()
     }
 
-    /// Takes all faults away, or those of some nodes.
+    /// Removes all faults, or those of some nodes.
     pub(super) async fn heal(&self, nodes: Option<Vec<usize>>) -> Result<()> {
         self.check_open()?;
         let about = nodes.clone().map_or(About::All, About::Nodes);
@@ -110,14 +111,14 @@ impl Executor {
         Ok(change.await?)
     }
 
-    /// Nothing leaves or enters a node from here on; or it does again.
+    /// Cuts a node off from the network, or opens it again.
     pub(super) async fn silence(&self, index: usize, silent: bool) -> Result<()> {
         self.check_open()?;
         Ok(self.set_crashed(vec![index], silent).await?)
     }
 
-    /// Nothing leaves or enters these nodes from here on, all at the same moment. Returns those of which that could not be brought about, and why;
-    /// they do not hold back the others.
+    /// Cuts these nodes off from the network, all at the same moment. Returns those for which it failed, and why; they
+    /// do not hold back the others.
     ///
     /// # Errors
     /// What holds for all of them.
@@ -147,7 +148,8 @@ impl Executor {
         change.await
     }
 
-    /// Ends a crash: what is left of the dead run's connections goes first, while nobody can hear of it. Returns whether there was one.
+    /// Ends a crash. Destroys what is left of the dead run's connections first, while no packet can leave. Returns
+    /// whether there was one.
     pub(super) async fn end_crash(&self, index: usize) -> Result<bool> {
         if !self.cluster().faults().is_crashed(index) {
             return Ok(false);

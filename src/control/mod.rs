@@ -1,23 +1,19 @@
-//! The control room: the command language, and what its commands do.
+//! The command language, and what its commands do.
 //!
-//! Parses lines, executes them against the engine and tells how it went. It never touches the tree or FUSE.
+//! Parses lines, executes them against the engine and reports the results. It never touches the tree or FUSE.
 
+mod completion;
 mod error;
 mod execute;
 mod faults;
+mod in_flight;
 mod network;
-mod parse;
-mod under_way;
+mod verbs;
 
-pub use error::ControlError;
-pub use execute::{Executor, Invoked, Target};
-pub use faults::{Setting, Writing};
-pub use parse::{Command, DEFAULT_GRACE, Verb, parse};
-
-/// What `cat control` shows: a script that writes its arguments to itself.
-pub fn script(at_root: bool) -> String {
-    include_str!("control.sh")
-        .replace("@NODES@", if at_root { " [NODE...]" } else { "" })
-        .replace("@FAULTS@", if at_root { "the nodes named, or all" } else { "this node's links" })
-        .replace("@WHOM@", if at_root { "the nodes named, or all" } else { "this node" })
-}
+pub(crate) use error::ControlError;
+pub use execute::{Command, Executor};
+pub(crate) use execute::{DEFAULT_GRACE, NodeFiles, Target};
+pub use faults::Setting;
+pub(crate) use faults::Writing;
+pub(crate) use verbs::{is_orderly, script};
+pub use verbs::{names as verbs, parse};

@@ -1,18 +1,18 @@
-//! One change of the network's faults at a time, in force in all sandboxes that it concerns or in none.
+//! One change of the network's faults at a time, applied in all sandboxes that it affects or in none.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::Mutex;
-use tokio::time::Instant;
 
 use super::ControlError;
 use crate::cluster::Cluster;
-use crate::cluster::faults::{Desired, Dice, FaultError, Faults};
+use crate::cluster::faults::{FaultError, Faults, NetState, SeededRng};
 use crate::engine::EngineError;
 use crate::provision::{FaultsError, Provisioner};
+use crate::sync::time::{self, Instant};
+use crate::sync::{AsyncMutex, spawn};
 use crate::watch::Watch;
 
 type Result<T> = std::result::Result<T, ControlError>;
@@ -22,36 +22,36 @@ const TO_PUT_BACK: u32 = 4;
 
 /// The network of a cluster: a cheap handle.
 #[derive(Clone)]
-pub struct Network(Arc<Inner>);
+pub(crate) struct Network(Arc<Inner>);
 
 struct Inner {
     cluster: Cluster,
     watch: Watch,
     provisioner: Arc<Provisioner>,
     timeout: Duration,
-    turn: Mutex<Turn>,
+    turn: AsyncMutex<Turn>,
 }
 
-/// What whoever has the turn may use.
+/// State of the change that is under way.
 struct Turn {
-    dice: Dice,
-    /// Nodes of which nobody knows whether their sandbox has what the model says.
+    rng: SeededRng,
+    /// Nodes whose sandbox may not have applied what the model says.
     uncertain: BTreeSet<usize>,
 }
 
-/// A sandbox whose desired state changes, or has to be told anew.
-struct Change {
+/// A sandbox whose desired state changes, or has to be sent again.
+struct NodeChange {
     index: usize,
-    old: Desired,
-    new: Desired,
+    old: Arc<NetState>,
+    new: Arc<NetState>,
 }
 
 /// Whose links a change is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum About {
-    /// Everybody's: it fails while of any node nobody knows what its sandbox has.
+pub(crate) enum About {
+    /// All links: it fails while the state of any sandbox is unknown.
     All,
-    /// Those of these nodes: what is unknown of others is no reason to fail.
+    /// The links of these nodes. Other sandboxes whose state is unknown do not make it fail.
     Nodes(Vec<usize>),
 }
 
@@ -64,11 +64,10 @@ impl About {
     }
 }
 
-/// Why nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unchanged {
-    /// Each with the node whose sandbox is the reason, if one is.
-    pub reasons: Vec<(Option<usize>, ControlError)>,
+pub(crate) struct Unchanged {
+    /// Each with the node whose sandbox is the reason, if there is one.
+    pub(crate) reasons: Vec<(Option<usize>, ControlError)>,
 }
 
 impl From<ControlError> for Unchanged {
@@ -90,15 +89,15 @@ impl From<Unchanged> for ControlError {
     }
 }
 
-/// What came of asking a sandbox.
-enum Outcome {
+/// A sandbox's answer to a new state.
+enum ApplyOutcome {
     Done,
     Gone,
     Failed(ControlError),
 }
 
-impl Outcome {
-    /// A sandbox that is gone is no failure.
+impl ApplyOutcome {
+    /// Takes a sandbox that is gone for a success.
     fn filter_gone(self) -> Result<()> {
         match self {
             Self::Done | Self::Gone => Ok(()),
@@ -108,49 +107,56 @@ impl Outcome {
 }
 
 impl Network {
-    /// The network of a cluster whose sandboxes have `timeout` each. `dice` makes random choices.
-    pub fn new(cluster: Cluster, watch: Watch, provisioner: Arc<Provisioner>, timeout: Duration, dice: Dice) -> Self {
-        let turn = Mutex::new(Turn { dice, uncertain: BTreeSet::new() });
+    /// The network of a cluster whose sandboxes have `timeout` each. `rng` makes random choices.
+    pub(crate) fn new(
+        cluster: Cluster,
+        watch: Watch,
+        provisioner: Arc<Provisioner>,
+        timeout: Duration,
+        rng: SeededRng,
+    ) -> Self {
+        let turn = AsyncMutex::new(Turn { rng, uncertain: BTreeSet::new() });
         Self(Arc::new(Inner { cluster, watch, provisioner, timeout, turn }))
     }
 
-    /// Computes the new state, has the sandboxes that it concerns bring it about, and tells everybody. Once it has begun it comes to its end,
-    /// also if nobody waits for it any more. All of that takes the timeout at most.
+    /// Computes the new state, has the affected sandboxes apply it, and notifies model, history and tree. Once begun it
+    /// runs to its end, even if the caller stops waiting. It takes at most the timeout.
     ///
     /// # Errors
     /// Why nothing has changed.
-    pub async fn change<F>(&self, about: About, change: F) -> std::result::Result<(), Unchanged>
+    pub(crate) async fn change<F>(&self, about: About, change: F) -> std::result::Result<(), Unchanged>
     where
-        F: FnOnce(&mut Faults, &mut Dice) -> std::result::Result<(), FaultError> + Send + 'static,
+        F: FnOnce(&mut Faults, &mut SeededRng) -> std::result::Result<(), FaultError> + Send + 'static,
     {
         let network = self.clone();
-        let changing = tokio::spawn(async move { network.change_in_turn(about, change).await });
+        let changing = spawn(async move { network.change_in_turn(about, change).await });
         changing.await.unwrap_or_else(|_| Err(ControlError::Refused("an error in cthulhu; see its log".into()).into()))
     }
 
     async fn change_in_turn(
         &self,
         about: About,
-        change: impl FnOnce(&mut Faults, &mut Dice) -> std::result::Result<(), FaultError>,
+        change: impl FnOnce(&mut Faults, &mut SeededRng) -> std::result::Result<(), FaultError>,
     ) -> std::result::Result<(), Unchanged> {
         let Inner { cluster, timeout, turn, .. } = &*self.0;
         let end = Instant::now() + *timeout;
         let deadline = end - *timeout / TO_PUT_BACK;
         let busy = |_| ControlError::Busy("another change of the network's faults is under way".into());
-        let mut turn = tokio::time::timeout_at(deadline, turn.lock()).await.map_err(busy)?;
+        let mut turn = time::timeout_at(deadline, turn.lock()).await.map_err(busy)?;
         self.check_controlled(&about, deadline).await?;
         let old = cluster.faults();
         let mut new = (*old).clone();
-        let mut dice = turn.dice.clone();
-        change(&mut new, &mut dice)?;
+        let mut rng = turn.rng.clone();
+        change(&mut new, &mut rng)?;
         let is_new = *old != new;
         let addresses: Vec<_> = cluster.spec().nodes.iter().map(|node| node.ip).collect();
-        let changed: Vec<Change> = (0..addresses.len())
-            .map(|index| Change { index, old: old.desired(index, &addresses), new: new.desired(index, &addresses) })
+        let states = old.desired(&addresses).into_iter().zip(new.desired(&addresses)).enumerate();
+        let changed: Vec<NodeChange> = states
+            .map(|(index, (old, new))| NodeChange { index, old, new })
             .filter(|change| {
-                // When nothing changes, those that have faults are asked whether they are in force still.
+                // If nothing changes, sandboxes with faults are asked whether these are still in force.
                 let is_doubtful =
-                    turn.uncertain.contains(&change.index) || (!is_new && change.new != Desired::default());
+                    turn.uncertain.contains(&change.index) || (!is_new && *change.new != NetState::default());
                 change.old != change.new || (is_doubtful && about.is(change.index))
             })
             .collect();
@@ -168,18 +174,18 @@ impl Network {
             self.put_back(&changed, &mut turn, &mut reasons, end).await;
             return Err(Unchanged { reasons });
         }
-        // A change that fails has drawn nothing: what is drawn next does not depend on it.
-        turn.dice = dice;
-        self.0.watch.spread(cluster.set_faults(new));
+        // A failed change draws no random numbers: later draws do not depend on it.
+        turn.rng = rng;
+        self.0.watch.notify_change(cluster.set_faults(new));
         Ok(())
     }
 
     /// Refuses what the kernel cannot do, before anything is touched.
-    async fn check_possible(&self, changed: &[Change], deadline: Instant) -> Result<()> {
-        if changed.iter().all(|change| change.new == Desired::default()) {
+    async fn check_possible(&self, changed: &[NodeChange], deadline: Instant) -> Result<()> {
+        if changed.iter().all(|change| *change.new == NetState::default()) {
             return Ok(());
         }
-        let kernel = match tokio::time::timeout_at(deadline, self.0.provisioner.kernel()).await {
+        let kernel = match time::timeout_at(deadline, self.0.provisioner.kernel()).await {
             Ok(Ok(kernel)) => kernel,
             Ok(Err(error)) => {
                 return Err(ControlError::Refused(format!("cannot find out which faults are possible here: {error}")));
@@ -192,14 +198,14 @@ impl Network {
         }
     }
 
-    /// Has one sandbox bring about its part. One that is gone has nothing to rule over, unless its node still runs.
-    async fn bring_about(&self, index: usize, desired: &Desired, deadline: Instant) -> Result<()> {
+    /// Has one sandbox apply its part. A sandbox that is gone is an error only if its node still runs.
+    async fn bring_about(&self, index: usize, desired: &Arc<NetState>, deadline: Instant) -> Result<()> {
         let outcome = self.in_time(index, deadline, self.0.provisioner.apply(index, desired)).await;
-        let Outcome::Gone = outcome else {
+        let ApplyOutcome::Gone = outcome else {
             return outcome.filter_gone();
         };
-        // Sandboxes go with the engine too, and then nobody knows which nodes run.
-        self.0.watch.doubt().await;
+        // If the engine is gone, its sandboxes are too, and it is unknown which nodes run.
+        self.0.watch.check_liveness().await;
         let Inner { cluster, .. } = &*self.0;
         if !cluster.is_reachable() {
             let why = "cannot reach the engine, and its sandbox is gone; nothing has changed";
@@ -220,11 +226,11 @@ impl Network {
             About::Nodes(nodes) => Some(nodes.as_slice()),
         };
         while let Some((index, why)) = self.0.cluster.uncontrolled(among) {
-            // It may be back, and nobody has looked.
-            let is_back = tokio::time::timeout_at(deadline, self.0.watch.check_sandbox(index, true)).await;
+            // It may be back without our having noticed.
+            let is_back = time::timeout_at(deadline, self.0.watch.check_sandbox(index, true)).await;
             let is_back = is_back.unwrap_or(Err(EngineError::TimedOut(self.0.timeout)));
             if !is_back.map_err(|error| ControlError::from_engine(&self.name(index), error))? {
-                let why = self.0.cluster.node(index).sandbox_lost.unwrap_or(why);
+                let why = self.0.cluster.node(index).sandbox_lost.clone().unwrap_or(why);
                 return Err(self.uncontrolled(index, &why));
             }
         }
@@ -236,21 +242,22 @@ impl Network {
         ControlError::Refused(format!("{}: {why}: {what_to_do}", self.name(index)))
     }
 
-    /// All or nothing: those that may have taken the new state get the earlier one. Who cannot be reached is told at the next change.
+    /// All or nothing: sandboxes that may have applied the new state get the earlier one. One that cannot be reached
+    /// gets it with the next change.
     async fn put_back(
         &self,
-        changed: &[Change],
+        changed: &[NodeChange],
         turn: &mut Turn,
         reasons: &mut Vec<(Option<usize>, ControlError)>,
         deadline: Instant,
     ) {
-        // One that is silent has it in its queue, behind the new state, when it wakes up.
+        // A silent one finds it in its queue behind the new state when it wakes up.
         let back = changed
             .iter()
             .map(|change| self.in_time(change.index, deadline, self.0.provisioner.put_back(change.index, &change.old)));
         let back = join_all(back).await;
         for (change, outcome) in changed.iter().zip(back) {
-            if matches!(outcome, Outcome::Gone) && self.0.cluster.node(change.index).is_alive() {
+            if matches!(outcome, ApplyOutcome::Gone) && self.0.cluster.node(change.index).is_alive() {
                 // So that the files say so too.
                 let _ = self.0.watch.check_sandbox(change.index, false).await;
             }
@@ -260,7 +267,7 @@ impl Network {
             };
             turn.uncertain.insert(change.index);
             tracing::warn!(node = %self.name(change.index), %error, "cannot put the earlier faults back");
-            // Who did not answer at first is told of already.
+            // A sandbox that did not answer the first time is reported already.
             let is_silent = |error: &ControlError| matches!(error, ControlError::SandboxSilent { .. });
             let told = |(index, reason): &(Option<usize>, _)| *index == Some(change.index) && is_silent(reason);
             if !is_silent(&error) || !reasons.iter().any(told) {
@@ -270,12 +277,12 @@ impl Network {
         }
     }
 
-    /// Has a node's sandbox destroy what is left of the connections of a dead run. Without a sandbox there is no network, and no
-    /// connection in it.
+    /// Has a node's sandbox destroy what is left of a dead run's connections. Without a sandbox there is no network, so
+    /// no connections.
     ///
     /// # Errors
     /// The sandbox's.
-    pub async fn abort(&self, index: usize) -> Result<()> {
+    pub(crate) async fn abort(&self, index: usize) -> Result<()> {
         let deadline = Instant::now() + self.0.timeout;
         self.in_time(index, deadline, self.0.provisioner.abort(index)).await.filter_gone()
     }
@@ -293,12 +300,12 @@ impl Network {
         index: usize,
         deadline: Instant,
         asked: impl Future<Output = std::result::Result<(), FaultsError>>,
-    ) -> Outcome {
-        match tokio::time::timeout_at(deadline, asked).await {
-            Ok(Ok(())) => Outcome::Done,
-            Ok(Err(FaultsError::Gone)) => Outcome::Gone,
-            Ok(Err(error)) => Outcome::Failed(ControlError::Refused(format!("{}: {error}", self.name(index)))),
-            Err(_) => Outcome::Failed(self.late(index)),
+    ) -> ApplyOutcome {
+        match time::timeout_at(deadline, asked).await {
+            Ok(Ok(())) => ApplyOutcome::Done,
+            Ok(Err(FaultsError::Gone)) => ApplyOutcome::Gone,
+            Ok(Err(error)) => ApplyOutcome::Failed(ControlError::Refused(format!("{}: {error}", self.name(index)))),
+            Err(_) => ApplyOutcome::Failed(self.late(index)),
         }
     }
 }

@@ -1,26 +1,32 @@
-//! Mounting in the background: a child of our own program becomes the daemon, and its parent tells how that went.
+//! Mounting in the background: a child of our own program becomes the daemon, and its parent reports how that went.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::oneshot;
 
-use super::options::Plan;
-use super::place::private_dir;
-use super::report::{Report, Unready, follow, to_pipe};
-use super::{run, runtime};
+use super::lifecycle::run;
+use super::needs::threads;
+use super::own;
+use super::plan::Plan;
+use super::report::{Report, Reporter, Unready, follow, to_pipe};
+use super::runtime::runtime;
+use crate::selfimage::INTERNAL;
 use crate::sys;
 
-/// Starts the daemon and waits until its cluster can be used. Returns what to tell the user.
+/// Starts the daemon and waits until its cluster can be used. Returns the report for the user.
 ///
 /// # Errors
 /// The daemon's sentence.
-pub fn mount_in_background(plan: &Plan) -> Result<String> {
+pub(crate) fn mount_in_background(plan: &Plan) -> Result<String> {
     let mut child = spawn(plan)?;
     let started = hand_over(&mut child, plan);
     if let Ok(Some(ready)) = started {
@@ -29,11 +35,11 @@ pub fn mount_in_background(plan: &Plan) -> Result<String> {
     // It ends by itself once it has taken away what it made.
     let ended = child.wait();
     started?;
-    let at = plan.place.mountpoint.display();
-    match (fs::read_to_string(plan.place.failure()), ended) {
+    let at = plan.paths.mountpoint.display();
+    match (fs::read_to_string(plan.paths.failure()), ended) {
         (Ok(why), _) => bail!("interrupted before the cluster was up, and not all could be removed: {}", why.trim()),
-        // Killed by the signal itself, before it could listen: what it makes it notes first.
-        (Err(_), Ok(status)) if status.code().is_some() || !plan.place.has_record() => {
+        // The signal itself killed it before it could listen. It records what it makes before it makes it.
+        (Err(_), Ok(status)) if status.code().is_some() || !plan.paths.has_record() => {
             bail!("interrupted before the cluster was up; what had been made is removed")
         }
         _ => bail!("interrupted, and the daemon was killed; cthulhu umount {at} removes what it had made"),
@@ -44,24 +50,22 @@ pub fn mount_in_background(plan: &Plan) -> Result<String> {
 /// everything down.
 ///
 /// [`lifeline`]: Self::lifeline
-pub struct Attached {
-    /// The process.
-    pub child: Child,
-    /// Its stdin.
-    pub lifeline: ChildStdin,
+pub(crate) struct Attached {
+    pub(crate) child: Child,
+    pub(crate) lifeline: ChildStdin,
     /// What it says of its start: give it to [`started`].
-    pub reports: ChildStdout,
+    pub(crate) reports: ChildStdout,
 }
 
 /// Starts a daemon that ends when this process does, whichever way that comes.
 ///
 /// # Errors
 /// A sentence.
-pub fn attached(plan: &Plan) -> Result<Attached> {
+pub(crate) fn attached(plan: &Plan) -> Result<Attached> {
     let mut child = spawn(plan)?;
     let mut lifeline = child.stdin.take().context("the daemon has no stdin")?;
     let reports = child.stdout.take().context("the daemon has no stdout")?;
-    // Where it is gone already, what it says tells.
+    // If it is gone already, its report says why.
     let _ = writeln!(lifeline, "{}", serde_json::to_string(plan)?);
     Ok(Attached { child, lifeline, reports })
 }
@@ -70,31 +74,28 @@ pub fn attached(plan: &Plan) -> Result<Attached> {
 ///
 /// # Errors
 /// The daemon's sentence.
-pub fn started(reports: ChildStdout) -> Result<()> {
+pub(crate) fn started(reports: ChildStdout) -> Result<()> {
     Ok(follow(BufReader::new(reports)).map(drop)?)
 }
 
 fn spawn(plan: &Plan) -> Result<Child> {
-    private_dir(&plan.place.state)?;
-    let log_path = plan.place.daemon_log();
-    let log = File::options()
-        .append(true)
-        .create(true)
-        .open(&log_path)
-        .with_context(|| format!("cannot write {}", log_path.display()))?;
+    plan.paths.make_state()?;
+    let log_path = plan.paths.daemon_log();
+    let log = own::append(&log_path).with_context(|| format!("cannot write {}", log_path.display()))?;
     let mut daemon = Command::new("/proc/self/exe");
-    daemon.arg("daemon").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+    // What ps shows, and pgrep finds.
+    daemon.arg0("cthulhu").args([INTERNAL, "daemon"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
     // A daemon that held a descriptor of the shell's would keep the shell's pipes open for as long as it lives.
     sys::close_in_child_from(&mut daemon, 3);
     daemon.spawn().context("cannot start the daemon")
 }
 
-/// What to tell the user once the cluster is up; `None` if it was interrupted, and the daemon does not say more.
+/// The report for the user once the cluster is up; `None` if it was interrupted and the daemon says nothing more.
 fn hand_over(child: &mut Child, plan: &Plan) -> Result<Option<String>> {
     let mut stdin = child.stdin.take().context("the daemon has no stdin")?;
     let stdout = child.stdout.take().context("the daemon has no stdout")?;
     let forwarding = forward_interrupts(child.id())?;
-    // Where it is gone already, what follows tells.
+    // If it is gone already, what follows shows that.
     let _ = writeln!(stdin, "{}", serde_json::to_string(plan)?);
     let up = follow(BufReader::new(stdout));
     let before = std::mem::replace(&mut *forwarding.lock(), Forwarding::Over);
@@ -105,12 +106,12 @@ fn hand_over(child: &mut Child, plan: &Plan) -> Result<Option<String>> {
         }
         (_, up) => up?,
     };
-    // The word that it may stay; without it, end of file tells it that nobody waits.
+    // This lets the daemon stay. Without it, end of file tells the daemon that its parent is gone.
     writeln!(stdin, "stay").context("the daemon is gone")?;
     Ok(Some(ready))
 }
 
-/// What has become of interrupts.
+/// What happens to interrupts.
 #[derive(PartialEq, Eq)]
 enum Forwarding {
     /// None has come; the next is passed on.
@@ -130,7 +131,7 @@ fn forward_interrupts(daemon: u32) -> Result<Arc<Mutex<Forwarding>>> {
         use tokio::signal::unix::{SignalKind, signal};
         std::io::Result::Ok([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?])
     })?;
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
+    let signals = std::thread::Builder::new().name("signals".into()).spawn(move || {
         runtime.block_on(async {
             loop {
                 let [int, term] = &mut signals;
@@ -143,7 +144,8 @@ fn forward_interrupts(daemon: u32) -> Result<Arc<Mutex<Forwarding>>> {
                 }
             }
         });
-    })?;
+    });
+    signals.context("cannot start a thread")?;
     Ok(forwarding)
 }
 
@@ -151,11 +153,28 @@ fn forward_interrupts(daemon: u32) -> Result<Arc<Mutex<Forwarding>>> {
 ///
 /// # Errors
 /// What it has reported.
-pub fn run_child() -> Result<()> {
+pub(crate) fn run_child() -> Result<()> {
     let mut stdin = BufReader::new(std::io::stdin());
     let mut line = String::new();
     stdin.read_line(&mut line)?;
     let plan: Plan = serde_json::from_str(&line).context("the daemon takes its plan from cthulhu mount")?;
+    let report = to_pipe(File::from(rustix::io::dup(std::io::stdout())?));
+    reported(&report, &plan.paths.daemon_log(), || serve(&plan, stdin, report.clone()))
+}
+
+/// Whichever way the work fails, the command that waits for the daemon gets a sentence: the first one counts.
+fn reported(report: &Reporter, log: &Path, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    let done = done.unwrap_or_else(|_| Err(anyhow!("an error in cthulhu ended the daemon: see {}", log.display())));
+    if let Err(error) = &done {
+        report(Report::Failed(format!("{error:#}")));
+    }
+    done
+}
+
+/// The daemon, from its plan to its end.
+fn serve(plan: &Plan, mut stdin: BufReader<std::io::Stdin>, report: Reporter) -> Result<()> {
+    threads()?;
     rustix::process::setsid()?;
     rustix::process::umask(rustix::fs::Mode::empty());
     std::env::set_current_dir("/")?;
@@ -167,8 +186,25 @@ pub fn run_child() -> Result<()> {
             let _ = gone.send(());
         }
     })?;
-    let pipe = File::from(rustix::io::dup(std::io::stdout())?);
-    let pipe = to_pipe(pipe);
-    let report: super::report::Reporter = Arc::new(move |told: Report| pipe(told));
-    runtime()?.block_on(run(&plan, report, abandoned))
+    runtime()?.block_on(run(plan, report, abandoned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_panics_or_fails_says_so() {
+        let said = Arc::new(Mutex::new(vec![]));
+        let report: Reporter = Arc::new({
+            let said = said.clone();
+            move |report| said.lock().push(report)
+        });
+        let log = Path::new("/somewhere/daemon.log");
+        assert!(reported(&report, log, || panic!("on purpose")).is_err());
+        assert!(reported(&report, log, || bail!("no engine")).is_err());
+        assert!(reported(&report, log, || Ok(())).is_ok());
+        let [panicked, failed] = ["an error in cthulhu ended the daemon: see /somewhere/daemon.log", "no engine"];
+        assert_eq!(*said.lock(), [panicked, failed].map(|why| Report::Failed(why.into())));
+    }
 }

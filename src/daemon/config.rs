@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::beneath;
+use super::safe_dir;
 use crate::template::{self, Nodes, Variables};
 
 /// Bytes of all its files together, which are held in memory and written for every node.
@@ -21,7 +21,7 @@ const MAX_DEPTH: usize = 100;
 
 /// A directory of files that are templates.
 #[derive(Debug)]
-pub struct Config {
+pub(crate) struct Config {
     dir: PathBuf,
     entries: Vec<Named>,
 }
@@ -29,11 +29,11 @@ pub struct Config {
 #[derive(Debug)]
 struct Named {
     name: OsString,
-    entry: Entry,
+    entry: ConfigEntry,
 }
 
 #[derive(Debug)]
-enum Entry {
+enum ConfigEntry {
     Directory(Vec<Named>),
     /// Text that is UTF-8 is a template; all else is copied.
     File {
@@ -48,7 +48,7 @@ impl Config {
     ///
     /// # Errors
     /// A sentence that names the file.
-    pub fn read(dir: &Path) -> Result<Self> {
+    pub(crate) fn read(dir: &Path) -> Result<Self> {
         let meta = fs::metadata(dir).with_context(|| format!("--config: cannot read {}", dir.display()))?;
         if !meta.is_dir() {
             bail!("--config {}: it is not a directory", dir.display());
@@ -59,7 +59,7 @@ impl Config {
     }
 
     /// Whether it has something of that name at its top.
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.entries.iter().any(|named| named.name == name)
     }
 
@@ -67,7 +67,7 @@ impl Config {
     ///
     /// # Errors
     /// The first template's.
-    pub fn check(&self, nodes: &Nodes) -> Result<()> {
+    pub(crate) fn check(&self, nodes: &Nodes) -> Result<()> {
         check(&self.entries, &self.dir, nodes)
     }
 
@@ -75,8 +75,8 @@ impl Config {
     ///
     /// # Errors
     /// A template's, or a sentence that names the file.
-    pub fn write(&self, etc: &Path, variables: &Variables) -> Result<()> {
-        let parent = beneath::open(etc).with_context(|| format!("cannot open {}", etc.display()))?;
+    pub(crate) fn write(&self, etc: &Path, variables: &Variables) -> Result<()> {
+        let parent = safe_dir::open(etc).with_context(|| format!("cannot open {}", etc.display()))?;
         write(&self.entries, &self.dir, parent.as_fd(), etc, variables)
     }
 }
@@ -102,9 +102,9 @@ impl Limits {
             let entry = if kind.is_dir() {
                 let depth = depth.checked_sub(1);
                 let depth = depth.ok_or_else(|| anyhow!("--config: {} is nested too deep", path.display()))?;
-                Entry::Directory(self.read(top, &path, depth)?)
+                ConfigEntry::Directory(self.read(top, &path, depth)?)
             } else if kind.is_symlink() {
-                Entry::Link(fs::read_link(&path).with_context(|| cannot(&path))?)
+                ConfigEntry::Link(fs::read_link(&path).with_context(|| cannot(&path))?)
             } else if kind.is_file() {
                 self.file(top, &path)?
             } else {
@@ -117,7 +117,7 @@ impl Limits {
         Ok(found)
     }
 
-    fn file(&mut self, top: &Path, path: &Path) -> Result<Entry> {
+    fn file(&mut self, top: &Path, path: &Path) -> Result<ConfigEntry> {
         let cannot = || format!("--config: cannot read {}", path.display());
         // Nothing is followed and nothing blocks, should it have been replaced since it was listed.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
@@ -129,7 +129,7 @@ impl Limits {
             let (top, most) = (top.display(), MAX_SIZE >> 20);
             anyhow!("--config {top}: its files have more than {most} MiB; mount what is that large with --volume")
         })?;
-        Ok(Entry::File { content, mode })
+        Ok(ConfigEntry::File { content, mode })
     }
 }
 
@@ -137,13 +137,13 @@ fn check(entries: &[Named], dir: &Path, nodes: &Nodes) -> Result<()> {
     for Named { name, entry } in entries {
         let path = dir.join(name);
         match entry {
-            Entry::Directory(entries) => check(entries, &path, nodes)?,
-            Entry::File { content, .. } => {
+            ConfigEntry::Directory(entries) => check(entries, &path, nodes)?,
+            ConfigEntry::File { content, .. } => {
                 if let Ok(source) = std::str::from_utf8(content) {
                     template::check(source, &path.to_string_lossy(), nodes)?;
                 }
             }
-            Entry::Link(_) => {}
+            ConfigEntry::Link(_) => {}
         }
     }
     Ok(())
@@ -154,18 +154,18 @@ fn write(entries: &[Named], from: &Path, to: BorrowedFd<'_>, to_path: &Path, var
         let (from, to_path) = (from.join(name), to_path.join(name));
         let cannot = || format!("cannot write {}", to_path.display());
         match entry {
-            Entry::Directory(entries) => {
-                let to = beneath::directory(to, name).with_context(cannot)?;
+            ConfigEntry::Directory(entries) => {
+                let to = safe_dir::directory(to, name).with_context(cannot)?;
                 write(entries, &from, to.as_fd(), &to_path, variables)?;
             }
-            Entry::File { content, mode } => match std::str::from_utf8(content) {
+            ConfigEntry::File { content, mode } => match std::str::from_utf8(content) {
                 Ok(source) => {
                     let text = template::render(source, &from.to_string_lossy(), variables)?;
-                    beneath::file(to, name, text.as_bytes(), *mode).with_context(cannot)?;
+                    safe_dir::file(to, name, text.as_bytes(), *mode).with_context(cannot)?;
                 }
-                Err(_) => beneath::file(to, name, content, *mode).with_context(cannot)?,
+                Err(_) => safe_dir::file(to, name, content, *mode).with_context(cannot)?,
             },
-            Entry::Link(target) => beneath::link(to, name, target).with_context(cannot)?,
+            ConfigEntry::Link(target) => safe_dir::link(to, name, target).with_context(cannot)?,
         }
     }
     Ok(())

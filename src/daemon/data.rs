@@ -1,4 +1,4 @@
-//! The directories behind the nodes' bindmounts and logs.
+//! The directories behind the nodes' bindmounts and logs, and their lock: a process that writes or deletes there holds it.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -6,59 +6,155 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 use super::config::Config;
-use super::place::{open_dir, private_dir};
-use crate::cluster::ClusterSpec;
+use super::lock::Lock;
+use super::own::{self, private_dir};
+use super::paths::open_dir;
+use crate::cluster::{ClusterSpec, NodeSpec};
 use crate::template::Nodes;
 
-/// Makes `data` ready to begin fresh. What nodes wrote there as another user may not be ours to delete: it is moved
-/// aside then.
-///
-/// # Errors
-/// A sentence.
-pub fn clear(data: &Path) -> Result<()> {
-    if fs::symlink_metadata(data).is_err() || fs::remove_dir_all(data).is_ok() {
-        return Ok(());
+/// A cluster whose nodes write to a data directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Writer {
+    pub(crate) cluster: String,
+    pub(crate) mountpoint: PathBuf,
+    /// Address of its engine.
+    pub(crate) engine: String,
+}
+
+/// A data directory, taken. Its lock file names the cluster that uses it, until that is all gone: what it says when it
+/// is taken is a cluster whose daemon was killed, and whose nodes may still write there.
+#[derive(Debug)]
+pub(crate) struct DataLock {
+    dir: PathBuf,
+    lock: Lock,
+}
+
+impl DataLock {
+    /// Locks a directory, and creates it if it is missing. `None` if it is locked already.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(crate) fn take(dir: &Path) -> Result<Option<Self>> {
+        private_dir(dir)?;
+        let lock = Lock::take(&lock_path(dir)).with_context(|| format!("cannot write {}", lock_path(dir).display()))?;
+        Ok(lock.map(|lock| Self { dir: dir.to_owned(), lock }))
     }
-    let aside = aside(data)?;
-    fs::rename(data, &aside).with_context(|| format!("cannot remove {} nor move it aside", data.display()))
+
+    /// The cluster that had it last, if that was not all removed.
+    pub(crate) fn last_writer(&self) -> Option<Writer> {
+        writer(&self.dir)
+    }
+
+    /// Records which cluster uses it from now on; `None` when all of that cluster is gone.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(crate) fn set_writer(&self, writer: Option<&Writer>) -> Result<()> {
+        let text = writer.map(serde_json::to_string).transpose()?.map_or(String::new(), |text| text + "\n");
+        self.lock.say(&text).with_context(|| format!("cannot write {}", lock_path(&self.dir).display()))
+    }
+
+    /// Moves the directory to where [`aside`] says, and returns that path.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(crate) fn move_aside(&self) -> Result<PathBuf> {
+        let aside = aside(&self.dir)?;
+        let cannot = || format!("cannot remove {} nor move it aside", self.dir.display());
+        fs::rename(&self.dir, &aside).with_context(cannot)?;
+        Ok(aside)
+    }
+
+    /// Starts over with an empty directory. We may not have the right to delete what nodes wrote there as another user:
+    /// it stays aside.
+    ///
+    /// # Errors
+    /// A sentence; also if another process was faster.
+    pub(crate) fn begin_fresh(&mut self) -> Result<()> {
+        // The name first: who opens it from now on finds no files that are about to go.
+        let _ = fs::remove_dir_all(self.move_aside()?);
+        *self = Self::take(&self.dir)?.with_context(|| taken(&self.dir))?;
+        Ok(())
+    }
+}
+
+fn lock_path(dir: &Path) -> PathBuf {
+    dir.join("lock")
+}
+
+fn writer(dir: &Path) -> Option<Writer> {
+    serde_json::from_str(&own::read(&lock_path(dir)).ok()?).ok()
+}
+
+/// Whether a data directory, which need not exist, is in use.
+pub(crate) fn is_taken(dir: &Path) -> bool {
+    Lock::is_held(&lock_path(dir))
+}
+
+/// Records in a data directory that a cluster is all gone, if it is not in use and that cluster used it last.
+pub(crate) fn forget(dir: &Path, cluster: &str) {
+    if writer(dir).is_none_or(|writer| writer.cluster != cluster) {
+        return;
+    }
+    // If it is in use by now, its user has written the file.
+    if let Ok(Some(lock)) = DataLock::take(dir)
+        && lock.last_writer().is_some_and(|writer| writer.cluster == cluster)
+    {
+        let _ = lock.set_writer(None);
+    }
+}
+
+/// A sentence about a directory that is in use.
+pub(crate) fn taken(dir: &Path) -> String {
+    let whose = writer(dir)
+        .map_or("another cluster".to_owned(), |writer| format!("the cluster at {}", writer.mountpoint.display()));
+    format!("{}: {whose} keeps its data there now", dir.display())
 }
 
 /// A free name beside a path.
 fn aside(path: &Path) -> Result<PathBuf> {
     let name = path.file_name().context("no name")?.to_string_lossy();
+    // What was aside already, if it is in the way again.
+    let name = name.split(".old-").next().unwrap_or_default();
     let free = (1..).map(|nth| path.with_file_name(format!("{name}.old-{nth}")));
     free.into_iter().find(|path| fs::symlink_metadata(path).is_err()).context("no name to move it to")
 }
 
-/// Makes every node's directories, what goes into its `etc`, and its log file if it has none.
+/// Makes a node's directories and what goes into them.
 ///
 /// # Errors
 /// A sentence.
-pub fn prepare(spec: &ClusterSpec, data: &Path, config: Option<&Config>, nodes: &Nodes) -> Result<()> {
-    private_dir(data)?;
-    for (index, node) in spec.nodes.iter().enumerate() {
-        // What is inside is open to every user of a container, so the way to it is closed to every user of the host.
-        private_dir(&node.dir)?;
-        let _ = fs::set_permissions(&node.dir, fs::Permissions::from_mode(0o700));
-        for sub in ["etc", "var"] {
-            open_dir(&node.dir.join(sub))?;
-        }
-        let etc = node.dir.join("etc");
-        if !config.is_some_and(|config| config.has("config.json")) {
-            replace(&etc.join("config.json"), spec.config_json(index).as_bytes(), 0o644)?;
-        }
-        if let Some(config) = config {
-            config.write(&etc, &nodes.variables(index))?;
-        }
-        keep(&node.dir.join(format!("var/{}.log", node.name)), 0o666)?;
-        keep(&node.dir.join("log"), 0o644)?;
+pub(crate) fn prepare(spec: &ClusterSpec, index: usize, config: Option<&Config>, nodes: &Nodes) -> Result<()> {
+    let node = &spec.nodes[index];
+    // What is inside is open to every user of a container, so the way to it is closed to every user of the host.
+    private_dir(&node.dir)?;
+    let _ = fs::set_permissions(&node.dir, fs::Permissions::from_mode(0o700));
+    own::check_dir(&node.dir)?;
+    for sub in ["etc", "var"] {
+        open_dir(&node.dir.join(sub))?;
     }
-    Ok(())
+    let etc = node.dir.join("etc");
+    if !config.is_some_and(|config| config.has("config.json")) {
+        replace(&etc.join("config.json"), spec.config_json(index).as_bytes(), 0o644)?;
+    }
+    if let Some(config) = config {
+        config.write(&etc, &nodes.variables(index))?;
+    }
+    keep(&node.dir.join(format!("var/{}.log", node.name)), 0o666)
 }
 
-/// Writes a file anew. What a node has put in its place, a link to somewhere else or a directory, is removed, never
+/// Makes a node's log file if it has none.
+///
+/// # Errors
+/// A sentence.
+pub(crate) fn prepare_log(node: &NodeSpec) -> Result<()> {
+    keep(&node.dir.join("log"), 0o644)
+}
+
+/// Replaces a file. What a node has put in its place, a link to somewhere else or a directory, is removed, never
 /// followed.
 fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let named = || format!("cannot write {}", path.display());
@@ -92,6 +188,45 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn one_at_a_time_has_a_data_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        assert!(!is_taken(&data));
+        let mut lock = DataLock::take(&data).unwrap().unwrap();
+        assert_eq!(lock.last_writer(), None);
+        let writer = Writer { cluster: "c".into(), mountpoint: "/m".into(), engine: "e".into() };
+        lock.set_writer(Some(&writer)).unwrap();
+        assert!(is_taken(&data) && DataLock::take(&data).unwrap().is_none());
+        assert!(taken(&data).contains("the cluster at /m keeps"), "{}", taken(&data));
+        fs::write(data.join("f"), "x").unwrap();
+        lock.begin_fresh().unwrap();
+        assert_eq!(lock.last_writer(), None);
+        let names = |at: &Path| fs::read_dir(at).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+        assert_eq!((names(&data), names(dir.path())), (vec!["lock".into()], vec!["data".into()]));
+        assert!(DataLock::take(&data).unwrap().is_none(), "the new one is taken too");
+        // Killed: it is not locked, and it names its last user.
+        lock.set_writer(Some(&writer)).unwrap();
+        drop(lock);
+        let lock = DataLock::take(&data).unwrap().unwrap();
+        assert_eq!(lock.last_writer(), Some(writer));
+        forget(&data, "c");
+        assert!(lock.last_writer().is_some(), "not while somebody has it");
+        drop(lock);
+        forget(&data, "another");
+        let lock = DataLock::take(&data).unwrap().unwrap();
+        assert!(lock.last_writer().is_some());
+        drop(lock);
+        forget(&data, "c");
+        let lock = DataLock::take(&data).unwrap().unwrap();
+        assert_eq!(lock.last_writer(), None);
+        forget(&dir.path().join("none"), "c");
+        assert!(!dir.path().join("none").exists());
+        // The one who moves it aside has what is there, and the name is free.
+        let aside = lock.move_aside().unwrap();
+        assert!(is_taken(&aside) && !is_taken(&data) && DataLock::take(&data).unwrap().is_some());
+    }
 
     #[test]
     fn what_a_node_planted_is_not_followed() {

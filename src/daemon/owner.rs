@@ -1,13 +1,13 @@
-//! Says which process owns a cluster, in a way that another process, or another boot, cannot be mistaken for.
+//! Identifies the process that owns a cluster, so that no other process, nor one after a reboot, is mistaken for it.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 
 use crate::sys::{boot_id, process_start_time};
 
-/// A process, told apart from every other that has had or will have its pid: `PID.START@BOOT.PIDNS`.
+/// A process, distinguished from all others that had or will have its pid: `PID.START@BOOT.PIDNS`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
+pub(crate) struct Owner {
     pid: u32,
     /// Clock ticks after boot (proc_pid_stat(5), field 22).
     start: u64,
@@ -17,8 +17,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// This process.
-    pub fn this_process() -> Self {
+    pub(crate) fn this_process() -> Self {
         let pid = std::process::id();
         let namespace = std::fs::metadata("/proc/self/ns/pid").map_or(0, |meta| meta.ino());
         Self { pid, start: process_start_time(pid).unwrap_or(0), boot: boot_id().unwrap_or_default(), namespace }
@@ -33,7 +32,7 @@ impl Owner {
     }
 
     /// Its pid, if the owner that a label names lives in our pid namespace.
-    pub fn pid(label: &str) -> Option<u32> {
+    pub(crate) fn pid(label: &str) -> Option<u32> {
         let owner = Self::parse(label)?;
         let here = Self::this_process();
         let same = owner.boot == here.boot && owner.namespace == here.namespace;
@@ -41,9 +40,9 @@ impl Owner {
     }
 
     /// Whether the owner that a label names is surely gone. On the engine of this machine (`local`) another boot is an
-    /// earlier one; in another pid namespace, or on another machine, nobody here can tell. A label that makes no sense
-    /// is nobody's.
-    pub fn is_gone(label: &str, local: bool) -> bool {
+    /// earlier one; in another pid namespace, or on another machine, it is unknown. A label that makes no sense names
+    /// no owner.
+    pub(crate) fn is_gone(label: &str, local: bool) -> bool {
         let Some(owner) = Self::parse(label) else {
             return true;
         };
@@ -53,6 +52,12 @@ impl Owner {
             (true, false) => false,
             (false, _) => local,
         }
+    }
+
+    /// Whether every owner that labels name is certainly gone. Things without an owner are not ours.
+    pub(crate) fn all_gone<'a>(labels: impl IntoIterator<Item = &'a String>, local: bool) -> bool {
+        let mut labels = labels.into_iter().peekable();
+        labels.peek().is_some() && labels.all(|label| Self::is_gone(label, local))
     }
 }
 
@@ -80,6 +85,9 @@ mod tests {
         assert!(Owner::is_gone(&earlier, true) && !Owner::is_gone(&earlier, false));
         let elsewhere = Owner { namespace: me.namespace + 1, start: 1, ..me }.to_string();
         assert!(!Owner::is_gone(&elsewhere, true));
+        let (living, dead) = (Owner::this_process().to_string(), earlier);
+        assert!(Owner::all_gone([&dead, &dead], true));
+        assert!(!Owner::all_gone([&dead, &living], true) && !Owner::all_gone([], true));
         for nonsense in ["", "1@", "1.2", "x.y@z.1", "@"] {
             assert!(Owner::is_gone(nonsense, false), "{nonsense}");
         }

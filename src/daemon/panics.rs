@@ -1,4 +1,4 @@
-//! Panics are told in the log, with their message and place: what they end goes on elsewhere, and nobody looks at stderr.
+//! Logs panics with their message and place: the daemon keeps running after one, and its stderr has no reader.
 
 use std::panic::PanicHookInfo;
 

@@ -1,33 +1,39 @@
-//! What each node runs: the templates of `-e` and COMMAND, rendered.
+//! What a node runs: the templates of its environment and command, rendered.
 
 use anyhow::{Result, bail};
 
-use super::options::Plan;
-use crate::provision::Program;
-use crate::template::{Nodes, Variables, render};
+use super::plan::NodeRecipe;
+use crate::template::{Variables, render};
 
-/// The program of every node, in order.
-///
-/// # Errors
-/// A template's, which names the option or argument.
-pub fn programs(plan: &Plan, nodes: &Nodes) -> Result<Vec<Program>> {
-    (0..nodes.len()).map(|index| program(plan, &nodes.variables(index))).collect()
+/// A node's command and environment.
+pub(crate) struct Program {
+    pub(crate) command: Option<Vec<String>>,
+    /// `KEY=VALUE` each.
+    pub(crate) env: Vec<String>,
 }
 
-fn program(plan: &Plan, variables: &Variables) -> Result<Program> {
-    // What is in a file of --env-file stays as it is.
-    let mut env = plan.env.clone();
-    for one in &plan.args.env {
-        let (key, value) = one.split_once('=').unwrap_or((one, ""));
-        env.push(format!("{key}={}", text(value, &format!("-e {key}"), variables)?));
+impl Program {
+    /// Renders what a recipe says for one node.
+    ///
+    /// # Errors
+    /// A template's, which names the option or argument.
+    pub(crate) fn render(recipe: &NodeRecipe, variables: &Variables) -> Result<Self> {
+        let env = recipe.env.iter().map(|variable| {
+            let name = &variable.name;
+            let value = match variable.is_template {
+                true => &text(&variable.value, &format!("-e {name}"), variables)?,
+                false => &variable.value,
+            };
+            Ok(format!("{name}={value}"))
+        });
+        let words = recipe.command.iter().enumerate();
+        let command = words.map(|(at, word)| text(word, &format!("COMMAND argument {}", at + 1), variables));
+        let (env, command) = (env.collect::<Result<_>>()?, command.collect::<Result<Vec<_>>>()?);
+        Ok(Self { command: (!command.is_empty()).then_some(command), env })
     }
-    let words = plan.args.command.iter().enumerate();
-    let command = words.map(|(at, word)| text(word, &format!("COMMAND argument {}", at + 1), variables));
-    let command = command.collect::<Result<Vec<_>>>()?;
-    Ok(Program { command: (!command.is_empty()).then_some(command), env })
 }
 
-/// Neither an argument nor a variable of a process can hold a NUL byte.
+/// Renders a template for an argument or a variable of a process. Neither can hold a NUL byte.
 pub(super) fn text(source: &str, what: &str, variables: &Variables) -> Result<String> {
     let text = render(source, what, variables)?;
     if text.contains('\0') {

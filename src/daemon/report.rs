@@ -1,4 +1,4 @@
-//! How a start tells of itself: to a terminal, or through a pipe to the command that waits.
+//! Reports of a start: to a terminal, or through a pipe to the command that waits.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::sync::Arc;
@@ -8,18 +8,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-/// One thing to tell.
+use crate::text::harmless;
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Report {
+pub(crate) enum Report {
     /// Something is being done; a line of text.
     Step(String),
     /// Something that the user should know, whatever comes after it; a line of text.
     Note(String),
     /// Long work: so much of so much.
     Progress {
-        /// What work.
         what: String,
-        /// Done.
         done: u64,
         /// In all; 0 if unknown.
         total: u64,
@@ -30,11 +29,10 @@ pub enum Report {
     Failed(String),
 }
 
-/// Takes reports.
-pub type Reporter = Arc<dyn Fn(Report) + Send + Sync>;
+pub(crate) type Reporter = Arc<dyn Fn(Report) + Send + Sync>;
 
-/// Writes reports as JSON lines for [`follow`]. A reader that is gone is no error: nobody wants to know.
-pub fn to_pipe(pipe: impl Write + Send + 'static) -> Reporter {
+/// Writes reports as JSON lines for [`follow`]. A reader that is gone is not an error.
+pub(crate) fn to_pipe(pipe: impl Write + Send + 'static) -> Reporter {
     let pipe = Mutex::new(pipe);
     Arc::new(move |report| {
         if let Ok(line) = serde_json::to_string(&report) {
@@ -45,7 +43,7 @@ pub fn to_pipe(pipe: impl Write + Send + 'static) -> Reporter {
 }
 
 /// Shows reports on stderr: a bar on a terminal, plain lines elsewhere.
-pub fn to_stderr() -> Reporter {
+pub(crate) fn to_stderr() -> Reporter {
     let screen = Mutex::new(Screen::new());
     Arc::new(move |report| screen.lock().show(&report))
 }
@@ -69,16 +67,17 @@ impl Screen {
         Self { bar, last: String::new() }
     }
 
+    /// A report may contain words of the engine, and names that others have chosen.
     fn show(&mut self, report: &Report) {
         match (report, &self.bar) {
-            (Report::Step(text), Some(bar)) => bar.set_message(text.clone()),
+            (Report::Step(text), Some(bar)) => bar.set_message(harmless(text)),
             (Report::Progress { what, done, total }, Some(bar)) => {
-                bar.set_message(what.clone());
+                bar.set_message(harmless(what));
                 bar.set_length(*total);
                 bar.set_position(*done);
             }
             (Report::Ready(_) | Report::Failed(_), Some(bar)) => bar.finish_and_clear(),
-            (Report::Note(text), Some(bar)) => bar.println(text),
+            (Report::Note(text), Some(bar)) => bar.println(harmless(text)),
             (Report::Step(text) | Report::Note(text), None) => say(text),
             (Report::Progress { what, .. }, None) if *what != self.last => {
                 say(what);
@@ -91,13 +90,12 @@ impl Screen {
 
 /// A reader that is gone is no reason to fail.
 fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", harmless(text));
 }
 
-/// Why a start has not come to its end.
+/// Why a start has not finished.
 #[derive(Debug, thiserror::Error)]
-pub enum Unready {
-    /// It failed: the sentence.
+pub(crate) enum Unready {
     #[error("{0}")]
     Failed(String),
     /// The daemon is gone and has said nothing.
@@ -109,7 +107,7 @@ pub enum Unready {
 ///
 /// # Errors
 /// The sentence of the failure, or that the daemon is gone.
-pub fn follow(pipe: impl BufRead) -> Result<String, Unready> {
+pub(crate) fn follow(pipe: impl BufRead) -> Result<String, Unready> {
     let show = to_stderr();
     for line in pipe.lines().map_while(Result::ok) {
         // A line that was cut off is its last.

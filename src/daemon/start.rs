@@ -1,8 +1,9 @@
 //! Brings a cluster up, step by step.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -12,18 +13,20 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::config::Config;
-use super::data;
+use super::data::{DataLock, Writer};
+use super::lock::Lock;
+use super::names::{network_for, refuse_names_taken_meanwhile, refuse_taken_names};
 use super::needs::{fuse_device, fuse_helper};
-use super::options::Plan;
+use super::node_files::NodeFiles;
 use super::owner::Owner;
-use super::place::{Lock, OwnMount, Place, Record};
-use super::program::programs;
+use super::paths::{ClusterPaths, OwnMount, Record};
+use super::plan::{Plan, Readiness};
+use super::program::Program;
 use super::readiness;
 use super::report::{Report, Reporter};
-use crate::cluster::faults::Dice;
-use crate::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec, State, label};
-use crate::control::{DEFAULT_GRACE, Executor};
+use crate::cluster::faults::SeededRng;
+use crate::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec, State};
+use crate::control::Executor;
 use crate::engine::docker;
 use crate::engine::simulated::SimulatedEngine;
 use crate::engine::{Engine, EngineError, Labels, falls_silent};
@@ -31,9 +34,9 @@ use crate::fuse;
 use crate::history::{History, Recorder};
 use crate::passthrough::{Descriptors, Passthrough};
 use crate::provision::{
-    NetworkPlan, Provisioner, cluster_labels, leftovers, plan as plan_network, remove_cluster, taken_name,
+    NetworkPlan, NetworkRequest, NodeOptions, Provisioner, cluster_labels, clusters, remove_cluster,
 };
-use crate::selfimage;
+use crate::selfimage::{self, SelfImage};
 use crate::sys;
 use crate::template;
 use crate::tree::{Ino, Layout, Tree};
@@ -43,7 +46,7 @@ use crate::watch::{self, Watch};
 ///
 /// # Errors
 /// The engine's.
-pub async fn connect(host: Option<&str>, timeout: Duration) -> Result<Arc<dyn Engine>, EngineError> {
+pub(crate) async fn connect(host: Option<&str>, timeout: Duration) -> Result<Arc<dyn Engine>, EngineError> {
     if let Some(url) = host.filter(|url| url.starts_with("simulated:")) {
         return Ok(Arc::new(SimulatedEngine::from_url(url)?));
     }
@@ -61,38 +64,50 @@ pub async fn connect(host: Option<&str>, timeout: Duration) -> Result<Arc<dyn En
 }
 
 /// A cluster that is up.
-pub struct Running {
-    /// Begins its commands.
-    pub tree: Tree,
+pub(crate) struct Running {
+    pub(crate) tree: Tree,
     /// Ends what keeps its model true.
-    pub watch: Watch,
-    /// Resolves when the mount is gone.
-    pub unmounted: oneshot::Receiver<()>,
+    pub(crate) watch: Watch,
+    /// Resolves when the mount is gone, or its requests cannot be served.
+    pub(crate) unmounted: oneshot::Receiver<io::Result<()>>,
     /// Holds the sandboxes' connections.
-    pub provisioner: Arc<Provisioner>,
+    pub(crate) provisioner: Arc<Provisioner>,
     /// What the user should know besides; with a newline at its end, or empty.
-    pub note: String,
+    pub(crate) note: String,
 }
 
-/// What a start has made so far, for whoever must take it away again.
-pub struct Made {
+/// What a start has made so far, to be removed if it fails.
+pub(crate) struct Made {
     /// The engine, once connected.
-    pub engine: Mutex<Option<Arc<dyn Engine>>>,
-    /// The cluster's id.
-    pub id: ClusterId,
-    /// Who tells the history, once there is one.
-    pub recorder: Mutex<Option<Recorder>>,
+    pub(crate) engine: Mutex<Option<Arc<dyn Engine>>>,
+    pub(crate) id: ClusterId,
+    /// Records the history, once there is one.
+    pub(crate) recorder: Mutex<Option<Recorder>>,
     /// Whether the mountpoint was made, by this start or by an earlier cluster here that was killed.
-    pub mountpoint: AtomicBool,
+    pub(crate) mountpoint: AtomicBool,
     /// The mount, once there is one.
-    pub mount: std::sync::OnceLock<OwnMount>,
+    pub(crate) mount: std::sync::OnceLock<OwnMount>,
+    /// Where the nodes write, held.
+    pub(crate) data: Arc<Mutex<DataLock>>,
 }
 
 impl Made {
-    /// Writes the history's last line. What the teardown does to the nodes is not told: all of them go.
-    pub fn end_history(&self) {
+    /// Writes the history's last line. What the teardown does to the nodes is not recorded: all of them are removed.
+    pub(crate) fn end_history(&self) {
         if let Some(recorder) = self.recorder.lock().take() {
             recorder.finish();
+        }
+    }
+
+    /// Records that all of it is gone. If another cluster has left nodes behind, the data directory still names that
+    /// one.
+    pub(crate) fn forget(&self, paths: &ClusterPaths) {
+        paths.remove_record();
+        let data = self.data.lock();
+        if data.last_writer().is_some_and(|writer| writer.cluster == self.id.0)
+            && let Err(error) = data.set_writer(None)
+        {
+            warn!(%error, "the data directory still names a cluster that is gone");
         }
     }
 }
@@ -101,12 +116,12 @@ impl Made {
 ///
 /// # Errors
 /// One sentence: what failed, on what, what to do.
-pub async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Reporter) -> Result<Running> {
+pub(crate) async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Reporter) -> Result<Running> {
     let _held: &Lock = lock;
     fuse_device()?;
     fuse_helper()?;
-    let timeout = plan.args.timeout.0;
-    let engine = connect(plan.args.host.as_deref(), timeout).await.map_err(|error| anyhow!("{error}"))?;
+    let timeout = plan.timeout;
+    let engine = connect(plan.host.as_deref(), timeout).await.map_err(|error| anyhow!("{error}"))?;
     *made.engine.lock() = Some(engine.clone());
     info!(engine = %engine.info().description, address = %engine.info().address, "connected");
     // Pulling and importing take as long as they take; but not on an engine that says nothing any more.
@@ -117,183 +132,308 @@ pub async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Reporter) -> 
 }
 
 async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Reporter) -> Result<Running> {
-    let args = &plan.args;
-    let timeout = args.timeout.0;
-    let step = |text: String| report(Report::Step(text));
-
-    let limit = sys::raise_nofile_limit().unwrap_or_else(|error| {
+    let descriptors = sys::raise_nofile_limit().unwrap_or_else(|error| {
         warn!(%error, "cannot raise the limit of open files");
         sys::nofile_limit()
     });
-    remove_leftovers(plan, engine.as_ref(), report).await?;
-    refuse_taken_names(plan, engine.as_ref()).await?;
-    if args.network.is_some() {
-        // A network that is there is only looked at. What is wrong with it is told before anything is made or pulled.
-        network_for(plan, engine.as_ref(), &made.id, &Labels::new(), &|_| {}).await?;
-    }
-
-    let config = args.config.as_deref().map(Config::read).transpose()?;
-
-    let own_image = selfimage::ensure(engine.as_ref()).await.context("cannot make the sandbox image")?;
-    let mut options = plan.node_options();
-    let image = match &args.image {
-        Some(image) => {
-            have_image(engine.as_ref(), image, report).await?;
-            options.image_volumes = engine.image_volumes(image).await?;
-            image.clone()
-        }
-        None => {
-            options.entrypoint.get_or_insert_with(|| own_image.argv.clone());
-            own_image.reference.clone()
-        }
-    };
-
-    // Not before there is something to mount, and directly before the record says so: who clears away what a killed
-    // daemon has left takes it for a directory of ours.
-    if plan.place.make_mountpoint(plan.umask)? {
-        made.mountpoint.store(true, Ordering::Relaxed);
-    }
-    // From here on there is something to clear away, whatever becomes of us; and somebody must know in which engine.
-    let mut kept = Record {
-        id: made.id.to_string(),
-        mountpoint: plan.place.mountpoint.clone(),
-        pid: std::process::id(),
-        nodes: args.instances,
-        image: image.clone(),
-        data: plan.data.clone(),
-        engine: engine.info().address.clone(),
-        mount: None,
-        made_mountpoint: made.mountpoint.load(Ordering::Relaxed),
-    };
-    plan.place.write_record(&kept)?;
+    clear_the_way(plan, &engine, made, report).await?;
+    let images = Images::find(plan, engine.as_ref(), report).await?;
+    let mut record = begin_record(plan, engine.as_ref(), made, &images)?;
     let owner = Owner::this_process().to_string();
-    let labels = cluster_labels(&made.id, &plan.place.mountpoint, &owner);
+    let labels = cluster_labels(&made.id, &plan.paths.mountpoint, &owner);
     let say = |text| report(Report::Note(text));
     let (network, prefixed_host_names) = network_for(plan, engine.as_ref(), &made.id, &labels, &say).await?;
 
-    if args.data.is_none() {
-        data::clear(&plan.data)?;
-    }
-    let spec = cluster_spec(plan, made, image, &network, prefixed_host_names);
-    let nodes = template::Nodes::new(args.port, spec.nodes.iter().map(|node| (node.name.to_string(), node.ip)));
-    options.programs = programs(plan, &nodes)?;
-    if args.image.is_none() {
-        for program in &mut options.programs {
-            program.command.get_or_insert_with(|| vec!["demo".into()]);
-        }
-    }
-    data::prepare(&spec, &plan.data, config.as_ref(), &nodes)?;
-    let is_probed = args.ready_port.is_some() || args.ready_log.is_some() || args.ready_cmd.is_some();
-    let cluster = if is_probed { Cluster::probed(spec) } else { Cluster::new(spec) };
-    let history = plan.data.join("history");
-    let history = History::open(&history)
-        .map_err(|error| anyhow!("cannot keep the history in {}: {error}", history.display()))?;
-    let recorder = Recorder::new(history, cluster.clone());
-    *made.recorder.lock() = Some(recorder.clone());
-
-    // What the tree is comes after the watch that it must hear from.
-    let tree_slot: Arc<std::sync::OnceLock<Tree>> = Arc::default();
-    let (told, record) = (tree_slot.clone(), recorder.clone());
-    let on_change = Box::new(move |change| {
-        // First, so that whoever has read a change and appends a line comes after it.
-        record.changed(change);
-        if let Some(tree) = told.get() {
-            tree.changed(change);
-        }
-    });
+    take_data(plan, &record, made)?;
+    let spec = cluster_spec(plan, made, images.node(plan, 0).to_owned(), &network, prefixed_host_names);
+    let nodes = spec.nodes.iter().map(|node| (node.name.to_string(), node.ip));
+    let nodes = Arc::new(template::Nodes::new(plan.port, nodes));
+    let files = Arc::new(NodeFiles::read(plan, &spec, &nodes, &engine, &labels, &made.data)?);
+    files.prepare_all(&plan.data)?;
+    let options = (0..plan.nodes.len()).map(|index| node_options(plan, &images, index, &nodes.variables(index)));
+    let options = options.collect::<Result<_>>()?;
+    let model = Model::open(plan, spec, made)?;
     let provisioner = Arc::new(Provisioner::new(
         engine.clone(),
-        cluster.clone(),
+        model.cluster.clone(),
         options,
-        own_image,
+        images.own,
         network.network,
         owner,
-        timeout,
+        plan.timeout,
     ));
-    let probe = readiness::probe(args, &nodes, &engine, &provisioner)?;
-    let (pace, sandboxes) = (readiness::pace(args), Some(provisioner.clone() as Arc<dyn watch::Sandboxes>));
-    let options = watch::Options { timeout, log_limit: plan.log_limit, probe, pace, sandboxes };
-    let watch = Watch::begin(engine.clone(), cluster.clone(), options, on_change)
-        .await
-        .context("cannot follow the engine's events")?;
-    make_nodes(&cluster, &provisioner, &watch, report).await?;
+    let watch = model.watch(plan, &nodes, &engine, &provisioner).await?;
+    make_nodes(&model.cluster, &provisioner, &watch, report).await?;
     for warning in provisioner.warnings() {
         report(Report::Note(format!("the engine warns: {warning}")));
     }
-    refuse_names_taken_meanwhile(plan, engine.as_ref(), &cluster).await?;
-    if args.ready_log.is_some() {
-        refuse_unreadable_logs(engine.as_ref(), &cluster).await?;
-    }
-    match tokio::time::timeout(timeout, provisioner.kernel()).await {
+    refuse_names_taken_meanwhile(plan, engine.as_ref(), &model.cluster).await?;
+    refuse_unreadable_logs(plan, engine.as_ref(), &model.cluster).await?;
+    match tokio::time::timeout(plan.timeout, provisioner.kernel()).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => warn!(%error, "cannot find out which network faults are possible"),
         Err(_) => warn!("a sandbox does not say which network faults are possible"),
     }
 
-    let bindmounts = Arc::new(Passthrough::new(None, Descriptors::of_limit(limit.unwrap_or(u64::MAX))));
-    let mut roots = vec![];
-    for node in &cluster.spec().nodes {
-        let root = |name: &str| bindmounts.add_root(&node.dir.join(name)).map(Ino);
-        roots.push([("etc", root("etc")?), ("var", root("var")?)]);
-    }
-    let layout = Layout::new(&cluster, |index| roots[index]);
-    let seed = args.seed.map_or_else(drawn_seed, Ok)?;
-    let dice = Dice::new(seed);
-    let executor = Executor::new(
-        engine.clone(),
-        cluster.clone(),
-        watch.clone(),
-        provisioner.clone(),
-        recorder.clone(),
-        timeout,
-        dice,
-    )
-    .with_stop_grace(args.stop_grace.map_or(DEFAULT_GRACE, |grace| whole_seconds(grace.0)));
-    let tree = Tree::new(cluster.clone(), executor, layout);
-    let _ = tree_slot.set(tree.clone());
-    // News between the two would be lost.
-    tree.changed(crate::cluster::Change::Reachable);
-
-    plan.place.check_mountpoint()?;
-    let mountpoint = &plan.place.mountpoint;
-    let source = OwnMount::source(&made.id.0);
-    let mounted = fuse::mount(&tree, bindmounts, mountpoint, &source, args.allow_other, Handle::current())
-        .map_err(|error| anyhow!("cannot mount {}: {}", mountpoint.display(), fuse_advice(&error)))?;
-    let own = OwnMount::at(mountpoint).ok_or_else(|| anyhow!("{} is not mounted", mountpoint.display()))?;
-    kept.mount = Some(made.mount.get_or_init(|| own).clone());
-    plan.place.write_record(&kept)?;
-    // Before the first request is served.
-    recorder.begin(env!("CARGO_PKG_VERSION"), &sys::boot_id().unwrap_or_default(), seed);
-    let (gone, unmounted) = oneshot::channel();
-    std::thread::Builder::new().name("fuse".into()).spawn(move || {
-        if let Err(error) = mounted.serve() {
-            tracing::error!(%error, "the FUSE connection failed");
-        }
-        let _ = gone.send(());
-    })?;
-
+    let seed = plan.seed.map_or_else(drawn_seed, Ok)?;
+    let (tree, bindmounts) = model.tree(plan, seed, files, &watch, &provisioner, descriptors)?;
+    let unmounted = mount(plan, &model, &tree, bindmounts, seed, made, &mut record).await?;
     let mut note = String::new();
-    if args.start {
-        step(format!("starting {}", count(cluster.len())));
+    if plan.start {
+        report(Report::Step(format!("starting {}", count(model.cluster.len()))));
         tree.execute("start").await.map_err(|error| anyhow!("cannot start: {error}"))?;
-        note = exited_at_once(&cluster);
+        note = exited_at_once(&model.cluster);
     }
     Ok(Running { tree, watch, unmounted, provisioner, note })
 }
 
-/// Engines take a grace in whole seconds: no less than was asked for.
-fn whole_seconds(time: Duration) -> Duration {
-    Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
+/// Removes what dead daemons have left here, and refuses what cannot work before anything is made or pulled.
+async fn clear_the_way(plan: &Plan, engine: &Arc<dyn Engine>, made: &Made, report: &Reporter) -> Result<()> {
+    remove_leftovers(plan, engine.as_ref(), report).await?;
+    remove_last_writer(plan, engine, made, report).await?;
+    refuse_taken_names(plan, engine.as_ref()).await?;
+    if let NetworkRequest::Existing(_) = plan.network {
+        // A network that exists is only looked at.
+        network_for(plan, engine.as_ref(), &made.id, &Labels::new(), &|_| {}).await?;
+    }
+    Ok(())
 }
 
-/// A seed that nobody has chosen: short enough to be typed again.
+/// The images that the containers are made of.
+struct Images {
+    /// Our own program's, for sandboxes and demo nodes.
+    own: SelfImage,
+    /// Of each recipe: the image, and the paths that it declares as volumes.
+    recipes: Vec<(String, Vec<String>)>,
+}
+
+impl Images {
+    /// Makes our own image and pulls those that are missing.
+    async fn find(plan: &Plan, engine: &dyn Engine, report: &Reporter) -> Result<Self> {
+        let own = selfimage::ensure(engine).await.context("cannot make the sandbox image")?;
+        let mut recipes = vec![];
+        for recipe in &plan.recipes {
+            recipes.push(match &recipe.image {
+                Some(image) => {
+                    have_image(engine, image, report).await?;
+                    (image.clone(), engine.image_volumes(image).await?)
+                }
+                None => (own.reference.clone(), vec![]),
+            });
+        }
+        Ok(Self { own, recipes })
+    }
+
+    /// The image of a node.
+    fn node(&self, plan: &Plan, index: usize) -> &str {
+        &self.recipes[plan.nodes[index].recipe].0
+    }
+}
+
+/// How the container of one node is run.
+fn node_options(plan: &Plan, images: &Images, index: usize, variables: &template::Variables) -> Result<NodeOptions> {
+    let recipe = plan.recipe(index).clone();
+    let Program { mut command, env } = Program::render(&recipe, variables)?;
+    let mut entrypoint = recipe.entrypoint;
+    if recipe.image.is_none() {
+        entrypoint.get_or_insert_with(|| images.own.argv.clone());
+        command.get_or_insert_with(|| vec!["demo".into()]);
+    }
+    let (image, image_volumes) = images.recipes[plan.nodes[index].recipe].clone();
+    Ok(NodeOptions {
+        image,
+        entrypoint,
+        command,
+        env,
+        etc_target: recipe.etc_target,
+        var_target: recipe.var_target,
+        volumes: recipe.mounts,
+        image_volumes,
+        user: recipe.user,
+        memory: recipe.memory,
+        nano_cpus: recipe.nano_cpus,
+        cap_add: recipe.cap_add,
+        privileged: recipe.privileged,
+    })
+}
+
+/// Makes the mountpoint, and records what must be removed later and in which engine, even if we are killed.
+///
+/// Not before there is something to mount, and directly before the record says so: who clears away what a killed daemon has left
+/// takes the mountpoint for a directory of ours.
+fn begin_record(plan: &Plan, engine: &dyn Engine, made: &Made, images: &Images) -> Result<Record> {
+    if plan.paths.make_mountpoint(plan.umask)? {
+        made.mountpoint.store(true, Ordering::Relaxed);
+    }
+    let record = Record {
+        id: made.id.to_string(),
+        mountpoint: plan.paths.mountpoint.clone(),
+        pid: std::process::id(),
+        nodes: plan.nodes.len(),
+        image: images.node(plan, 0).to_owned(),
+        data: plan.data.clone(),
+        engine: engine.info().address.clone(),
+        mount: None,
+        made_mountpoint: made.mountpoint.load(Ordering::Relaxed),
+    };
+    plan.paths.write_record(&record)?;
+    Ok(record)
+}
+
+/// Notes in the data directory that its nodes' cluster is this one. One that the user did not name begins empty.
+fn take_data(plan: &Plan, record: &Record, made: &Made) -> Result<()> {
+    let mut data = made.data.lock();
+    if !plan.keeps_data {
+        data.begin_fresh()?;
+    }
+    let (mountpoint, engine) = (record.mountpoint.clone(), record.engine.clone());
+    data.set_writer(Some(&Writer { cluster: made.id.to_string(), mountpoint, engine }))
+}
+
+/// The model of the cluster, and its listeners.
+struct Model {
+    cluster: Cluster,
+    recorder: Recorder,
+    /// The tree comes after the watch that it must hear from.
+    tree: Arc<OnceLock<Tree>>,
+}
+
+impl Model {
+    /// Opens the history, from which on there is a story to end.
+    fn open(plan: &Plan, spec: ClusterSpec, made: &Made) -> Result<Self> {
+        let cluster = Cluster::new(spec);
+        let history = plan.data.join("history");
+        let history = History::open(&history)
+            .map_err(|error| anyhow!("cannot keep the history in {}: {error}", history.display()))?;
+        let recorder = Recorder::new(history, cluster.clone());
+        *made.recorder.lock() = Some(recorder.clone());
+        Ok(Self { cluster, recorder, tree: Arc::default() })
+    }
+
+    /// Begins to follow the engine.
+    async fn watch(
+        &self,
+        plan: &Plan,
+        nodes: &template::Nodes,
+        engine: &Arc<dyn Engine>,
+        provisioner: &Arc<Provisioner>,
+    ) -> Result<Watch> {
+        let probe = |index| readiness::probe(plan.recipe(index), index, &nodes.variables(index), engine, provisioner);
+        let probes = (0..plan.nodes.len()).map(probe).collect::<Result<_>>()?;
+        let (tree, recorder) = (self.tree.clone(), self.recorder.clone());
+        let on_change = Box::new(move |change| {
+            // The history first: a line that a test appends after reading a change is ordered after it.
+            recorder.changed(change);
+            if let Some(tree) = tree.get() {
+                tree.changed(change);
+            }
+        });
+        let sandboxes = Some(provisioner.clone() as Arc<dyn watch::Sandboxes>);
+        let options = watch::Options { timeout: plan.timeout, log_limit: plan.log_limit, probes, sandboxes };
+        let watch = Watch::begin(engine.clone(), self.cluster.clone(), options, on_change).await;
+        watch.context("cannot follow the engine's events")
+    }
+
+    /// The files over the model, and those of the nodes below `bindmounts`. `limit` is that of open files; `None` for no limit.
+    fn tree(
+        &self,
+        plan: &Plan,
+        seed: u64,
+        files: Arc<NodeFiles>,
+        watch: &Watch,
+        provisioner: &Arc<Provisioner>,
+        limit: Option<u64>,
+    ) -> Result<(Tree, Arc<Passthrough>)> {
+        let cluster = &self.cluster;
+        let descriptors = Descriptors::of_limit(limit.unwrap_or(u64::MAX), own_descriptors(cluster.len()));
+        let bindmounts = Arc::new(Passthrough::new(None, descriptors));
+        let mut roots = vec![];
+        for node in &cluster.spec().nodes {
+            let root = |name: &str| bindmounts.add_root(&node.dir.join(name)).map(Ino);
+            roots.push([("etc", root("etc")?), ("var", root("var")?)]);
+        }
+        files.served_by(bindmounts.clone());
+        let layout = Layout::new(cluster, |index| roots[index]);
+        let executor = Executor::new(
+            provisioner.engine().clone(),
+            cluster.clone(),
+            watch.clone(),
+            provisioner.clone(),
+            self.recorder.clone(),
+            plan.timeout,
+            SeededRng::new(seed),
+        );
+        let executor = executor.with_stop_grace(plan.stop_grace).with_node_files(Arc::new(files));
+        let tree = Tree::new(cluster.clone(), executor, layout);
+        let _ = self.tree.set(tree.clone());
+        // News between the two would be lost.
+        tree.changed(crate::cluster::Change::Reachable);
+        Ok((tree, bindmounts))
+    }
+}
+
+/// Mounts the tree and waits until the kernel has had an answer. Returns what resolves when the mount is gone.
+async fn mount(
+    plan: &Plan,
+    model: &Model,
+    tree: &Tree,
+    bindmounts: Arc<Passthrough>,
+    seed: u64,
+    made: &Made,
+    record: &mut Record,
+) -> Result<oneshot::Receiver<io::Result<()>>> {
+    plan.paths.check_mountpoint()?;
+    let mountpoint = &plan.paths.mountpoint;
+    let source = OwnMount::source(&made.id.0);
+    let mounted = fuse::mount(tree, bindmounts, mountpoint, &source, plan.allow_other, Handle::current())
+        .map_err(|error| anyhow!("cannot mount {}: {}", mountpoint.display(), fuse_advice(&error)))?;
+    let own = OwnMount::at(mountpoint).ok_or_else(|| anyhow!("{} is not mounted", mountpoint.display()))?;
+    record.mount = Some(made.mount.get_or_init(|| own).clone());
+    plan.paths.write_record(record)?;
+    // Before the first request is served.
+    model.recorder.begin(env!("CARGO_PKG_VERSION"), &sys::boot_id().unwrap_or_default(), seed);
+    let (gone, mut unmounted) = oneshot::channel();
+    std::thread::Builder::new().name("fuse".into()).spawn(move || gone.send(mounted.serve()))?;
+    let ended = |served: io::Result<()>| served.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
+    let answered = tokio::select! {
+        answered = tokio::time::timeout(plan.timeout, first_answer(mountpoint.clone())) => match (answered, unmounted.try_recv()) {
+            // It may have been one thread that answered, and another that could not be started.
+            (_, Ok(served)) => Err(ended(served)),
+            (answered, Err(_)) => answered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+        },
+        served = &mut unmounted => Err(ended(served.unwrap_or(Ok(())))),
+    };
+    answered.with_context(|| format!("the mount at {} does not answer", mountpoint.display()))?;
+    Ok(unmounted)
+}
+
+/// Resolves when the kernel has had an answer: until then nothing proves that requests are served. It is the one time
+/// that the daemon asks something of its own mount. No other process has opened it yet; and if it is not served, the
+/// thread that asks does not keep anyone from ending.
+async fn first_answer(mountpoint: PathBuf) -> io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    let (answer, answered) = oneshot::channel();
+    std::thread::Builder::new().name("answer".into()).spawn(move || {
+        // What the kernel remembers is no answer: AT_STATX_FORCE_SYNC.
+        let flags = AtFlags::STATX_FORCE_SYNC | AtFlags::NO_AUTOMOUNT;
+        let _ = answer.send(statx(CWD, &mountpoint, flags, StatxFlags::BASIC_STATS).map(drop));
+    })?;
+    Ok(answered.await.map_err(io::Error::other)??)
+}
+
+/// What a daemon needs for its own work: twice what one at rest was seen to have, as commands and probes need some too.
+fn own_descriptors(nodes: usize) -> u64 {
+    2 * (40 + 4 * nodes as u64)
+}
+
+/// A random seed, short enough to type.
 fn drawn_seed() -> Result<u64> {
     let mut bytes = [0; 4];
     std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
     Ok(u32::from_ne_bytes(bytes).into())
 }
 
-/// A sentence on nodes whose image does not stay up: their start has succeeded all the same.
+/// A sentence on nodes whose image does not stay up: their start has succeeded nevertheless.
 fn exited_at_once(cluster: &Cluster) -> String {
     let nodes = cluster.spec().nodes.iter().zip(cluster.snapshot());
     let exited: Vec<_> = nodes
@@ -310,29 +450,29 @@ fn cluster_spec(
     network: &NetworkPlan,
     prefixed_host_names: bool,
 ) -> ClusterSpec {
-    let args = &plan.args;
     let node = |(index, ip): (usize, &std::net::Ipv4Addr)| {
         let name = NodeName::nth(index);
         NodeSpec {
             dir: plan.data.join(name.as_str()),
             ip: *ip,
-            published_port: args.publish.map(|base| base + index as u16),
+            published_port: plan.nodes[index].published_port,
+            probed: plan.recipe(index).readiness.is_some(),
             name,
         }
     };
     ClusterSpec {
         id: made.id.clone(),
-        mountpoint: plan.place.mountpoint.clone(),
-        prefix: args.prefix.clone(),
+        mountpoint: plan.paths.mountpoint.clone(),
+        prefix: plan.prefix.clone(),
         prefixed_host_names,
         image,
-        port: args.port,
+        port: plan.port,
         nodes: network.addresses.iter().enumerate().map(node).collect(),
     }
 }
 
 /// So many nodes, in words.
-pub fn count(nodes: usize) -> String {
+pub(crate) fn count(nodes: usize) -> String {
     if nodes == 1 { "1 node".into() } else { format!("{nodes} nodes") }
 }
 
@@ -359,8 +499,10 @@ async fn make_nodes(cluster: &Cluster, provisioner: &Arc<Provisioner>, watch: &W
 }
 
 /// A node would never be ready by its log where the engine keeps none that can be read.
-async fn refuse_unreadable_logs(engine: &dyn Engine, cluster: &Cluster) -> Result<()> {
-    let Some(container) = cluster.node(0).container else { return Ok(()) };
+async fn refuse_unreadable_logs(plan: &Plan, engine: &dyn Engine, cluster: &Cluster) -> Result<()> {
+    let by_log = |index: &usize| matches!(plan.recipe(*index).readiness, Some(Readiness::Log(_)));
+    let Some(index) = (0..plan.nodes.len()).find(by_log) else { return Ok(()) };
+    let Some(container) = cluster.node(index).container.clone() else { return Ok(()) };
     match engine.logs(&container, 0, false).await?.next().await {
         Some(Err(EngineError::Refused(why))) => {
             bail!("--ready-log: the engine does not give the nodes' output ({why}); use --ready-port or --ready-cmd")
@@ -381,100 +523,46 @@ fn fuse_advice(error: &std::io::Error) -> String {
 async fn remove_leftovers(plan: &Plan, engine: &dyn Engine, report: &Reporter) -> Result<()> {
     let say =
         |mountpoint: &str| report(Report::Step(format!("removing what is left of an earlier cluster at {mountpoint}")));
-    remove_earlier(&plan.place, engine, say).await.context("cannot remove what is left of an earlier cluster here")
+    remove_earlier(&plan.paths, engine, say).await.context("cannot remove what is left of an earlier cluster here")
 }
 
 /// Removes what clusters at a place have left in the engine, their daemons being gone, having said of each that it does.
-pub async fn remove_earlier(place: &Place, engine: &dyn Engine, say: impl Fn(&str)) -> Result<()> {
-    for (id, mountpoint, owner) in leftovers(engine).await? {
-        if Path::new(&mountpoint) == place.mountpoint && Owner::is_gone(&owner, engine.info().local) {
-            say(&mountpoint);
-            remove_cluster(engine, &id).await?;
+pub(crate) async fn remove_earlier(paths: &ClusterPaths, engine: &dyn Engine, say: impl Fn(&str)) -> Result<()> {
+    for found in clusters(engine).await? {
+        if Path::new(&found.mountpoint) == paths.mountpoint && Owner::all_gone(&found.owners, engine.info().local) {
+            say(&found.mountpoint);
+            remove_cluster(engine, &found.cluster).await?;
         }
     }
     Ok(())
 }
 
-async fn refuse_taken_names(plan: &Plan, engine: &dyn Engine) -> Result<()> {
-    let prefix = if plan.args.prefix.is_empty() { String::new() } else { format!("{}-", plan.args.prefix) };
-    let existing = engine.list(None).await?;
-    for index in 0..plan.args.instances {
-        let name = format!("{prefix}{}", NodeName::nth(index));
-        let sandbox = format!("{name}-sandbox");
-        let Some(taken) = existing.iter().find(|listed| listed.name == name || listed.name == sandbox) else {
-            continue;
+/// Removes what the cluster has left that had the data directory last, as its daemon was killed: its nodes may run on, and write there.
+async fn remove_last_writer(plan: &Plan, engine: &Arc<dyn Engine>, made: &Made, report: &Reporter) -> Result<()> {
+    let Some(last) = made.data.lock().last_writer() else { return Ok(()) };
+    let at = last.mountpoint.display();
+    let removal = async {
+        let engine = match last.engine == engine.info().address {
+            true => engine.clone(),
+            false => connect(Some(&last.engine), plan.timeout).await?,
         };
-        let whose = match taken.labels.iter().find(|(key, _)| key == label::MOUNTPOINT) {
-            Some((_, mountpoint)) => format!(" (of the cluster at {mountpoint})"),
-            None => String::new(),
-        };
-        bail!(
-            "a container named {} exists already{whose}: choose names of your own with --prefix P, or remove it",
-            taken.name
-        );
+        remove_cluster(engine.as_ref(), &last.cluster).await
+    };
+    match removal.await {
+        Ok(removed) if removed == Default::default() => {}
+        Ok(_) => {
+            report(Report::Note(format!("removed what was left of the cluster at {at}, which kept its data here")))
+        }
+        // Nodes of that one keep the old directory when a new one takes its place.
+        Err(error) if !plan.keeps_data => warn!(%error, "nodes of an earlier cluster may run on"),
+        Err(error) => bail!(
+            "--data {}: nodes of the cluster {} at {at} may still write there, and cannot be removed from {}: {error}. If there are none, remove {0}/lock",
+            plan.data.display(),
+            last.cluster,
+            last.engine
+        ),
     }
     Ok(())
-}
-
-/// Whether nodes can be told from others in the network by their prefix only, as somebody there is called `i001` or so already: says so then.
-fn needs_prefix(plan: &Plan, network: &NetworkPlan, say: &(dyn Fn(String) + Sync)) -> Result<bool> {
-    let name = plan.args.network.as_deref().unwrap_or_default();
-    let nodes = || (0..plan.args.instances).map(NodeName::nth);
-    let prefix = &plan.args.prefix;
-    let prefixed: Vec<_> = nodes().map(|node| format!("{prefix}-{node}")).collect();
-    if let Some((taken, holder)) = taken_name(&network.names, &prefixed).filter(|_| !prefix.is_empty()) {
-        bail!("{taken} is a name of the container {holder} in the network {name}: choose another --prefix");
-    }
-    let plain: Vec<_> = nodes().map(|node| node.to_string()).collect();
-    let Some((taken, holder)) = taken_name(&network.names, &plain) else {
-        return Ok(false);
-    };
-    if prefix.is_empty() {
-        bail!(
-            "{taken} is a name of the container {holder} in the network {name}: choose host names of your own with --prefix P, or \
-             another network"
-        );
-    }
-    say(format!(
-        "{taken} is a name of the container {holder} in the network {name}: host names there are {}, …",
-        prefixed[0]
-    ));
-    Ok(true)
-}
-
-/// The network, and whether host names in it have the prefix.
-async fn network_for(
-    plan: &Plan,
-    engine: &dyn Engine,
-    id: &ClusterId,
-    labels: &Labels,
-    say: &(dyn Fn(String) + Sync),
-) -> Result<(NetworkPlan, bool)> {
-    let network = plan_network(engine, &plan.network(), plan.args.instances, &format!("cthulhu-{id}"), labels)
-        .await
-        .map_err(|error| anyhow!("cannot set up the network: {error}"))?;
-    let prefixed_host_names = needs_prefix(plan, &network, say)?;
-    Ok((network, prefixed_host_names))
-}
-
-/// Looks again once the nodes are there: two clusters that come to a network at the same time do not see each other before.
-async fn refuse_names_taken_meanwhile(plan: &Plan, engine: &dyn Engine, cluster: &Cluster) -> Result<()> {
-    let Some(name) = &plan.args.network else {
-        return Ok(());
-    };
-    let spec = cluster.spec();
-    let sandboxes: Vec<_> = spec.nodes.iter().map(|node| spec.sandbox_name(&node.name)).collect();
-    let mut names = engine.network(name).await?.names;
-    names.retain(|(_, holder)| !sandboxes.contains(holder));
-    let ours: Vec<_> = spec.nodes.iter().flat_map(|node| spec.aliases(&node.name)).collect();
-    match taken_name(&names, &ours) {
-        Some((taken, holder)) => {
-            bail!(
-                "the container {holder} came to the network {name} at the same time, and is called {taken} too: mount again"
-            )
-        }
-        None => Ok(()),
-    }
 }
 
 async fn have_image(engine: &dyn Engine, image: &str, report: &Reporter) -> Result<()> {

@@ -2,18 +2,24 @@
 
 use std::cell::Cell;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::place::{Place, moved_to, records};
+use super::answers::no_answer;
+use super::data;
+use super::paths::SILENCE;
+use super::paths::{ClusterPaths, moved_to, records};
+use super::runtime::runtime;
+use super::start::connect;
 use super::start::remove_earlier;
-use super::{connect, runtime};
-use crate::sys;
+use crate::sys::{self, Asked};
+use crate::text::harmless;
 
 /// How long to wait for an engine when a dead cluster is cleared away.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -22,50 +28,53 @@ const ENGINE_TIMEOUT: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// A sentence.
-pub fn umount(place: &Place, host: Option<&str>) -> Result<Option<PathBuf>> {
-    let moved = if place.holder().is_none() { moved_to(&place.mountpoint)? } else { None };
-    let place = moved.as_ref().unwrap_or(place);
-    let record = records()?.into_iter().map(|(record, _)| record).find(|record| record.mountpoint == place.mountpoint);
+pub(crate) fn umount(paths: &ClusterPaths, host: Option<&str>) -> Result<Option<PathBuf>> {
+    let moved = if paths.holder().is_none() { moved_to(&paths.mountpoint)? } else { None };
+    let paths = moved.as_ref().unwrap_or(paths);
+    let record = records()?.into_iter().map(|(record, _)| record).find(|record| record.mountpoint == paths.mountpoint);
     let kept = record.as_ref().map(|record| record.data.clone());
-    let had_daemon = match place.holder() {
-        Some(pid) => end_daemon(place, pid)?,
+    let had_daemon = match paths.holder() {
+        Some(pid) => end_daemon(paths, pid)?,
         None => false,
     };
     // One that has ended as it should has taken its record away.
-    if had_daemon && !place.has_record() {
+    if had_daemon && !paths.has_record() {
         return Ok(kept);
     }
-    let was_mounted = place.is_dead_mount();
-    if !was_mounted && !had_daemon && place.is_mounted() {
-        let at = place.mountpoint.display();
+    let was_mounted = paths.is_dead_mount();
+    if !was_mounted && !had_daemon && paths.is_mounted() {
+        let at = paths.mountpoint.display();
         bail!(
             "the cluster at {at} lives, and was mounted by another user or with another HOME or XDG_STATE_HOME: \
              unmount it as it was mounted, or with fusermount3 -u {at}"
         );
     }
     if let Some(mount) = record.as_ref().and_then(|record| record.mount.as_ref()) {
-        let at = place.mountpoint.display();
+        let at = paths.mountpoint.display();
         mount.detach().with_context(|| format!("the dead mount of {at} cannot be removed"))?;
     }
-    place.detach()?;
+    paths.detach()?;
     if record.as_ref().is_some_and(|record| record.made_mountpoint) {
         // Only if it is empty, as at the end of every mount.
-        let _ = fs::remove_dir(&place.mountpoint);
+        let _ = fs::remove_dir(&paths.mountpoint);
     }
-    let host = host.map(str::to_owned).or(record.map(|record| record.engine));
-    let removed = remove_left(place, host.as_deref()).with_context(|| {
-        let at = place.mountpoint.display();
+    let host = host.map(str::to_owned).or(record.as_ref().map(|record| record.engine.clone()));
+    let removed = remove_left(paths, host.as_deref()).with_context(|| {
+        let at = paths.mountpoint.display();
         format!("nothing is mounted at {at} any more, but what may be left of it in the engine cannot be removed")
     })?;
-    place.remove_record();
+    paths.remove_record();
+    if let Some(record) = &record {
+        data::forget(&record.data, &record.id);
+    }
     if !was_mounted && !removed && !had_daemon && kept.is_none() {
-        bail!("no cluster is mounted at {}", place.mountpoint.display());
+        bail!("no cluster is mounted at {}", paths.mountpoint.display());
     }
     Ok(kept)
 }
 
 /// Returns whether there was a daemon to end, once it has ended.
-fn end_daemon(place: &Place, pid: u32) -> Result<bool> {
+fn end_daemon(paths: &ClusterPaths, pid: u32) -> Result<bool> {
     let gone = || anyhow!("no process {pid}");
     let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
     let pidfd = match sys::pidfd_open(pid) {
@@ -76,28 +85,56 @@ fn end_daemon(place: &Place, pid: u32) -> Result<bool> {
     match kill_process(raw, Signal::TERM) {
         Ok(()) => {}
         Err(Errno::SRCH) => return Ok(false),
-        Err(error) => bail!("cannot end the daemon {pid} of {}: {error}", place.mountpoint.display()),
+        Err(error) => bail!("cannot end the daemon {pid} of {}: {error}", paths.mountpoint.display()),
     }
-    loop {
-        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None) {
-            Ok(_) => break,
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    match fs::read_to_string(place.failure()) {
+    await_end(paths, pid, &pidfd, true)?;
+    match fs::read_to_string(paths.failure()) {
         Ok(why) => {
-            bail!("the cluster at {} is unmounted, but not all is gone: {}", place.mountpoint.display(), why.trim())
+            bail!("the cluster at {} is unmounted, but not all is gone: {}", paths.mountpoint.display(), why.trim())
         }
         Err(_) => Ok(true),
     }
 }
 
-fn remove_left(place: &Place, host: Option<&str>) -> Result<bool> {
+/// Returns when the daemon that was told to end has ended, however long that takes. With `told`, says on stderr when it
+/// takes long.
+///
+/// # Errors
+/// A sentence: it is stopped, or its mount does not answer, so that it will not end by itself.
+pub(crate) fn await_end(paths: &ClusterPaths, pid: u32, pidfd: &OwnedFd, mut told: bool) -> Result<()> {
+    let at = paths.mountpoint.display();
+    let round = Timespec { tv_sec: SILENCE.as_secs().cast_signed(), tv_nsec: 0 };
+    loop {
+        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&round)) {
+            Ok(0) => {}
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        if sys::is_stopped(pid) {
+            bail!("{}; it was told to end, and does so when it goes on", no_answer(&paths.mountpoint, Some(pid)));
+        }
+        let mount = paths.record().and_then(|record| record.mount);
+        let mounted = mount.is_some_and(|mount| mount.now().is_ok_and(|now| now.is_some()));
+        // The first thing that it does is to take the mount away.
+        if mounted && paths.ask_mount() == Asked::Silent {
+            bail!("{}", no_answer(&paths.mountpoint, Some(pid)));
+        }
+        if told {
+            let at = harmless(&at.to_string());
+            eprintln!(
+                "cthulhu: the daemon of {at}, process {pid}, is still removing the cluster; if it does not end, kill -9 {pid}, and umount again"
+            );
+            told = false;
+        }
+    }
+}
+
+fn remove_left(paths: &ClusterPaths, host: Option<&str>) -> Result<bool> {
     runtime()?.block_on(async {
         let engine = connect(host, ENGINE_TIMEOUT).await?;
         let any = Cell::new(false);
-        remove_earlier(place, engine.as_ref(), |_| any.set(true)).await?;
+        remove_earlier(paths, engine.as_ref(), |_| any.set(true)).await?;
         Ok(any.get())
     })
 }

@@ -7,23 +7,23 @@ use serde::Deserialize;
 
 /// Who a node is and who its peers are. Fields it doesn't know are ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Config {
+pub(crate) struct Config {
     /// The node's own address.
     #[serde(rename = "self")]
-    pub own: Ipv4Addr,
+    pub(crate) own: Ipv4Addr,
     /// TCP port of the view, and UDP port of the heartbeats.
-    pub port: u16,
+    pub(crate) port: u16,
     /// Whether it is the first node. Only shown.
     #[serde(default)]
-    pub master: bool,
+    pub(crate) master: bool,
     /// The other nodes. All nodes use the same port.
     #[serde(default)]
-    pub peers: Vec<Ipv4Addr>,
+    pub(crate) peers: Vec<Ipv4Addr>,
 }
 
 impl Config {
     /// Reads it; the error is a sentence.
-    pub fn read(path: &Path) -> Result<Self, String> {
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
         Self::parse(&text).map_err(|e| format!("{} is no config: {e}", path.display()))
     }

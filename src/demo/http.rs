@@ -8,20 +8,20 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 const MAX_HEAD: usize = 8 << 10;
 
 /// A client gets this long for its request, and for reading the answer.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Answers one request with what `view` renders, within `patience`. What goes wrong concerns only that client.
+/// Answers one request with what `view` renders, within `timeout`. What goes wrong concerns only that client.
 pub(super) async fn answer(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     view: impl Fn() -> String,
-    patience: Duration,
+    timeout: Duration,
 ) {
     let talk = async {
         let head = read_head(&mut stream).await?;
         stream.write_all(respond(&head, view).as_bytes()).await?;
         stream.shutdown().await
     };
-    let _ = tokio::time::timeout(patience, talk).await;
+    let _ = tokio::time::timeout(timeout, talk).await;
 }
 
 /// Reads up to the empty line; the body, if any, is left unread.
@@ -59,7 +59,7 @@ mod tests {
     async fn ask(request: &[u8]) -> String {
         let (mut client, server) = tokio::io::duplex(64 << 10);
         client.write_all(request).await.unwrap();
-        answer(server, || "{\"a\":1}\n".to_owned(), PATIENCE).await;
+        answer(server, || "{\"a\":1}\n".to_owned(), REQUEST_TIMEOUT).await;
         let mut text = String::new();
         client.read_to_string(&mut text).await.unwrap();
         text

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use super::config::Config;
 use super::http;
 use super::journal::Journal;
-use super::view::{self, Change, PeerReport, View};
+use super::view::{self, PeerChange, PeerReport, View};
 
 /// What a heartbeat says before its sender's incarnation; text, so that packet captures can be read.
 const HEARTBEAT: &str = "cthulhu-demo heartbeat ";
@@ -63,7 +63,7 @@ pub(super) async fn serve(config: &Config, journal: &Journal) -> Result<(), Stri
             (stream, permit) = accept(&listener, &clients) => {
                 let render = node.renderer();
                 tokio::spawn(async move {
-                    http::answer(stream, render, http::PATIENCE).await;
+                    http::answer(stream, render, http::REQUEST_TIMEOUT).await;
                     drop(permit);
                 });
             }
@@ -103,7 +103,7 @@ struct Node<'a> {
 impl<'a> Node<'a> {
     fn new(config: &'a Config, journal: &'a Journal, socket: UdpSocket) -> Self {
         let started = Instant::now();
-        // The time of its start tells one run from another without anything kept between them.
+        // Its start time distinguishes runs without any stored state.
         let incarnation = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         Self {
             config,
@@ -157,7 +157,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    fn tell(&self, changes: &[Change]) {
+    fn tell(&self, changes: &[PeerChange]) {
         for change in changes {
             self.journal.say(&change.to_string());
         }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::{Finding, Verdict};
 use crate::daemon::connect;
-use crate::daemon::prune::{Wish, look};
+use crate::daemon::prune::{PruneFilter, look};
 use crate::engine::{Engine, EngineError, Setup};
 use crate::provision::free_subnets;
 
 /// How long it may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ENGINE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Nodes that a network of the usual size has addresses for.
 const NODES: usize = 253;
 
@@ -18,8 +18,8 @@ const NODES: usize = 253;
 ///
 /// # Errors
 /// What to do.
-pub async fn reach(host: Option<&str>) -> Result<(Arc<dyn Engine>, Finding), Finding> {
-    match connect(host, PATIENCE).await {
+pub(crate) async fn reach(host: Option<&str>) -> Result<(Arc<dyn Engine>, Finding), Finding> {
+    match connect(host, ENGINE_TIMEOUT).await {
         Ok(engine) => {
             let info = engine.info();
             let (verdict, place) = match info.local {
@@ -51,7 +51,7 @@ pub async fn reach(host: Option<&str>) -> Result<(Arc<dyn Engine>, Finding), Fin
 }
 
 /// What the engine's set-up changes, a finding each.
-pub fn setup(setup: &Setup) -> Vec<Finding> {
+pub(crate) fn setup(setup: &Setup) -> Vec<Finding> {
     let mut findings = vec![];
     let mut tell = |check, verdict, text: &str| findings.push(Finding::new(check, verdict, text));
     if setup.rootless {
@@ -95,7 +95,7 @@ pub fn setup(setup: &Setup) -> Vec<Finding> {
 }
 
 /// Networks in which nodes cannot be reached.
-pub async fn isolated(engine: &dyn Engine) -> Option<Finding> {
+pub(crate) async fn isolated(engine: &dyn Engine) -> Option<Finding> {
     let networks = engine.list_networks(None).await.ok()?;
     let names: Vec<_> = networks.into_iter().filter(|network| network.isolated).map(|network| network.name).collect();
     (!names.is_empty()).then(|| {
@@ -108,7 +108,7 @@ pub async fn isolated(engine: &dyn Engine) -> Option<Finding> {
 }
 
 /// Room for networks.
-pub async fn subnets(engine: &dyn Engine) -> Finding {
+pub(crate) async fn subnets(engine: &dyn Engine) -> Finding {
     let finding = |verdict, text: String| Finding::new("subnets", verdict, text);
     match free_subnets(engine, NODES).await {
         Ok((0, _)) => {
@@ -122,10 +122,10 @@ pub async fn subnets(engine: &dyn Engine) -> Finding {
 }
 
 /// What dead clusters have left.
-pub async fn leftovers(host: Option<&str>) -> Finding {
+pub(crate) async fn leftovers(host: Option<&str>) -> Finding {
     let finding = |verdict, text: String| Finding::new("leftovers", verdict, text);
-    let wish = Wish { mountpoints: vec![], host: host.map(str::to_owned), patience: PATIENCE };
-    match look(&wish).await {
+    let filter = PruneFilter { mountpoints: vec![], host: host.map(str::to_owned), engine_timeout: ENGINE_TIMEOUT };
+    match look(&filter).await {
         Err(error) => finding(Verdict::Unknown, format!("{error:#}")),
         Ok(left) if left.is_empty() && left.obstacles.is_empty() => finding(Verdict::Ok, "none".into()),
         Ok(left) => {

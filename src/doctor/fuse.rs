@@ -11,7 +11,7 @@ use crate::daemon::{fuse_device, on_path};
 const PASSTHROUGH_SINCE: (u32, u32) = (6, 9);
 
 /// Whether the device is there and may be used.
-pub fn device() -> Finding {
+pub(crate) fn device() -> Finding {
     match fuse_device() {
         Ok(()) => Finding::new("/dev/fuse", Verdict::Ok, "it can be opened"),
         Err(error) => Finding::new("/dev/fuse", Verdict::Problem, error.to_string()),
@@ -19,7 +19,7 @@ pub fn device() -> Finding {
 }
 
 /// The program that mounts for ordinary users.
-pub fn helper() -> Finding {
+pub(crate) fn helper() -> Finding {
     let finding = |verdict, text: String| Finding::new("fusermount3", verdict, text);
     let bad = if is_root() { Verdict::Note } else { Verdict::Problem };
     let Some(path) = on_path("fusermount3") else {
@@ -46,7 +46,7 @@ pub fn helper() -> Finding {
 }
 
 /// Whether an ordinary user may give others access.
-pub fn others() -> Finding {
+pub(crate) fn others() -> Finding {
     let finding = |verdict, text: &str| Finding::new("--allow-other", verdict, text);
     if is_root() {
         return finding(Verdict::Ok, "root may use it");
@@ -62,7 +62,7 @@ pub fn others() -> Finding {
 }
 
 /// Whether the kernel itself reads and writes files in bindmounts.
-pub fn passthrough() -> Finding {
+pub(crate) fn passthrough() -> Finding {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let release = release.trim();
     let finding = |verdict, text: String| Finding::new("passthrough", verdict, text);

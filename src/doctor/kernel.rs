@@ -51,7 +51,7 @@ struct Kernel {
 }
 
 /// A finding for each part. `local` says that the engine's containers run on this kernel.
-pub fn faults(local: bool) -> Vec<Finding> {
+pub(crate) fn faults(local: bool) -> Vec<Finding> {
     let kernel = if local { Kernel::read() } else { Kernel::default() };
     let of = |part: &Part| {
         if local {

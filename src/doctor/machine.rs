@@ -13,11 +13,11 @@ use crate::sys;
 const CGROUP2: rustix::fs::FsWord = 0x6367_7270;
 /// Descriptors of a daemon beside those of its nodes, and for each node, measured with 100 of them and rounded up.
 const DESCRIPTORS: (u64, u64) = (40, 4);
-/// Less room than that is told.
+/// Less free space than this is reported.
 const LITTLE_ROOM: u64 = 1 << 30;
 
 /// Which version of control groups the machine has; every one will do.
-pub fn cgroup() -> Finding {
+pub(crate) fn cgroup() -> Finding {
     let finding = |verdict, text: &str| Finding::new("cgroup", verdict, text);
     match rustix::fs::statfs("/sys/fs/cgroup") {
         Ok(about) if about.f_type == CGROUP2 => finding(Verdict::Ok, "version 2"),
@@ -27,7 +27,7 @@ pub fn cgroup() -> Finding {
 }
 
 /// How many nodes the limit of open files allows.
-pub fn descriptors() -> Finding {
+pub(crate) fn descriptors() -> Finding {
     let finding = |verdict, text: String| Finding::new("open files", verdict, text);
     let Some(limit) = sys::most_nofile() else {
         return finding(Verdict::Ok, "no limit".into());
@@ -43,7 +43,7 @@ pub fn descriptors() -> Finding {
 }
 
 /// Room for what nodes write.
-pub fn state() -> Finding {
+pub(crate) fn state() -> Finding {
     let finding = |verdict, text: String| Finding::new("state", verdict, text);
     let home = match state_home() {
         Ok(home) => home,

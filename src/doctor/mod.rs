@@ -1,7 +1,7 @@
-//! The doctor room: what works on this machine, and what to do about what doesn't; a line each.
+//! Checks what works on this machine, and says what to do about the rest; a line each.
 //!
-//! It asks the kernel, the engine and the file system, and at the end mounts a cluster of one node for a moment. It loads
-//! no module and touches no network of the host's; what it has not seen to work it does not call well.
+//! It asks the kernel, the engine and the file system, and at the end mounts a cluster of one node for a moment. It
+//! loads no module and touches no network of the host's; it reports as working only what it has seen to work.
 
 mod engine;
 mod fuse;
@@ -11,10 +11,10 @@ mod trial;
 
 use serde::Serialize;
 
-/// What came of one check.
+/// The result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It works, and was seen to.
     Ok,
     /// `cthulhu mount` works without it, and something else doesn't.
@@ -27,7 +27,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// The word that is printed.
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Note => "note",
@@ -37,15 +37,12 @@ impl Verdict {
     }
 }
 
-/// One check.
 #[derive(Clone, Debug, Serialize)]
-pub struct Finding {
-    /// What was checked.
-    pub check: &'static str,
-    /// What came of it.
-    pub verdict: Verdict,
+pub(crate) struct Finding {
+    pub(crate) check: &'static str,
+    pub(crate) verdict: Verdict,
     /// What was seen, or what to do.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl Finding {
@@ -54,8 +51,8 @@ impl Finding {
     }
 }
 
-/// Makes all checks, and tells of each as soon as it is made. Whether `cthulhu mount` works is what it returns.
-pub async fn examine(host: Option<&str>, tell: &mut (dyn FnMut(Finding) + Send)) -> bool {
+/// Makes all checks, and reports each as soon as it is made. Returns whether `cthulhu mount` works.
+pub(crate) async fn examine(host: Option<&str>, tell: &mut (dyn FnMut(Finding) + Send)) -> bool {
     let mut well = true;
     let mut told = |finding: Finding| {
         well &= finding.verdict != Verdict::Problem;

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use tokio::process::Command;
 
 use super::{Finding, Verdict};
+use crate::daemon::within_reach;
 
 /// How long mounting, and unmounting, may take.
-const PATIENCE: Duration = Duration::from_secs(90);
+const TRIAL_LIMIT: Duration = Duration::from_secs(90);
 
 /// Tries it, at a mountpoint of its own among temporary files, with state where the user's is. The last finding says whether
 /// it works.
-pub async fn mount(host: Option<&str>) -> Vec<Finding> {
+pub(crate) async fn mount(host: Option<&str>) -> Vec<Finding> {
     let began = Instant::now();
     let finding = |verdict, text: String| Finding::new("trial", verdict, text);
     let mountpoint = match directory() {
@@ -58,11 +59,17 @@ pub async fn mount(host: Option<&str>) -> Vec<Finding> {
 
 /// Which network faults its sandbox has found possible.
 fn faults(mountpoint: &Path) -> Finding {
-    let text = fs::read_to_string(mountpoint.join("capabilities")).unwrap_or_default();
+    let text = read(mountpoint, "capabilities");
     judge_faults(&text)
 }
 
-/// `text` is what the file `capabilities` says: a line an effect, `WORD yes|no HOW-OR-WHY`.
+/// What a file of the mount says; nothing if it cannot be read.
+fn read(mountpoint: &Path, file: &str) -> String {
+    let file = mountpoint.join(file);
+    within_reach(&[mountpoint.to_owned()], move || Ok(fs::read_to_string(file)?)).unwrap_or_default()
+}
+
+/// `text` is what the file `capabilities` says: a line per impairment, `WORD yes|no HOW-OR-WHY`.
 fn judge_faults(text: &str) -> Finding {
     let lines = text.lines().filter_map(|line| {
         let (word, rest) = line.split_once(' ')?;
@@ -89,7 +96,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Whether this machine reaches the node's address. A rootless engine's nodes, for one, it does not.
 async fn addresses(mountpoint: &Path) -> Finding {
     let finding = |verdict, text: String| Finding::new("addresses", verdict, text);
-    let ip = fs::read_to_string(mountpoint.join("i001/ip")).unwrap_or_default();
+    let ip = read(mountpoint, "i001/ip");
     let Ok(ip) = ip.trim().parse::<std::net::IpAddr>() else {
         return finding(Verdict::Unknown, "the node's address cannot be read".into());
     };
@@ -124,8 +131,8 @@ fn directory() -> Result<PathBuf, String> {
 async fn ourselves(args: &[&str], mountpoint: &Path) -> Result<(), String> {
     let mut command = Command::new("/proc/self/exe");
     command.args(args).arg(mountpoint).stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(PATIENCE, command.output()).await;
-    let output = output.map_err(|_| format!("it took longer than {} s", PATIENCE.as_secs()))?;
+    let output = tokio::time::timeout(TRIAL_LIMIT, command.output()).await;
+    let output = output.map_err(|_| format!("it took longer than {} s", TRIAL_LIMIT.as_secs()))?;
     let output = output.map_err(|error| error.to_string())?;
     if output.status.success() {
         return Ok(());

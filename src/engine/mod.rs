@@ -1,7 +1,7 @@
-//! The engine room: what cthulhu asks of a container engine.
+//! What cthulhu asks of a container engine.
 //!
-//! Holds the [`Engine`] trait, its plain data and its errors. Implementations: [`docker`] (the only code that
-//! names bollard) and [`simulated`] (in memory). It never knows of clusters, trees or FUSE.
+//! Holds the [`Engine`] trait, its plain data and its errors. Implementations: [`docker`] (the only code that names
+//! bollard) and [`simulated`] (in memory). It does not know clusters, trees or FUSE.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -12,12 +12,13 @@ use async_trait::async_trait;
 use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-#[cfg(not(shuttle))]
 pub mod docker;
-mod patience;
+mod liveness;
+mod signal;
 pub mod simulated;
 
-pub use patience::{falls_silent, while_it_answers};
+pub(crate) use liveness::{falls_silent, while_it_answers};
+pub(crate) use signal::Signal;
 
 /// A boxed stream that can be held by a task.
 pub type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
@@ -70,28 +71,27 @@ pub struct EngineInfo {
     /// The address in use, for example `unix:///var/run/docker.sock`.
     pub address: String,
     /// Whether its processes run on this machine, in a pid namespace that we see: pidfds and host routes mean something then.
-    pub local: bool,
+    pub(crate) local: bool,
     /// How it is set up.
-    pub setup: Setup,
+    pub(crate) setup: Setup,
 }
 
-/// How an engine is set up, as far as that changes what its containers can do. What an engine does not tell is as usual.
+/// How an engine is set up, as far as that changes what its containers can do. What an engine does not report counts as
+/// usual.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// It runs as an ordinary user, with a network namespace of its own.
-    pub rootless: bool,
+    pub(crate) rootless: bool,
     /// Root in a container is another user on the host (`userns-remap`).
-    pub remaps_users: bool,
-    /// Containers live on while it restarts.
-    pub live_restore: bool,
-    /// It can limit memory.
-    pub limits_memory: bool,
+    pub(crate) remaps_users: bool,
+    /// Containers keep running while it restarts (`live-restore`).
+    pub(crate) live_restore: bool,
+    pub(crate) limits_memory: bool,
     /// It can limit CPU time.
-    pub limits_cpu: bool,
-    /// It can freeze processes.
-    pub freezes: bool,
+    pub(crate) limits_cpu: bool,
+    pub(crate) freezes: bool,
     /// It runs in a virtual machine of Docker Desktop.
-    pub desktop: bool,
+    pub(crate) desktop: bool,
 }
 
 impl Default for Setup {
@@ -133,7 +133,7 @@ pub enum Network {
 }
 
 /// A host directory mounted into a container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Bind {
     /// Absolute path on the engine's host.
     pub source: PathBuf,
@@ -224,26 +224,25 @@ pub enum Health {
 
 /// The latest check that a container's HEALTHCHECK has made, in whichever run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
+pub(crate) struct Check {
     /// When it began, in ns since the Unix epoch on the engine's clock.
-    pub began: i64,
+    pub(crate) began: i64,
     /// Its exit status: 0 if it passed, -1 from Docker if it took too long.
-    pub exit_code: i64,
+    pub(crate) exit_code: i64,
     /// What it wrote: at most the first [`OUTPUT_KEPT`] bytes.
-    pub output: String,
+    pub(crate) output: String,
 }
 
 /// How a program ended that was run in a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exit {
-    /// Its exit status.
-    pub code: i64,
+    pub(crate) code: i64,
     /// What it wrote to stdout and stderr: at most the first [`OUTPUT_KEPT`] bytes.
-    pub output: Vec<u8>,
+    pub(crate) output: Vec<u8>,
 }
 
-/// How much of what a program in a container has written is kept, in bytes.
-pub const OUTPUT_KEPT: usize = 4096;
+/// Most of a program's output that is kept, in bytes.
+pub(crate) const OUTPUT_KEPT: usize = 4096;
 
 /// One container, inspected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -256,15 +255,15 @@ pub struct Inspection {
     pub pid: Option<i32>,
     /// Exit code of its last run; `None` if it has never run or its first run still lasts.
     pub exit_code: Option<i64>,
-    /// The kernel has ended a process of its present or last run for want of memory.
-    pub out_of_memory: bool,
+    /// The kernel's OOM killer has ended a process of its present or last run.
+    pub(crate) out_of_memory: bool,
     /// State of its HEALTHCHECK.
     pub health: Health,
     /// It is called unhealthy though too few checks in a row have failed for that: Docker does so from the moment a
     /// container is paused until the first check after it was resumed.
-    pub unhealthy_unchecked: bool,
+    pub(crate) unhealthy_unchecked: bool,
     /// The latest check, if there was one.
-    pub check: Option<Check>,
+    pub(crate) check: Option<Check>,
     /// When its present or last run began, in ns since the Unix epoch on the engine's clock; 0 if never.
     pub started_at: i64,
     /// The engine's whole answer, as JSON text, pretty-printed, no newline at its end.
@@ -278,10 +277,12 @@ pub struct Listed {
     pub id: ContainerId,
     /// Its name, without a leading slash.
     pub name: String,
-    /// The image that it was made from, as the engine tells it.
-    pub image: String,
-    /// Its labels.
-    pub labels: Labels,
+    /// The image that it was made from, as the engine writes it.
+    pub(crate) image: String,
+    /// Its labels, those of its image among them.
+    pub(crate) labels: Labels,
+    /// The labels of its image; `None` if the image is gone, or the listing was not filtered by label.
+    pub(crate) image_labels: Option<Labels>,
     /// As the listing says; may lag behind a running operation.
     pub running: bool,
 }
@@ -291,22 +292,20 @@ pub struct Listed {
 pub struct ListedNetwork {
     /// Its id.
     pub id: String,
-    /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Its driver (`bridge`, `host`, …).
     pub driver: String,
-    /// Its labels.
-    pub labels: Labels,
+    pub(crate) labels: Labels,
     /// IPv4 subnets in CIDR form.
     pub subnets: Vec<String>,
     /// Its bridge has no address on the host (gateway mode `isolated`): host and nodes do not reach each other.
-    pub isolated: bool,
-    /// Addresses that nobody else can have: the gateway's, reserved ones, and those that containers hold now.
+    pub(crate) isolated: bool,
+    /// Addresses in use: the gateway's, reserved ones, and those that containers hold now.
     pub used: Vec<Ipv4Addr>,
     /// The parts of the subnets, in CIDR form, from which the engine chooses addresses; empty if it chooses from all of them.
-    pub ranges: Vec<String>,
+    pub(crate) ranges: Vec<String>,
     /// DNS names that containers have in it, each with the container's own name. Of containers that do not run, too.
-    pub names: Vec<(String, String)>,
+    pub(crate) names: Vec<(String, String)>,
 }
 
 /// A volume in a listing.
@@ -321,10 +320,9 @@ pub struct ListedVolume {
 /// An image in a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedImage {
-    /// Name and tag.
-    pub reference: String,
+    pub(crate) reference: String,
     /// Bytes.
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 /// What happened to a container.
@@ -336,13 +334,13 @@ pub enum EventKind {
     Started,
     /// Its run ended, with this exit code.
     Died(Option<i64>),
-    /// It was frozen.
+    /// It was paused.
     Paused,
-    /// It was thawed.
+    /// It was resumed.
     Unpaused,
     /// It was removed.
     Removed,
-    /// The kernel ended a process of it for want of memory.
+    /// The kernel's OOM killer ended one of its processes.
     OutOfMemory,
     /// Its health changed.
     Health,
@@ -364,28 +362,28 @@ pub struct Event {
     /// What happened.
     pub kind: EventKind,
     /// When, in ns since the Unix epoch on the engine's clock.
-    pub time: i64,
+    pub(crate) time: i64,
 }
 
 /// A step in pulling an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullProgress {
     /// What is being done, for example `Downloading`.
-    pub step: String,
+    pub(crate) step: String,
     /// Bytes done so far, over all layers known.
-    pub done: u64,
+    pub(crate) done: u64,
     /// Bytes in all, over all layers known; 0 if unknown.
-    pub total: u64,
+    pub(crate) total: u64,
 }
 
 /// What a container uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// CPU time of all its processes so far in this run, in ns. 0 if it does not run.
-    pub cpu: u64,
+    pub(crate) cpu: u64,
     /// Memory in bytes, without the page cache that the kernel can drop at once; `None` if it does not run, or the
     /// engine does not say.
-    pub memory: Option<u64>,
+    pub(crate) memory: Option<u64>,
 }
 
 /// A piece of a container's output.
@@ -426,15 +424,16 @@ pub trait Engine: Send + Sync + 'static {
     async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<()>;
     /// Sends `signal` (a name such as `SIGTERM`, or a number); `Conflict` when it does not run.
     async fn kill(&self, id: &ContainerId, signal: &str) -> Result<()>;
-    /// Freezes it; `Conflict` when it is frozen or does not run.
+    /// Pauses it; `Conflict` when it is paused or does not run.
     async fn pause(&self, id: &ContainerId) -> Result<()>;
-    /// Thaws it; `Conflict` when it is not frozen.
+    /// Resumes it; `Conflict` when it is not paused.
     async fn unpause(&self, id: &ContainerId) -> Result<()>;
-    /// Removes it with its anonymous volumes, killing it first. After `Ok` the engine no longer knows it, also if somebody else began the removal.
+    /// Removes it with its anonymous volumes, killing it first. After `Ok` the engine no longer knows it, also if
+    /// another client began the removal.
     async fn remove(&self, id: &ContainerId) -> Result<()>;
     /// Its description. Waits while the engine works on that container.
     async fn inspect(&self, id: &ContainerId) -> Result<Inspection>;
-    /// All containers, stopped ones too, that carry `label` (`key` or `key=value`), or all if `None`.
+    /// All containers, stopped ones too, that carry `label` (`key` or `key=value`), or all if `None`. A container has its image's labels too.
     async fn list(&self, label: Option<&str>) -> Result<Vec<Listed>>;
     /// Events of containers that carry `label`, and connections of any container to networks, from the moment this returns; ends with an
     /// error when the connection breaks.

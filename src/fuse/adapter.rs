@@ -28,19 +28,19 @@ use crate::tree::{Fh, Ino, Position, Tree};
 /// Largest write in one request, in bytes.
 const MAX_WRITE: u32 = 1 << 20;
 
-pub struct Adapter {
+pub(crate) struct Adapter {
     tree: Tree,
     bindmounts: Arc<Passthrough>,
     runtime: Handle,
     uid: u32,
     gid: u32,
-    /// Files of bindmounts can be read past the page cache and mapped all the same (Linux 6.6).
+    /// Files of bindmounts can be read past the page cache and still be mapped (Linux 6.6).
     direct: AtomicBool,
     backings: Backings,
 }
 
 impl Adapter {
-    pub fn new(tree: Tree, bindmounts: Arc<Passthrough>, runtime: Handle) -> Self {
+    pub(crate) fn new(tree: Tree, bindmounts: Arc<Passthrough>, runtime: Handle) -> Self {
         let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let (direct, backings) = (AtomicBool::new(false), Backings::default());
         Self { tree, bindmounts, runtime, uid, gid, direct, backings }
@@ -59,7 +59,7 @@ impl Adapter {
         register: impl FnOnce(&OpenFile) -> std::io::Result<BackingId>,
     ) -> Option<Arc<BackingId>> {
         self.backings.opened(ino, || {
-            // The kernel writes with the rights that we have now, for whoever writes: rather without the setuid bit.
+            // The kernel writes with the rights that we have now, whichever process writes: so drop the setuid bit.
             let _rights = sys::without_setid()?;
             register(&*self.bindmounts.file(fh)?)
         })
@@ -119,17 +119,20 @@ impl fuser::Filesystem for Adapter {
         Ok(())
     }
 
-    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         caught("lookup", || {
             if owns(parent.0) {
                 return reply::entry(reply, self.bindmounts.lookup(parent.0, name));
             }
-            match self.tree.lookup(Ino(parent.0), name) {
+            match self.tree.lookup(Ino(parent.0), name, req.pid()) {
                 Ok(ino) if owns(ino.0) => reply::entry(reply, self.bindmounts.entry(ino.0)),
                 found => match found.and_then(|ino| self.synthesized_attr(ino)) {
                     // Attributes are remembered from getattr only: news of an inode that the kernel is about to make
                     // would find none to invalidate.
-                    Ok((_, attr)) => reply.entry_with_ttls(&Duration::ZERO, &FOREVER, &attr, Generation(0)),
+                    Ok((_, attr)) => {
+                        let name = if self.tree.differs_by_thread(Ino(attr.ino.0)) { Duration::ZERO } else { FOREVER };
+                        reply.entry_with_ttls(&Duration::ZERO, &name, &attr, Generation(0));
+                    }
                     Err(e) => reply.error(errno(e)),
                 },
             }
@@ -281,7 +284,11 @@ impl fuser::Filesystem for Adapter {
             }
             let writes = flags.0 & libc::O_ACCMODE != libc::O_RDONLY;
             match self.tree.open(Ino(ino.0), writes) {
-                Ok(fh) => reply.opened(FileHandle(fh.0), FopenFlags::FOPEN_DIRECT_IO),
+                Ok(fh) if writes => reply.opened(FileHandle(fh.0), FopenFlags::FOPEN_DIRECT_IO),
+                // A process that only reads must not wait for us when it closes the file: it could not even end then.
+                Ok(fh) => {
+                    reply.opened(FileHandle(fh.0), FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_NOFLUSH);
+                }
                 Err(e) => reply.error(errno(e)),
             }
         });
@@ -419,14 +426,14 @@ impl fuser::Filesystem for Adapter {
         });
     }
 
-    fn readdir(&self, _req: &Request, ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+    fn readdir(&self, req: &Request, ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         caught("readdir", || {
             let listed = if owns(ino.0) {
                 self.bindmounts.readdir(DirFh(fh.0), offset, |entry| {
                     reply.add(INodeNo(entry.ino), entry.next_offset, convert::file_type(entry.kind), entry.name)
                 })
             } else {
-                self.tree.readdir(Ino(ino.0), offset, |entry| {
+                self.tree.readdir(Ino(ino.0), req.pid(), offset, |entry| {
                     reply.add(INodeNo(entry.ino.0), entry.next_offset, convert::kind(entry.kind), entry.name)
                 })
             };

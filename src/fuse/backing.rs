@@ -1,7 +1,7 @@
 //! Files whose content the kernel reads and writes by itself, in the backing file (FUSE_PASSTHROUGH, Linux 6.9).
 //!
 //! The kernel wants one and the same backing for all opens of a file at a time, and no open of it that goes another way
-//! meanwhile: it answers EIO to a mixture (fs/fuse/iomode.c). So the way is chosen when a file that nobody has open is
+//! meanwhile: it answers EIO to a mixture (fs/fuse/iomode.c). So the way is chosen when a file that is not open is
 //! opened, and kept until the last one closes it. Only a process with CAP_SYS_ADMIN may register backings.
 
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ enum Way {
 
 /// The files that are open, by inode number.
 #[derive(Debug, Default)]
-pub struct Backings {
+pub(crate) struct Backings {
     open: Mutex<HashMap<u64, (Way, usize)>>,
     /// The kernel has the feature, and we may use it.
     usable: AtomicBool,
@@ -32,13 +32,13 @@ pub struct Backings {
 
 impl Backings {
     /// The kernel has the feature.
-    pub fn allow(&self) {
+    pub(crate) fn allow(&self) {
         self.usable.store(true, Ordering::Relaxed);
     }
 
     /// Counts an open of the file `ino`. `register` is called if the kernel may be given the way to it. `None`: every
     /// read and write comes to us.
-    pub fn opened(&self, ino: u64, register: impl FnOnce() -> io::Result<BackingId>) -> Option<Arc<BackingId>> {
+    pub(crate) fn opened(&self, ino: u64, register: impl FnOnce() -> io::Result<BackingId>) -> Option<Arc<BackingId>> {
         // Held meanwhile: of two opens at once, both must get the same backing.
         let mut open = self.open.lock();
         let (way, count) = open.entry(ino).or_insert_with(|| (self.choose(register), 0));
@@ -57,7 +57,9 @@ impl Backings {
             Ok(id) => Way::Kernel(Arc::new(id)),
             Err(error) => {
                 if error.raw_os_error() == Some(libc::EPERM) {
-                    info!("file data goes through the daemon: it has not the right to let the kernel pass it through");
+                    info!(
+                        "file data goes through the daemon: it lacks the privilege to let the kernel pass it through"
+                    );
                     self.usable.store(false, Ordering::Relaxed);
                 } else {
                     // Of this file alone, for example on a file system stacked too deeply (ELOOP).
@@ -68,8 +70,7 @@ impl Backings {
         }
     }
 
-    /// Counts a close.
-    pub fn released(&self, ino: u64) {
+    pub(crate) fn released(&self, ino: u64) {
         let mut open = self.open.lock();
         let gone = match open.get_mut(&ino) {
             Some((_, count)) if *count > 1 => {

@@ -7,15 +7,15 @@ use fuser::{FileAttr, FileType, INodeNo, OpenFlags, PollEvents, Request, TimeOrN
 use crate::passthrough::{self, Caller, SetId, SetTime, WriteMode};
 use crate::tree::{Attr, EntryKind};
 
-/// For how long the kernel may remember what it is told about when it changes: for ever.
-pub const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+/// Cache time of attributes whose changes are notified: for ever.
+pub(crate) const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// What poll(2) says of any file here, as for a regular file.
-pub const ALWAYS: PollEvents = WRITABLE.union(PollEvents::POLLIN).union(PollEvents::POLLRDNORM);
+pub(crate) const ALWAYS: PollEvents = WRITABLE.union(PollEvents::POLLIN).union(PollEvents::POLLRDNORM);
 const WRITABLE: PollEvents = PollEvents::POLLOUT.union(PollEvents::POLLWRNORM);
 
 /// What poll(2) says of a synthesized file with news or without.
-pub fn poll_events(is_stream: bool, news: bool) -> PollEvents {
+pub(crate) fn poll_events(is_stream: bool, news: bool) -> PollEvents {
     match (is_stream, news) {
         (true, false) => WRITABLE,
         (true, true) | (false, false) => ALWAYS,
@@ -24,12 +24,12 @@ pub fn poll_events(is_stream: bool, news: bool) -> PollEvents {
     }
 }
 
-pub fn errno(errno: rustix::io::Errno) -> fuser::Errno {
+pub(crate) fn errno(errno: rustix::io::Errno) -> fuser::Errno {
     fuser::Errno::from_i32(errno.raw_os_error())
 }
 
 /// Type of a file by its `S_IFMT` bits.
-pub fn file_type(mode: u32) -> FileType {
+pub(crate) fn file_type(mode: u32) -> FileType {
     match mode & libc::S_IFMT {
         libc::S_IFDIR => FileType::Directory,
         libc::S_IFLNK => FileType::Symlink,
@@ -41,7 +41,7 @@ pub fn file_type(mode: u32) -> FileType {
     }
 }
 
-pub fn kind(kind: EntryKind) -> FileType {
+pub(crate) fn kind(kind: EntryKind) -> FileType {
     match kind {
         EntryKind::Directory => FileType::Directory,
         EntryKind::File => FileType::RegularFile,
@@ -49,7 +49,7 @@ pub fn kind(kind: EntryKind) -> FileType {
     }
 }
 
-pub fn attr(attr: &Attr, uid: u32, gid: u32) -> FileAttr {
+pub(crate) fn attr(attr: &Attr, uid: u32, gid: u32) -> FileAttr {
     FileAttr {
         ino: INodeNo(attr.ino.0),
         size: attr.size,
@@ -69,7 +69,7 @@ pub fn attr(attr: &Attr, uid: u32, gid: u32) -> FileAttr {
     }
 }
 
-pub fn backing(attr: &passthrough::Attr) -> FileAttr {
+pub(crate) fn backing(attr: &passthrough::Attr) -> FileAttr {
     FileAttr {
         ino: INodeNo(attr.ino),
         size: attr.size,
@@ -89,18 +89,18 @@ pub fn backing(attr: &passthrough::Attr) -> FileAttr {
     }
 }
 
-pub fn caller(req: &Request) -> Caller {
+pub(crate) fn caller(req: &Request) -> Caller {
     Caller { uid: req.uid(), gid: req.gid(), pid: req.pid() }
 }
 
-/// What becomes of the setuid and setgid bits of a file that a request changes: only root may leave it them. The kernel
-/// says so itself for a write alone, see [`write_mode`].
-pub fn set_id(req: &Request) -> SetId {
+/// What happens to the setuid and setgid bits of a file that a request changes: only root may keep them. The kernel
+/// decides that itself only for writes, see [`write_mode`].
+pub(crate) fn set_id(req: &Request) -> SetId {
     if req.uid() == 0 { SetId::Kept } else { SetId::Lost }
 }
 
-pub fn write_mode(write: WriteFlags, open: OpenFlags) -> WriteMode {
-    // A mapped page goes where it was, whatever the handle that it comes through was opened for.
+pub(crate) fn write_mode(write: WriteFlags, open: OpenFlags) -> WriteMode {
+    // A mapped page is written to its own offset, whatever flags the handle was opened with.
     let from_page_cache = write.contains(WriteFlags::FUSE_WRITE_CACHE);
     let lost = write.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
     WriteMode {
@@ -109,7 +109,7 @@ pub fn write_mode(write: WriteFlags, open: OpenFlags) -> WriteMode {
     }
 }
 
-pub fn set_time(time: TimeOrNow) -> SetTime {
+pub(crate) fn set_time(time: TimeOrNow) -> SetTime {
     match time {
         TimeOrNow::Now => SetTime::Now,
         TimeOrNow::SpecificTime(time) => SetTime::At(as_sent(time)),

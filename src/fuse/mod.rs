@@ -1,4 +1,4 @@
-//! The fuse room: the adapter between the kernel and the tree; the only code that names fuser.
+//! The adapter between the kernel and the tree; the only code that names fuser.
 //!
 //! Translates requests and replies, nothing else. No handler waits for the engine: what takes time moves, with its
 //! reply, into a task.
@@ -26,7 +26,7 @@ use crate::tree::Tree;
 /// Threads that read requests. One would do for the tree; bindmounts wait for the disk below.
 const THREADS: usize = 4;
 /// Name of the file system type: `fuse.cthulhu` in /proc/mounts.
-pub const SUBTYPE: &str = "cthulhu";
+pub(crate) const SUBTYPE: &str = "cthulhu";
 
 /// A mounted tree.
 pub struct Mounted(Session<Adapter>);

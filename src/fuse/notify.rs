@@ -1,5 +1,5 @@
-//! Tells the kernel what has changed, from a thread that holds no lock and serves no request: notifying from anywhere
-//! else can deadlock beyond SIGKILL.
+//! Notifies the kernel of changes, from a thread that holds no lock and serves no request: notifying from anywhere else
+//! can deadlock beyond SIGKILL.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::Builder;
@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tracing::debug;
 
 use crate::passthrough::{self, Name};
-use crate::tree::{Ino, Kernel, Wake};
+use crate::tree::{Ino, KernelNotifier, Wake};
 
 enum Message {
     Invalidate(Vec<Ino>),
@@ -19,14 +19,14 @@ enum Message {
 }
 
 /// The way to the notifying thread. The thread ends when this goes.
-pub struct Notifications(Sender<Message>);
+pub(crate) struct Notifications(Sender<Message>);
 
 impl Notifications {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When no thread can be had.
-    pub fn begin(notifier: Notifier) -> std::io::Result<Self> {
+    /// If no thread can be started.
+    pub(crate) fn begin(notifier: Notifier) -> std::io::Result<Self> {
         let (sender, receiver) = channel();
         Builder::new().name("notify".into()).spawn(move || serve(&receiver, &notifier))?;
         Ok(Self(sender))
@@ -50,7 +50,7 @@ fn serve(messages: &Receiver<Message>, notifier: &Notifier) {
     }
 }
 
-impl Kernel for Notifications {
+impl KernelNotifier for Notifications {
     fn invalidate(&self, inos: Vec<Ino>) {
         let _ = self.0.send(Message::Invalidate(inos));
     }
@@ -67,16 +67,16 @@ impl Kernel for Notifications {
     }
 }
 
-/// The way to another such thread, which has the kernel forget names in bindmounts. It waits for whoever works in a
+/// A channel to another such thread, which has the kernel forget names in bindmounts. It waits for operations in a
 /// directory, and the news above must not wait with it.
-pub struct Forgetting(Sender<Name>);
+pub(crate) struct Forgetting(Sender<Name>);
 
 impl Forgetting {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When no thread can be had.
-    pub fn begin(notifier: Notifier) -> std::io::Result<Self> {
+    /// If no thread can be started.
+    pub(crate) fn begin(notifier: Notifier) -> std::io::Result<Self> {
         let (sender, receiver) = channel::<Name>();
         Builder::new().name("forget".into()).spawn(move || {
             while let Ok(Name { parent, name }) = receiver.recv() {
@@ -89,7 +89,7 @@ impl Forgetting {
     }
 }
 
-impl passthrough::Kernel for Forgetting {
+impl passthrough::KernelNotifier for Forgetting {
     fn forget(&self, name: Name) {
         let _ = self.0.send(name);
     }

@@ -16,7 +16,7 @@ use crate::tree::{Pending, Written};
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Calls `reply` once, now or later.
-pub fn answer(
+pub(crate) fn answer(
     runtime: &Handle,
     written: Written,
     caller: u32,
@@ -25,7 +25,7 @@ pub fn answer(
     match written {
         Written::Now(result) => reply(result),
         Written::Later(Pending { cancelled, interrupted, done }) => {
-            // Its own task: what has begun goes on when the caller goes.
+            // Its own task: what has begun continues if the caller is gone.
             let commands = runtime.spawn(done);
             runtime.spawn(async move {
                 tokio::select! {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use fuser::{Generation, ReplyEntry, ReplyXattr};
 
 use super::convert::{self, errno};
-use crate::passthrough::{self, Entry, XattrReply};
+use crate::passthrough::{self, FileEntry, XattrReply};
 
-pub fn entry(reply: ReplyEntry, entry: passthrough::Result<Entry>) {
+pub(crate) fn entry(reply: ReplyEntry, entry: passthrough::Result<FileEntry>) {
     match entry {
         // No TTL: a container changes these underneath.
         Ok(entry) => reply.entry(&Duration::ZERO, &convert::backing(&entry.attr), Generation(entry.generation)),
@@ -15,7 +15,7 @@ pub fn entry(reply: ReplyEntry, entry: passthrough::Result<Entry>) {
     }
 }
 
-pub fn xattr(reply: ReplyXattr, result: passthrough::Result<XattrReply>) {
+pub(crate) fn xattr(reply: ReplyXattr, result: passthrough::Result<XattrReply>) {
     match result {
         Ok(XattrReply::Size(size)) => reply.size(size),
         Ok(XattrReply::Data(data)) => reply.data(&data),

@@ -1,11 +1,13 @@
-//! Lines of a history as EDN, as Jepsen and what reads its histories want them: one map a line.
+//! Lines of a history as EDN, one map a line, for Jepsen and the tools that read its histories.
+//!
+//! Works on the members as they were written, not on [`super::HistoryLine`]: kinds of other versions are printed too.
 
 use std::fmt::Write;
 
-use serde::Deserialize;
+use serde::de::Error;
 use serde_json::value::RawValue;
 
-use super::json::Members;
+use super::json::{DEEPEST_LINE, Members, depth};
 
 type Result<T> = serde_json::Result<T>;
 
@@ -17,22 +19,21 @@ pub struct Writer {
     began: Option<u64>,
 }
 
-#[derive(Deserialize)]
-struct Head {
-    mono_ns: u64,
-}
-
 impl Writer {
     /// The EDN map of one line, without a newline. `:index` counts from 0, `:time` is in ns since the first line.
     ///
     /// # Errors
     /// What is wrong with the line, as serde says it.
     pub fn line(&mut self, line: &str) -> Result<String> {
-        let Head { mono_ns } = serde_json::from_str(line)?;
+        // `value` parses each level again and calls itself.
+        if depth(line.as_bytes()) > DEEPEST_LINE {
+            return Err(Error::custom(format_args!("nested more than {DEEPEST_LINE} deep")));
+        }
         let members: Members<'_> = serde_json::from_str(line)?;
+        let mono_ns: u64 = members.get("mono_ns")?.ok_or_else(|| Error::missing_field("mono_ns"))?;
         let is_kind = |name: &str| !matches!(name, "seq" | "time" | "mono_ns");
         let kind = members.0.iter().find(|(name, _)| is_kind(name));
-        let (kind, content) = kind.ok_or_else(|| serde::de::Error::custom("a line that says nothing"))?;
+        let (kind, content) = kind.ok_or_else(|| Error::custom("a line that says nothing"))?;
         let began = *self.began.get_or_insert(mono_ns);
         // An earlier boot's clock may have been ahead.
         let time = i128::from(mono_ns) - i128::from(began);
@@ -48,18 +49,17 @@ impl Writer {
     }
 }
 
-/// What cthulhu itself tells: Jepsen's nemesis is who makes failures.
+/// A line of cthulhu's own. Jepsen calls what makes failures the nemesis.
 fn nemesis(out: &mut String, kind: &str, content: &RawValue) -> Result<()> {
     let members: Members<'_> = serde_json::from_str(content.get())?;
-    let verb = members.0.iter().find(|(name, _)| kind == "command" && name == "verb");
-    let verb = verb.map(|(_, verb)| serde_json::from_str::<String>(verb.get())).transpose()?;
+    let verb: Option<String> = if kind == "command" { members.get("verb")? } else { None };
     out.push_str(":type :info, :process :nemesis, :f ");
     keyword(out, verb.as_deref().unwrap_or(kind));
     out.push_str(", :value ");
     value(out, content)
 }
 
-/// A test's own object. What Jepsen has a meaning for has it, where its type allows; the rest stays.
+/// A test's own object. Keys that mean something to Jepsen keep that meaning if the value's type allows it.
 fn test(out: &mut String, content: &RawValue) -> Result<()> {
     let members: Members<'_> = serde_json::from_str(content.get())?;
     for (name, otherwise) in [("type", ":info"), ("process", ":test"), ("f", ":test"), ("value", "nil")] {
@@ -77,7 +77,7 @@ fn test(out: &mut String, content: &RawValue) -> Result<()> {
     for (key, given) in &members.0 {
         match key.as_str() {
             "type" | "process" | "f" | "value" => continue,
-            // These are ours.
+            // The map has these already.
             "index" | "time" => {
                 let _ = write!(out, ":test/{key}");
             }
@@ -121,7 +121,7 @@ fn value(out: &mut String, json: &RawValue) -> Result<()> {
     Ok(())
 }
 
-/// A number keeps its digits: an integer beyond 64 bits is one of any precision.
+/// A number keeps its digits: an integer beyond 64 bits gets EDN's suffix N, for any precision.
 fn number(out: &mut String, text: &str) {
     out.push_str(text);
     if !text.contains(['.', 'e', 'E']) && text.parse::<i64>().is_err() {
@@ -129,7 +129,7 @@ fn number(out: &mut String, text: &str) {
     }
 }
 
-/// A keyword, where the text can be one, else a string.
+/// A keyword if the text can be one, else a string.
 fn keyword(out: &mut String, text: &str) {
     let begins = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '*' | '!' | '?');
     let goes_on = |c: char| begins(c) || c.is_ascii_digit() || matches!(c, '-' | '.' | '+' | '<' | '>' | '=');
@@ -192,6 +192,25 @@ mod tests {
             r#":type :info, :process :nemesis, :f :stop, :value {:id 1, :phase "invoke", :line "stop \"", :verb "stop", :nodes ["i001"]}}"#
         );
         assert_eq!(edn(r#""fault":{"links":[]}"#), ":type :info, :process :nemesis, :f :fault, :value {:links []}}");
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_refused_at_once() {
+        let line = |depth: usize| {
+            format!(r#"{{"mono_ns":1,"test":{{"v":{}{}}}}}"#, "[".repeat(depth - 2), "]".repeat(depth - 2))
+        };
+        assert!(Writer::default().line(&line(DEEPEST_LINE)).unwrap().contains(&"[".repeat(DEEPEST_LINE - 2)));
+        for too_deep in [DEEPEST_LINE + 1, 1_000_000] {
+            let error = Writer::default().line(&line(too_deep)).unwrap_err().to_string();
+            assert_eq!(error, "nested more than 121 deep");
+        }
+    }
+
+    #[test]
+    fn very_many_members_are_written_as_they_were_read() {
+        let members: Vec<_> = (0..200_000).map(|nth| format!(r#""k{nth}":{nth}"#)).collect();
+        let line = format!(r#"{{"mono_ns":1,"test":{{{}}}}}"#, members.join(","));
+        assert!(Writer::default().line(&line).unwrap().ends_with(", :k199999 199999}"));
     }
 
     #[test]

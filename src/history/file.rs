@@ -1,4 +1,4 @@
-//! The file: lines go to its end, one after the other, whole.
+//! The file: appends whole lines to it, one after the other.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -9,31 +9,31 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
-use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 use tracing::{info, warn};
 
-use super::entry::{ClusterEntry, Kind, Moment, body, write_line};
-use super::mend::mend;
+use super::line::{ClusterEvent, HistoryEvent, Moment, write_line};
+use super::recover::mend;
 use super::{Batch, CommandId};
+use crate::sync::Mutex;
 
-/// How much of our own lines is kept in memory while there is no room for them, in bytes.
+/// Most that is kept in memory of the daemon's own lines while the disk is full, in bytes.
 const MOST_KEPT: usize = 4 << 20;
-/// Wait before they are tried again, when nobody else writes meanwhile.
+/// Time between two attempts to write them.
 const NO_ROOM: Duration = Duration::from_secs(1);
 
-/// A cheap handle on a history.
+/// The history of a mounted cluster, open for appending. Clones share it.
 #[derive(Clone)]
 pub struct History(Arc<Inner>);
 
-/// Told that there are more lines. It never blocks, and never appends.
-pub type OnGrowth = Box<dyn Fn() + Send + Sync>;
+/// Called when there are more lines. It must not block, and must not append.
+pub(crate) type OnGrowth = Box<dyn Fn() + Send + Sync>;
 
 struct Inner {
     file: File,
-    /// Length of the whole lines: nobody is shown more.
+    /// Length of the whole lines: readers see no more than that.
     len: AtomicU64,
-    /// Number of the last line when it was opened.
+    /// Number of the last line when the file was opened.
     opened_at: u64,
     writing: Mutex<Writing>,
     on_growth: OnceLock<OnGrowth>,
@@ -42,23 +42,23 @@ struct Inner {
 
 struct Writing {
     seq: u64,
-    /// The last wall time told.
+    /// The wall time of the last line.
     wall: SystemTime,
-    /// Our own lines for which there was no room, in order.
+    /// The daemon's own lines for which there was no room, in order.
     kept: VecDeque<(Moment, String)>,
     kept_bytes: usize,
-    /// How many were not even kept after those, and when the first.
+    /// How many more were dropped after those, and when the first one was.
     lost: Option<(Moment, u64)>,
-    /// Something lies behind the last whole line.
+    /// Part of a line is left behind the last whole one, because a write failed.
     torn: bool,
     closed: bool,
 }
 
 impl History {
-    /// Opens a history, or begins one. A part of a line at its end, which a killed daemon has left, is cut off.
+    /// Opens a history, or begins one. Part of a line at its end, left by a killed daemon, is cut off.
     ///
     /// # Errors
-    /// From the file system; `InvalidData` if the file is something else.
+    /// From the file system; `InvalidData` if the file is not a history.
     pub fn open(path: &Path) -> io::Result<Self> {
         let no_follow = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC).bits();
         let flags = i32::try_from(no_follow).unwrap_or_default();
@@ -85,18 +85,18 @@ impl History {
         })))
     }
 
-    /// Says whom to tell of more lines; the first call counts.
-    pub fn on_growth(&self, told: OnGrowth) {
+    /// Sets what is called when there are more lines. Only the first call counts.
+    pub(crate) fn on_growth(&self, told: OnGrowth) {
         let _ = self.0.on_growth.set(told);
     }
 
-    /// The id of the first command of this mount: higher than any earlier one here, as every command has a line.
+    /// The id of the first command of this mount. It is higher than any earlier one, because every command has a line.
     pub(super) fn first_command(&self) -> CommandId {
         CommandId(self.0.opened_at + 1)
     }
 
-    /// Length in bytes: always of whole lines.
-    pub fn size(&self) -> u64 {
+    /// In bytes; always whole lines.
+    pub(crate) fn size(&self) -> u64 {
         self.0.len.load(Ordering::Acquire)
     }
 
@@ -104,7 +104,7 @@ impl History {
     ///
     /// # Errors
     /// From the file system.
-    pub fn modified(&self) -> io::Result<SystemTime> {
+    pub(crate) fn modified(&self) -> io::Result<SystemTime> {
         self.0.file.metadata()?.modified()
     }
 
@@ -112,7 +112,7 @@ impl History {
     ///
     /// # Errors
     /// From the file system.
-    pub fn read(&self, offset: u64, size: usize) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&self, offset: u64, size: usize) -> io::Result<Vec<u8>> {
         let there = usize::try_from(self.size().saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut bytes = vec![0; size.min(there)];
         let got = self.0.file.read_at(&mut bytes, offset)?;
@@ -120,16 +120,16 @@ impl History {
         Ok(bytes)
     }
 
-    /// Appends lines of our own, next to each other. They are kept in memory while there is no room for them.
-    pub(super) fn append(&self, kinds: &[Kind]) {
-        let bodies: Vec<String> = kinds.iter().map(body).collect();
+    /// Appends the daemon's own lines, next to each other. They are kept in memory while the disk is full.
+    pub(super) fn append(&self, events: &[HistoryEvent]) {
+        let bodies: Vec<String> = events.iter().map(HistoryEvent::body).collect();
         let grown = {
             let mut writing = self.0.writing.lock();
             if writing.closed || bodies.is_empty() {
                 return;
             }
             let now = writing.now();
-            // What is kept comes first.
+            // Kept lines come first.
             let mut written = self.write_kept(&mut writing);
             if written.is_ok() {
                 written = self.write(&mut writing, bodies.iter().map(|body| (now, body.as_str())));
@@ -168,9 +168,9 @@ impl History {
         Ok(())
     }
 
-    /// Appends last lines, and takes none any more.
-    pub(super) fn close(&self, kinds: &[Kind]) {
-        self.append(kinds);
+    /// Appends the last lines. Later ones are refused.
+    pub(super) fn close(&self, events: &[HistoryEvent]) {
+        self.append(events);
         let mut writing = self.0.writing.lock();
         writing.closed = true;
         let lost = writing.kept.len() as u64 + writing.lost.map_or(0, |(_, lost)| lost);
@@ -179,7 +179,7 @@ impl History {
         }
     }
 
-    /// One write of whole lines. One that fails leaves nothing.
+    /// Writes whole lines in one write. If it fails, nothing of it stays in the file.
     fn write<'a>(&self, writing: &mut Writing, lines: impl Iterator<Item = (Moment, &'a str)>) -> io::Result<()> {
         let len = self.size();
         if writing.torn {
@@ -193,7 +193,7 @@ impl History {
             write_line(&mut text, seq, at, body);
         }
         if let Err(error) = self.0.file.write_all_at(text.as_bytes(), len) {
-            // A part may have found room.
+            // Part of it may have been written.
             writing.torn = self.0.file.set_len(len).is_err();
             return Err(error);
         }
@@ -202,7 +202,7 @@ impl History {
         Ok(())
     }
 
-    /// Writes what is kept, as far as there is room.
+    /// Writes kept lines until one fails.
     fn write_kept(&self, writing: &mut Writing) -> io::Result<()> {
         while let Some((at, body)) = writing.kept.pop_front() {
             if let Err(error) = self.write(writing, std::iter::once((at, body.as_str()))) {
@@ -212,7 +212,7 @@ impl History {
             writing.kept_bytes -= body.len();
         }
         if let Some((at, lost)) = writing.lost {
-            let line = body(&Kind::Cluster(ClusterEntry::LinesLost { lost }));
+            let line = HistoryEvent::Cluster(ClusterEvent::LinesLost { lost }).body();
             self.write(writing, std::iter::once((at, line.as_str())))?;
             writing.lost = None;
         }
@@ -225,7 +225,7 @@ impl History {
         }
     }
 
-    /// Tries again every now and then until there is room: nobody tells when there is.
+    /// Tries again from time to time: nothing notifies us when the disk has room.
     fn try_again_later(&self, error: &io::Error) {
         if self.0.retrying.swap(true, Ordering::AcqRel) {
             return;
@@ -243,14 +243,14 @@ impl History {
         }
     }
 
-    /// Whether there is nothing more to try.
+    /// Writes kept lines. Returns whether this was the last attempt.
     fn tried(history: &Weak<Inner>) -> bool {
         let Some(history) = history.upgrade().map(Self) else { return true };
         let done = {
             let mut writing = history.0.writing.lock();
             let done = writing.closed || history.write_kept(&mut writing).is_ok();
             if done {
-                // Under the lock: whoever keeps a line after this begins anew.
+                // Under the lock: the next line that is kept starts another thread.
                 history.0.retrying.store(false, Ordering::Release);
             }
             done
@@ -264,7 +264,7 @@ impl History {
 }
 
 impl Writing {
-    /// Both clocks. The wall's may be set back: it stands still then, until it is where it was.
+    /// Reads both clocks. If the wall clock was set back, its time stands still until it has caught up.
     fn now(&mut self) -> Moment {
         self.wall = self.wall.max(SystemTime::now());
         let mono = clock_gettime(ClockId::Monotonic);
@@ -284,18 +284,18 @@ impl Writing {
     }
 }
 
-/// The whole lines of a history that may be written meanwhile, up to where it ends now.
+/// The whole lines of a history, as far as it reaches now. The daemon may be writing to it.
 ///
 /// # Errors
-/// From the file system, for the file at once, for a line when it comes to it.
-pub fn read_lines(path: &Path) -> io::Result<impl Iterator<Item = io::Result<String>>> {
+/// From the file system: of opening at once, of reading with the line.
+pub(crate) fn read_lines(path: &Path) -> io::Result<impl Iterator<Item = io::Result<String>>> {
     let file = File::open(path)?;
     let len = file.metadata()?.len();
     let mut lines = BufReader::with_capacity(1 << 16, file.take(len));
     Ok(std::iter::from_fn(move || {
         let mut line = vec![];
         match lines.read_until(b'\n', &mut line) {
-            // A part of a line is one that is being written, or that a killed daemon has left.
+            // Part of a line: it is being written, or a killed daemon left it.
             Ok(_) if line.last() != Some(&b'\n') => None,
             Ok(_) => {
                 line.pop();

@@ -1,22 +1,53 @@
-//! JSON that is kept as it was written: what a test appends is nobody's to change.
+//! JSON kept as it was written: what a test appends is never changed.
 
+use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// Longest line that a test may append, in bytes.
-pub const LONGEST_LINE: usize = 64 * 1024;
+pub(crate) const LONGEST_LINE: usize = 64 * 1024;
 
-/// A JSON object, as somebody wrote it: order of its keys, digits of its numbers, escapes in its strings.
+/// How deep a line of the history may be nested, in objects and lists. Below what readers take: serde_json 127, jq 256 and
+/// more.
+pub(super) const DEEPEST_LINE: usize = DEEPEST + 1;
+/// The same for an object that a test appends, which becomes a member of a line.
+const DEEPEST: usize = 120;
+
+/// How deep a JSON text is nested.
+pub(super) fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => depth += 1,
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+/// A JSON object that can be read as values, and keeps its text: order of its keys, digits of its numbers, escapes in
+/// its strings.
 #[derive(Clone, Debug)]
 pub struct Object(Box<RawValue>);
 
 impl Object {
-    /// Its text.
+    /// From brace to brace.
     pub fn as_str(&self) -> &str {
         self.0.get()
+    }
+
+    /// The members as values. Of two with the same name, the last one.
+    pub(crate) fn values(&self) -> serde_json::Map<String, serde_json::Value> {
+        // Cannot fail: `Deserialize` has checked it.
+        serde_json::from_str(self.as_str()).unwrap_or_default()
     }
 }
 
@@ -34,12 +65,14 @@ impl Serialize for Object {
 
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Box::<RawValue>::deserialize(from).map(Self)
+        let object = Box::<RawValue>::deserialize(from)?;
+        check(object.get()).map_err(D::Error::custom)?;
+        Ok(Self(object))
     }
 }
 
-/// The text of an object, without the white space around it; `None` if the line is blank. Else why it is none, as the end
-/// of a sentence.
+/// The text of an object, without the white space around it; `None` if the line is blank. The error is the end of a
+/// sentence: why it is no object.
 fn checked(line: &[u8]) -> Result<Option<&str>, String> {
     if line.len() > LONGEST_LINE {
         return Err(format!("longer than {LONGEST_LINE} bytes"));
@@ -51,19 +84,27 @@ fn checked(line: &[u8]) -> Result<Option<&str>, String> {
     let Ok(text) = std::str::from_utf8(line) else {
         return Err("not UTF-8 text".into());
     };
-    if !text.starts_with('{') {
-        return Err("no JSON object".into());
-    }
-    // Read as values, which bounds how deep it is nested: who reads the history will do the same.
-    serde_json::from_str::<Checked>(text).map_err(|error| {
-        let why = error.to_string();
-        // There is but one line: its number would only puzzle.
-        format!("no JSON object: {}", why.replace(" at line 1 column ", " at column "))
-    })?;
+    check(text)?;
     Ok(Some(text))
 }
 
-/// Lines of a test's, to be appended next to each other. One piece of memory, however many lines a write has.
+/// Checks that a text is an object that every reader of a history can read. The error is the end of a sentence.
+fn check(text: &str) -> Result<(), String> {
+    if !text.starts_with('{') {
+        return Err("no JSON object".into());
+    }
+    if depth(text.as_bytes()) > DEEPEST {
+        return Err(format!("nested more than {DEEPEST} deep"));
+    }
+    // As values, as a reader would: numbers and escapes must be valid.
+    serde_json::from_str::<Checked>(text).map(drop).map_err(|error| {
+        let why = error.to_string();
+        // The user's line has another number than 1.
+        format!("no JSON object: {}", why.replace(" at line 1 column ", " at column "))
+    })
+}
+
+/// Lines that a test appends with one write, in one piece of memory.
 #[derive(Debug, Default)]
 pub struct Batch(String);
 
@@ -84,18 +125,18 @@ impl Batch {
         Ok(())
     }
 
-    /// What the lines say, each with its newline, as [`super::entry::body`] gives it.
+    /// The lines without number and times, each with its newline, as from [`super::HistoryEvent::body`].
     pub(super) fn bodies(&self) -> impl Iterator<Item = &str> {
         self.0.split_inclusive('\n')
     }
 
-    /// Whether there is nothing to append.
-    pub fn is_empty(&self) -> bool {
+    /// Whether all lines were blank.
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// Any value, thrown away.
+/// A valid value, which is not kept.
 struct Checked;
 
 impl<'de> Deserialize<'de> for Checked {
@@ -155,7 +196,15 @@ impl<'de> Visitor<'de> for Checked {
 }
 
 /// The members of a JSON object in their order, each value as it was written.
-pub(super) struct Members<'a>(pub Vec<(String, &'a RawValue)>);
+pub(super) struct Members<'a>(pub(crate) Vec<(String, &'a RawValue)>);
+
+impl Members<'_> {
+    /// The value of a member; `None` if there is no such member.
+    pub(crate) fn get<T: DeserializeOwned>(&self, name: &str) -> serde_json::Result<Option<T>> {
+        let member = self.0.iter().find(|(key, _)| key == name);
+        member.map(|(_, json)| serde_json::from_str(json.get())).transpose()
+    }
+}
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -169,11 +218,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members: Self::Value = vec![];
-                while let Some((key, value)) = map.next_entry::<String, &RawValue>()? {
-                    // The last of a name counts, as for every other reader.
-                    members.retain(|(name, _)| *name != key);
-                    members.push((key, value));
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
                 }
+                // Of two members with the same name the last one counts, as in other JSON readers.
+                let mut seen = HashSet::new();
+                let mut last: Vec<_> = members.iter().rev().map(|(name, _)| seen.insert(name.clone())).collect();
+                members.retain(|_| last.pop().unwrap_or(true));
                 Ok(members)
             }
         }
@@ -210,8 +261,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_appended_can_be_read_with_the_rest_of_its_line() {
+        let deep = format!("{{\"a[\\\"[\":{}{}}}", "[".repeat(DEEPEST - 1), "]".repeat(DEEPEST - 1));
+        assert_eq!(kept(&deep), deep);
+        let line = format!("{{\"seq\":1,\"test\":{deep}}}");
+        assert_eq!(depth(line.as_bytes()), DEEPEST_LINE);
+        serde_json::from_str::<serde_json::Value>(&line).unwrap();
+    }
+
+    #[test]
     fn what_is_no_object() {
-        let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(DEEPEST), "]".repeat(DEEPEST));
         let long = format!("{{\"a\":\"{}\"}}", "x".repeat(LONGEST_LINE));
         let cases: [(&[u8], &str); 12] = [
             (b"[1]", "no JSON object"),
@@ -224,7 +284,7 @@ mod tests {
             (b"{\"a\":NaN}", "column"),
             (b"{\"a\":\"\x00\"}", "column"),
             (b"{\"a\":\"\xff\"}", "UTF-8"),
-            (deep.as_bytes(), "recursion"),
+            (deep.as_bytes(), "nested more than 120 deep"),
             (long.as_bytes(), "longer"),
         ];
         for (line, word) in cases {

@@ -1,21 +1,28 @@
-//! The history room: one append-only file of JSON lines that tells what was done to a cluster, what became of its nodes,
-//! and what its tests say of themselves.
+//! An append-only file of JSON lines: what was done to a cluster, what happened to its nodes, and what its tests
+//! appended.
 //!
-//! It may touch that file, the clocks, and the model, whose changes it tells. It never knows of FUSE or of an engine, and
+//! May touch that file, the clocks, and the model, whose changes it records. Never knows FUSE, never asks an engine, and
 //! never waits for anything but the page cache.
+//!
+//! A new kind of line: its type and its arm in [`HistoryEvent`] (`line.rs`), and whatever records it (`recorder.rs`).
 
-mod causes;
+mod attribution;
 pub mod edn;
-mod entry;
 mod file;
 mod json;
-mod mend;
+mod line;
+mod read;
 mod recorder;
+mod recover;
 
-pub use entry::{
-    Cause, ClusterEntry, CommandEntry, Entry, FaultEntry, HealthEntry, Kind, NodeAddress, Phase, ReadyEntry,
-    SandboxEntry, SandboxPhase, StateEntry,
-};
-pub use file::{History, read_lines};
-pub use json::{Batch, LONGEST_LINE, Object};
-pub use recorder::{Acting, CommandId, Outcome, Recorder};
+pub(crate) use attribution::CanCause;
+pub use file::History;
+pub(crate) use file::read_lines;
+pub use json::Batch;
+pub(crate) use json::{LONGEST_LINE, Object};
+pub use line::*;
+#[cfg(test)]
+pub(crate) use read::ReadError;
+pub(crate) use read::RecordedHistory;
+pub(crate) use recorder::AttributionGuard;
+pub use recorder::{CommandOutcome, Recorder};

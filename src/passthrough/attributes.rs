@@ -15,92 +15,84 @@ use super::{Fh, Passthrough, Result, SetId, resolve};
 /// A user and a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
 }
 
-/// What stat(2) tells of a file.
+/// What stat(2) reports for a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attr {
+pub(crate) struct Attr {
     /// The passthrough's inode number.
-    pub ino: u64,
+    pub(crate) ino: u64,
     /// Length in bytes.
-    pub size: u64,
+    pub(crate) size: u64,
     /// Room taken, in units of 512 bytes.
-    pub blocks: u64,
+    pub(crate) blocks: u64,
     /// Last read.
-    pub atime: SystemTime,
+    pub(crate) atime: SystemTime,
     /// Last change of the content.
-    pub mtime: SystemTime,
+    pub(crate) mtime: SystemTime,
     /// Last change of content or attributes.
-    pub ctime: SystemTime,
+    pub(crate) ctime: SystemTime,
     /// Creation; the epoch where the file system doesn't keep it.
-    pub btime: SystemTime,
+    pub(crate) btime: SystemTime,
     /// The `S_IFMT` bits of the mode.
-    pub kind: u32,
+    pub(crate) kind: u32,
     /// The mode without them: permissions, setuid, setgid, sticky.
-    pub perm: u16,
-    /// Number of hard links.
-    pub nlink: u32,
-    /// Owner's user id.
-    pub uid: u32,
-    /// Owner's group id.
-    pub gid: u32,
+    pub(crate) perm: u16,
+    pub(crate) nlink: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
     /// Device number of a device file, 0 of others.
-    pub rdev: u32,
+    pub(crate) rdev: u32,
     /// Preferred size of reads and writes, in bytes.
-    pub blksize: u32,
+    pub(crate) blksize: u32,
 }
 
 /// A time to be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetTime {
+pub(crate) enum SetTime {
     /// The backing file system's present time.
     Now,
-    /// That time.
     At(SystemTime),
 }
 
 /// What to change of a file; `None` leaves it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SetAttr {
+pub(crate) struct SetAttr {
     /// New permissions, setuid, setgid, sticky; file type bits are ignored.
-    pub mode: Option<u32>,
-    /// New owner.
-    pub uid: Option<u32>,
-    /// New group.
-    pub gid: Option<u32>,
+    pub(crate) mode: Option<u32>,
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
     /// New length in bytes.
-    pub size: Option<u64>,
+    pub(crate) size: Option<u64>,
     /// What a new length does to the setuid and setgid bits.
-    pub set_id: SetId,
+    pub(crate) set_id: SetId,
     /// New time of the last read.
-    pub atime: Option<SetTime>,
+    pub(crate) atime: Option<SetTime>,
     /// New time of the last change.
-    pub mtime: Option<SetTime>,
+    pub(crate) mtime: Option<SetTime>,
 }
 
-/// What statvfs(3) tells of a file system.
+/// What statvfs(3) reports for a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileSystemStat {
+pub(crate) struct FileSystemStat {
     /// Size, in units of `frsize`.
-    pub blocks: u64,
+    pub(crate) blocks: u64,
     /// Free, in units of `frsize`.
-    pub bfree: u64,
+    pub(crate) bfree: u64,
     /// Free for ordinary users, in units of `frsize`.
-    pub bavail: u64,
+    pub(crate) bavail: u64,
     /// Number of inodes.
-    pub files: u64,
+    pub(crate) files: u64,
     /// Number of free inodes.
-    pub ffree: u64,
+    pub(crate) ffree: u64,
     /// Preferred size of reads and writes, in bytes.
-    pub bsize: u32,
+    pub(crate) bsize: u32,
     /// Longest name, in bytes.
-    pub namelen: u32,
+    pub(crate) namelen: u32,
     /// Unit of the sizes above, in bytes.
-    pub frsize: u32,
+    pub(crate) frsize: u32,
 }
 
 impl Passthrough {
@@ -108,7 +100,7 @@ impl Passthrough {
     ///
     /// # Errors
     /// `ESTALE` when neither is known.
-    pub fn getattr(&self, ino: u64, fh: Option<Fh>) -> Result<Attr> {
+    pub(crate) fn getattr(&self, ino: u64, fh: Option<Fh>) -> Result<Attr> {
         let inode = match (self.inodes.get(ino), fh) {
             (Err(errno), Some(fh)) => Arc::clone(&self.files.get(fh.0).map_err(|_| errno)?.inode),
             (found, _) => found?,
@@ -124,7 +116,7 @@ impl Passthrough {
     /// # Errors
     /// `EISDIR` or `EINVAL` for a length of what is no regular file, `EINVAL` for an id of 2³²−1, `EOPNOTSUPP` for
     /// the mode of a symlink. What came before the failure in the order above has been done.
-    pub fn setattr(&self, ino: u64, fh: Option<Fh>, set: &SetAttr) -> Result<Attr> {
+    pub(crate) fn setattr(&self, ino: u64, fh: Option<Fh>, set: &SetAttr) -> Result<Attr> {
         let inode = self.inodes.get(ino)?;
         if let Some(size) = set.size {
             let _rights = set.set_id.act()?;
@@ -151,7 +143,7 @@ impl Passthrough {
     fn truncate(&self, inode: &Inode, fh: Option<Fh>, size: u64) -> Result<()> {
         if let Some(fh) = fh {
             match rustix::fs::ftruncate(&self.files.get(fh.0)?.fd, size) {
-                // Opened for reading with O_TRUNC, which Linux allows to whoever may write.
+                // Opened for reading with O_TRUNC, which Linux allows to anyone who may write.
                 Err(Errno::BADF | Errno::INVAL) => {}
                 other => return other,
             }
@@ -168,7 +160,7 @@ impl Passthrough {
     ///
     /// # Errors
     /// `EINVAL` when it is no symlink.
-    pub fn readlink(&self, ino: u64) -> Result<OsString> {
+    pub(crate) fn readlink(&self, ino: u64) -> Result<OsString> {
         let inode = self.inodes.get(ino)?;
         match rustix::fs::readlinkat(&inode.fd, c"", Vec::new()) {
             Ok(target) => Ok(OsString::from_vec(target.into_bytes())),
@@ -182,7 +174,7 @@ impl Passthrough {
     ///
     /// # Errors
     /// Those of fstatvfs(3).
-    pub fn statfs(&self, ino: u64) -> Result<FileSystemStat> {
+    pub(crate) fn statfs(&self, ino: u64) -> Result<FileSystemStat> {
         let stat = rustix::fs::fstatvfs(&self.inodes.get(ino)?.fd)?;
         let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
         Ok(FileSystemStat {

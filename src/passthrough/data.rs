@@ -9,12 +9,12 @@ use super::resolve::reopen;
 use super::{Fh, Passthrough, Result};
 use crate::sys::{SetIdGuard, without_setid};
 
-/// One request copies at most so many bytes, so that it can't hold its thread for minutes; a short count is legal.
+/// Most bytes that one request copies, so that it can't hold its thread for minutes. A short count is legal.
 const COPY_AT_MOST: u64 = 64 << 20;
 
 /// What a change of the content does to a file's setuid and setgid bits. The kernel leaves that to us.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SetId {
+pub(crate) enum SetId {
     /// They stay, as when root writes.
     #[default]
     Kept,
@@ -33,14 +33,13 @@ impl SetId {
     }
 }
 
-/// How a write is to be done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WriteMode {
+pub(crate) struct WriteMode {
     /// At the end of the file, wherever that is by now: what `O_APPEND` of the caller's descriptor means, which
     /// fcntl(2) can set and clear after the open.
-    pub append: bool,
-    /// What becomes of the setuid and setgid bits.
-    pub set_id: SetId,
+    pub(crate) append: bool,
+    /// What happens to the setuid and setgid bits.
+    pub(crate) set_id: SetId,
 }
 
 impl Passthrough {
@@ -48,7 +47,7 @@ impl Passthrough {
     ///
     /// # Errors
     /// `EBADF` when `fh` isn't open for reading.
-    pub fn read(&self, fh: Fh, offset: u64, size: u32) -> Result<Vec<u8>> {
+    pub(crate) fn read(&self, fh: Fh, offset: u64, size: u32) -> Result<Vec<u8>> {
         let file = self.files.get(fh.0)?;
         let mut data = vec![0; size as usize];
         let mut done = 0;
@@ -72,7 +71,7 @@ impl Passthrough {
     ///
     /// # Errors
     /// `EBADF` when `fh` isn't open for writing.
-    pub fn write(&self, fh: Fh, offset: u64, data: &[u8], mode: WriteMode) -> Result<usize> {
+    pub(crate) fn write(&self, fh: Fh, offset: u64, data: &[u8], mode: WriteMode) -> Result<usize> {
         let file = self.files.get(fh.0)?;
         let positioned = (file.append && !mode.append)
             .then(|| reopen(&file.inode.fd, file.inode.kind, OFlags::WRONLY))
@@ -98,7 +97,7 @@ impl Passthrough {
     ///
     /// # Errors
     /// `EIO`, `ENOSPC` or `EDQUOT` of earlier writes.
-    pub fn fsync(&self, fh: Fh, datasync: bool) -> Result<()> {
+    pub(crate) fn fsync(&self, fh: Fh, datasync: bool) -> Result<()> {
         let file = self.files.get(fh.0)?;
         if datasync { rustix::fs::fdatasync(&file.fd) } else { rustix::fs::fsync(&file.fd) }
     }
@@ -108,7 +107,7 @@ impl Passthrough {
     ///
     /// # Errors
     /// `EOPNOTSUPP` for modes that the backing file system doesn't have.
-    pub fn fallocate(&self, fh: Fh, offset: u64, length: u64, mode: i32, set_id: SetId) -> Result<()> {
+    pub(crate) fn fallocate(&self, fh: Fh, offset: u64, length: u64, mode: i32, set_id: SetId) -> Result<()> {
         let _rights = set_id.act()?;
         let mode = FallocateFlags::from_bits_retain(mode.cast_unsigned());
         rustix::fs::fallocate(&self.files.get(fh.0)?.fd, mode, offset, length)
@@ -118,10 +117,10 @@ impl Passthrough {
     ///
     /// # Errors
     /// `ENXIO` when there is none or `offset` is negative, `EINVAL` for any other `whence`: those are the kernel's.
-    pub fn lseek(&self, fh: Fh, offset: i64, whence: i32) -> Result<u64> {
+    pub(crate) fn lseek(&self, fh: Fh, offset: i64, whence: i32) -> Result<u64> {
         let file = self.files.get(fh.0)?;
         let from = u64::try_from(offset).map_err(|_| Errno::NXIO)?;
-        // The position that this moves is nobody's: reads and writes bring their own.
+        // The position that this moves is not used: reads and writes bring their own.
         match whence {
             libc::SEEK_DATA => rustix::fs::seek(&file.fd, SeekFrom::Data(from)),
             libc::SEEK_HOLE => rustix::fs::seek(&file.fd, SeekFrom::Hole(from)),
@@ -135,7 +134,7 @@ impl Passthrough {
     /// # Errors
     /// `EBADF` for the wrong access mode or `O_APPEND`, `EINVAL` for overlapping ranges, `EXDEV` where the file
     /// systems can't.
-    pub fn copy_file_range(
+    pub(crate) fn copy_file_range(
         &self,
         (from, mut from_offset): (Fh, u64),
         (to, mut to_offset): (Fh, u64),

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rustix::fs::{AtFlags, FileType, OFlags, RawDir, SeekFrom};
 use rustix::io::Errno;
 
-use super::inodes::Inode;
+use super::inodes::{Inode, Opened};
 use super::resolve::reopen;
 use super::{DirFh, Passthrough, Result};
 
@@ -19,22 +19,22 @@ const BATCH_BYTES: usize = 32 << 10;
 
 /// One name in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DirEntry<'a> {
+pub(crate) struct DirEntry<'a> {
     /// The passthrough's inode number, the same that a lookup would give.
-    pub ino: u64,
-    /// Where the listing goes on after this entry: the backing file system's own cookie.
-    pub next_offset: u64,
+    pub(crate) ino: u64,
+    /// Where the listing continues after this entry: the backing file system's own cookie.
+    pub(crate) next_offset: u64,
     /// The `S_IFMT` bits of the file's mode.
-    pub kind: u32,
+    pub(crate) kind: u32,
     /// The name; `.` and `..` are among them.
-    pub name: &'a OsStr,
+    pub(crate) name: &'a OsStr,
 }
 
-/// A directory in use.
 #[derive(Debug)]
 pub(super) struct OpenDirectory {
     inode: Arc<Inode>,
     stream: Mutex<Stream>,
+    _counted: Opened,
 }
 
 #[derive(Debug)]
@@ -58,15 +58,16 @@ impl Passthrough {
     /// Opens the directory `ino` for listing.
     ///
     /// # Errors
-    /// `ENOTDIR` when it is none.
-    pub fn opendir(&self, ino: u64) -> Result<DirFh> {
+    /// `ENOTDIR` when it is not a directory, `ENFILE` when too much is open.
+    pub(crate) fn opendir(&self, ino: u64) -> Result<DirFh> {
         let inode = self.inodes.get(ino)?;
         if inode.kind != FileType::Directory {
             return Err(Errno::NOTDIR);
         }
+        let counted = self.inodes.opening()?;
         let fd = reopen(&inode.fd, inode.kind, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let stream = Mutex::new(Stream { fd, pending: VecDeque::new(), position: 0 });
-        Ok(DirFh(self.directories.insert(OpenDirectory { inode, stream })))
+        Ok(DirFh(self.directories.insert(OpenDirectory { inode, stream, _counted: counted })))
     }
 
     /// Lists from `offset`, 0 or any `next_offset`, until `take` says it is full (true); the entry that it was
@@ -74,7 +75,7 @@ impl Passthrough {
     ///
     /// # Errors
     /// `EINVAL` for an offset that the backing file system never gave.
-    pub fn readdir(&self, fh: DirFh, offset: u64, mut take: impl FnMut(DirEntry<'_>) -> bool) -> Result<()> {
+    pub(crate) fn readdir(&self, fh: DirFh, offset: u64, mut take: impl FnMut(DirEntry<'_>) -> bool) -> Result<()> {
         let directory = self.directories.get(fh.0)?;
         let mut stream = directory.stream.lock();
         if offset == 0 || offset != stream.position {
@@ -105,7 +106,7 @@ impl Passthrough {
     ///
     /// # Errors
     /// `EBADF` when it isn't open.
-    pub fn releasedir(&self, fh: DirFh) -> Result<()> {
+    pub(crate) fn releasedir(&self, fh: DirFh) -> Result<()> {
         self.directories.remove(fh.0).map(drop)
     }
 
@@ -113,7 +114,7 @@ impl Passthrough {
     ///
     /// # Errors
     /// `EIO` of earlier changes.
-    pub fn fsyncdir(&self, fh: DirFh, datasync: bool) -> Result<()> {
+    pub(crate) fn fsyncdir(&self, fh: DirFh, datasync: bool) -> Result<()> {
         let directory = self.directories.get(fh.0)?;
         // A descriptor of its own, because a listing may hold the lock for long.
         let fd = rustix::io::fcntl_dupfd_cloexec(&directory.stream.lock().fd, 0)?;
@@ -123,7 +124,7 @@ impl Passthrough {
     fn listed_ino(&self, directory: &Inode, entry: &Pending) -> u64 {
         match entry.name.as_bytes() {
             b"." => directory.number,
-            // What is above a root is none of the backing file system's business.
+            // What is above a root does not come from the backing file system.
             b".." if directory.is_pinned() => directory.number,
             _ => self.inodes.number((directory.backing.0, entry.backing_ino)),
         }
@@ -164,7 +165,7 @@ impl Stream {
     }
 }
 
-/// Some file systems don't tell kinds in their listings.
+/// Some file systems don't give kinds in their listings.
 fn kind_by_name(directory: &OwnedFd, name: &OsStr) -> FileType {
     match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => FileType::from_raw_mode(stat.st_mode),

@@ -11,7 +11,7 @@ use super::attributes::permissions;
 use super::inodes::{Inode, backing_id};
 use super::reclaim::Name;
 use super::resolve::{check_name, pin, proc_path, stat};
-use super::{Caller, Entry, Passthrough, Result};
+use super::{Caller, FileEntry, Passthrough, Result};
 use crate::sys::{FsIdGuard, set_fs_ids};
 
 impl Passthrough {
@@ -19,7 +19,7 @@ impl Passthrough {
     ///
     /// # Errors
     /// `EINVAL` for `.`, `..` and names with a slash, `EXDEV` where another file system is mounted.
-    pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Entry> {
+    pub(crate) fn lookup(&self, parent: u64, name: &OsStr) -> Result<FileEntry> {
         let parent = self.inodes.get(parent)?;
         self.enter(pin(&parent.fd, name)?, Some((&parent, name)))
     }
@@ -28,7 +28,7 @@ impl Passthrough {
     ///
     /// # Errors
     /// `ESTALE` when `ino` isn't known.
-    pub fn entry(&self, ino: u64) -> Result<Entry> {
+    pub(crate) fn entry(&self, ino: u64) -> Result<FileEntry> {
         let known = self.inodes.get(ino)?;
         self.enter(fcntl_dupfd_cloexec(&known.fd, 0)?, None)
     }
@@ -37,7 +37,7 @@ impl Passthrough {
     ///
     /// # Errors
     /// As [`lookup`](Self::lookup); `EEXIST` when there is something of that name.
-    pub fn mkdir(&self, caller: Caller, parent: u64, name: &OsStr, mode: u32) -> Result<Entry> {
+    pub(crate) fn mkdir(&self, caller: Caller, parent: u64, name: &OsStr, mode: u32) -> Result<FileEntry> {
         check_name(name)?;
         self.inodes.check_room()?;
         let parent = self.inodes.get(parent)?;
@@ -54,7 +54,7 @@ impl Passthrough {
     ///
     /// # Errors
     /// As [`mkdir`](Self::mkdir); `EPERM` for a device when we are not root.
-    pub fn mknod(&self, caller: Caller, parent: u64, name: &OsStr, mode: u32, rdev: u32) -> Result<Entry> {
+    pub(crate) fn mknod(&self, caller: Caller, parent: u64, name: &OsStr, mode: u32, rdev: u32) -> Result<FileEntry> {
         let kind = match mode & libc::S_IFMT {
             0 | libc::S_IFREG => FileType::RegularFile,
             libc::S_IFIFO => FileType::Fifo,
@@ -78,10 +78,10 @@ impl Passthrough {
         self.enter(pin(&parent.fd, name)?, Some((&parent, name)))
     }
 
-    /// The mode that something new in `parent` is to be asked for with: without the bits of `umask`, unless the
-    /// directory has a default ACL, which takes the umask's place.
+    /// The mode to request for something new in `parent`: without the bits of `umask`, unless the directory has a
+    /// default ACL, which takes the umask's place.
     #[must_use]
-    pub fn masked(&self, parent: u64, mode: u32, umask: u32) -> u32 {
+    pub(crate) fn masked(&self, parent: u64, mode: u32, umask: u32) -> u32 {
         let has_default_acl = |parent: Arc<Inode>| {
             let path = proc_path(&parent.fd);
             rustix::fs::getxattr_query(path.as_str(), c"system.posix_acl_default").is_ok()
@@ -93,7 +93,7 @@ impl Passthrough {
     ///
     /// # Errors
     /// As [`mkdir`](Self::mkdir).
-    pub fn symlink(&self, caller: Caller, parent: u64, name: &OsStr, target: &OsStr) -> Result<Entry> {
+    pub(crate) fn symlink(&self, caller: Caller, parent: u64, name: &OsStr, target: &OsStr) -> Result<FileEntry> {
         check_name(name)?;
         self.inodes.check_room()?;
         let parent = self.inodes.get(parent)?;
@@ -109,7 +109,7 @@ impl Passthrough {
     /// # Errors
     /// As [`mkdir`](Self::mkdir); `EPERM` for a directory, `ENOENT` when no name of the file is left, `EXDEV` when
     /// it is on another file system.
-    pub fn link(&self, ino: u64, parent: u64, name: &OsStr) -> Result<Entry> {
+    pub(crate) fn link(&self, ino: u64, parent: u64, name: &OsStr) -> Result<FileEntry> {
         check_name(name)?;
         let (inode, parent) = (self.inodes.get(ino)?, self.inodes.get(parent)?);
         // AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH.
@@ -122,7 +122,7 @@ impl Passthrough {
     ///
     /// # Errors
     /// `EISDIR` for a directory.
-    pub fn unlink(&self, parent: u64, name: &OsStr) -> Result<()> {
+    pub(crate) fn unlink(&self, parent: u64, name: &OsStr) -> Result<()> {
         check_name(name)?;
         rustix::fs::unlinkat(&self.inodes.get(parent)?.fd, name, AtFlags::empty())
     }
@@ -131,7 +131,7 @@ impl Passthrough {
     ///
     /// # Errors
     /// `ENOTEMPTY` when it isn't, `ENOTDIR` for a file.
-    pub fn rmdir(&self, parent: u64, name: &OsStr) -> Result<()> {
+    pub(crate) fn rmdir(&self, parent: u64, name: &OsStr) -> Result<()> {
         check_name(name)?;
         rustix::fs::unlinkat(&self.inodes.get(parent)?.fd, name, AtFlags::REMOVEDIR)
     }
@@ -141,7 +141,14 @@ impl Passthrough {
     /// # Errors
     /// `EINVAL` for unknown flags and those that the backing file system doesn't support, `EXDEV` between file
     /// systems.
-    pub fn rename(&self, parent: u64, name: &OsStr, new_parent: u64, new_name: &OsStr, flags: u32) -> Result<()> {
+    pub(crate) fn rename(
+        &self,
+        parent: u64,
+        name: &OsStr,
+        new_parent: u64,
+        new_name: &OsStr,
+        flags: u32,
+    ) -> Result<()> {
         check_name(name)?;
         check_name(new_name)?;
         let known = RenameFlags::NOREPLACE | RenameFlags::EXCHANGE | RenameFlags::WHITEOUT;
@@ -189,16 +196,16 @@ impl Passthrough {
     }
 
     /// Counts a lookup of the file behind an `O_PATH` descriptor, which was found under that name.
-    pub(super) fn enter(&self, fd: OwnedFd, name: Option<(&Inode, &OsStr)>) -> Result<Entry> {
+    pub(super) fn enter(&self, fd: OwnedFd, name: Option<(&Inode, &OsStr)>) -> Result<FileEntry> {
         let stat = stat(&fd)?;
         let name = name.map(|(parent, name)| Name { parent: parent.number, name: name.to_owned() });
         let (inode, forgettable) = self.inodes.count(fd, &stat, name)?;
         self.ask_to_forget(forgettable);
-        Ok(Entry { attr: self.attr(inode.number, &stat), generation: inode.generation })
+        Ok(FileEntry { attr: self.attr(inode.number, &stat), generation: inode.generation })
     }
 
     /// Counts a lookup of an open file, whatever its name leads to by now.
-    pub(super) fn enter_open(&self, file: &OwnedFd, parent: &Inode, name: &OsStr) -> Result<Entry> {
+    pub(super) fn enter_open(&self, file: &OwnedFd, parent: &Inode, name: &OsStr) -> Result<FileEntry> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let path = proc_path(file);
         let fd = rustix::fs::openat(CWD, path.as_str(), flags, Mode::empty())?;

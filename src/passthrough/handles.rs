@@ -11,11 +11,11 @@ use super::Result;
 
 /// An open file. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Fh(pub u64);
+pub(crate) struct Fh(pub u64);
 
 /// An open directory. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct DirFh(pub u64);
+pub(crate) struct DirFh(pub u64);
 
 /// Open things by number. Users take a clone out, so an operation under way survives the close.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use rustix::fs::{Dev, FileType, Statx, makedev};
@@ -23,7 +23,7 @@ const MAX_DEVICES: usize = 1 << (62 - INO_BITS);
 
 /// Whether `ino` is one of the passthrough's numbers rather than a synthesized file's.
 #[must_use]
-pub fn owns(ino: u64) -> bool {
+pub(crate) fn owns(ino: u64) -> bool {
     ino >= BASE
 }
 
@@ -57,11 +57,24 @@ impl Inode {
 #[derive(Debug)]
 pub(super) struct Inodes {
     table: Mutex<Table>,
+    open: Arc<AtomicUsize>,
+    /// As [`Descriptors::all`].
+    all: usize,
+}
+
+/// Counts as an open file or directory for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Opened(Arc<AtomicUsize>);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
 struct Table {
-    known: HashMap<u64, Slot>,
+    known: HashMap<u64, KnownInode>,
     numbers: Numbers,
     /// Files and directories apart: see [`Descriptors`].
     files: Queue,
@@ -70,7 +83,7 @@ struct Table {
 }
 
 #[derive(Debug)]
-struct Slot {
+struct KnownInode {
     inode: Arc<Inode>,
     lookups: u64,
     remembered: Remembered,
@@ -92,7 +105,19 @@ impl Inodes {
             directories: Queue::new(descriptors.directories),
             most: descriptors.most,
         };
-        Self { table: Mutex::new(table) }
+        Self { table: Mutex::new(table), open: Arc::default(), all: descriptors.all }
+    }
+
+    /// Counts what is about to be opened; refuses one too many.
+    pub(super) fn opening(&self) -> Result<Opened> {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let opened = Opened(Arc::clone(&self.open));
+        if self.len() <= self.left() { Ok(opened) } else { Err(Errno::NFILE) }
+    }
+
+    /// How many files and directories may be known beside the open ones.
+    fn left(&self) -> usize {
+        self.all.saturating_sub(self.open.load(Ordering::Relaxed))
     }
 
     pub(super) fn get(&self, number: u64) -> Result<Arc<Inode>> {
@@ -102,8 +127,9 @@ impl Inodes {
     /// Counts a lookup of the file behind `fd`, which is dropped when the file is known already. `name` is where it was
     /// found. Also returns the names that the kernel should be asked to forget.
     pub(super) fn count(&self, fd: OwnedFd, stat: &Statx, name: Option<Name>) -> Result<(Arc<Inode>, Vec<Name>)> {
+        let left = self.left();
         let mut table = self.table.lock();
-        let inode = table.enter(fd, stat, 1)?;
+        let inode = table.enter(fd, stat, 1, left)?;
         let mut forgettable = vec![];
         if let Some(name) = name {
             table.touch(name.parent);
@@ -116,7 +142,7 @@ impl Inodes {
     /// Makes the file behind `fd` known for good.
     pub(super) fn pin(&self, fd: OwnedFd, stat: &Statx) -> Result<Arc<Inode>> {
         let mut table = self.table.lock();
-        let inode = table.enter(fd, stat, 0)?;
+        let inode = table.enter(fd, stat, 0, usize::MAX)?;
         // Under the lock, where no forget can come between.
         inode.pinned.store(true, Ordering::Relaxed);
         Ok(inode)
@@ -134,8 +160,9 @@ impl Inodes {
 
     /// Refuses what would make one file too many known.
     pub(super) fn check_room(&self) -> Result<()> {
+        let left = self.left();
         let table = self.table.lock();
-        if table.known.len() < table.most { Ok(()) } else { Err(Errno::NFILE) }
+        if table.known.len() < table.most.min(left) { Ok(()) } else { Err(Errno::NFILE) }
     }
 
     pub(super) fn forget(&self, number: u64, count: u64) {
@@ -153,6 +180,16 @@ impl Inodes {
         self.table.lock().known.len()
     }
 
+    /// The names of known files that no longer exist.
+    pub(super) fn deleted(&self) -> Vec<Name> {
+        let known: Vec<_> = {
+            let table = self.table.lock();
+            table.known.values().map(|slot| (Arc::clone(&slot.inode), slot.remembered.names().to_vec())).collect()
+        };
+        let exists = |inode: &Inode| resolve::stat(&inode.fd).map_or(true, |stat| stat.stx_nlink > 0);
+        known.into_iter().filter(|(inode, _)| !exists(inode)).flat_map(|(_, names)| names).collect()
+    }
+
     #[cfg(test)]
     pub(super) fn lookups(&self, number: u64) -> Option<u64> {
         self.table.lock().known.get(&number).map(|slot| slot.lookups)
@@ -160,7 +197,7 @@ impl Inodes {
 }
 
 impl Table {
-    fn enter(&mut self, fd: OwnedFd, stat: &Statx, lookups: u64) -> Result<Arc<Inode>> {
+    fn enter(&mut self, fd: OwnedFd, stat: &Statx, lookups: u64, left: usize) -> Result<Arc<Inode>> {
         let backing = backing_id(stat);
         let number = self.numbers.of(backing);
         if let Some(slot) = self.known.get_mut(&number) {
@@ -169,7 +206,7 @@ impl Table {
             queue.wanted(&mut slot.remembered);
             return Ok(Arc::clone(&slot.inode));
         }
-        if self.known.len() >= self.most {
+        if self.known.len() >= self.most.min(left) {
             return Err(Errno::NFILE);
         }
         let kind = resolve::kind_of(stat);
@@ -177,11 +214,11 @@ impl Table {
         let inode = Arc::new(Inode { fd, kind, backing, number, generation: generation(stat), pinned });
         let queue = if kind == FileType::Directory { &mut self.directories } else { &mut self.files };
         let remembered = queue.enter(number);
-        self.known.insert(number, Slot { inode: Arc::clone(&inode), lookups, remembered });
+        self.known.insert(number, KnownInode { inode: Arc::clone(&inode), lookups, remembered });
         Ok(inode)
     }
 
-    fn forget(&mut self, number: u64, count: u64) -> Option<Slot> {
+    fn forget(&mut self, number: u64, count: u64) -> Option<KnownInode> {
         let slot = self.known.get_mut(&number)?;
         debug_assert!(count <= slot.lookups, "{count} lookups forgotten of {}", slot.lookups);
         slot.lookups = slot.lookups.saturating_sub(count);
@@ -192,7 +229,7 @@ impl Table {
         let Self { known, files, directories, .. } = self;
         let queue = if gone.inode.is_directory() { directories } else { files };
         queue.left(&gone.remembered);
-        let same_kind = |slot: &&Slot| slot.inode.is_directory() == gone.inode.is_directory();
+        let same_kind = |slot: &&KnownInode| slot.inode.is_directory() == gone.inode.is_directory();
         queue.compact(|number| known.get(&number).filter(same_kind).map(|slot| slot.remembered.ticket));
         Some(gone)
     }
@@ -216,14 +253,14 @@ impl Table {
                 break;
             }
             let Some((number, ticket)) = queue.next() else { break };
-            let is_it = |slot: &&mut Slot| {
+            let is_it = |slot: &&mut KnownInode| {
                 slot.remembered.ticket == ticket && slot.inode.is_directory() == (kind == FileType::Directory)
             };
             let Some(slot) = self.known.get_mut(&number).filter(is_it) else {
                 // Forgotten since.
                 continue;
             };
-            // Whoever uses it, an open file say, has a clone.
+            // Its users, for example an open file, have a clone.
             let idle = Arc::strong_count(&slot.inode) == 1 && !slot.inode.is_pinned();
             names.extend(queue.judge(number, &mut slot.remembered, idle));
         }

@@ -1,9 +1,9 @@
 //! Which files the kernel is asked to forget.
 //!
-//! The kernel remembers a file for as long as it has memory to spare, and each one costs us a descriptor, which pins the
-//! backing file in the kernel's memory too. A node may have made a million of them. So when too many are known, the
-//! kernel is asked to drop the names of those that were not looked up for longest and that nobody has open: the "clock"
-//! or second-chance order (F. J. Corbató, "A Paging Experiment with the Multics System", 1968).
+//! The kernel remembers a file for as long as it has memory to spare, and each one costs us a descriptor, which pins
+//! the backing file in the kernel's memory too. A node may have made a million of them. So when too many are known, the
+//! kernel is asked to drop the names of those that were not looked up for longest and that are not open: the "clock" or
+//! second-chance order (F. J. Corbató, "A Paging Experiment with the Multics System", 1968).
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -19,33 +19,35 @@ const SLACK: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptors {
     /// From here on the kernel is asked to forget files that are no directories.
-    pub files: usize,
-    /// The same for directories. They have a share of their own, because a directory whose name is dropped has none
-    /// for the shell that stands in it, until it is looked up again: getcwd(3) fails.
-    pub directories: usize,
+    pub(crate) files: usize,
+    /// The same for directories. They have a share of their own, because a directory whose name is dropped has none for
+    /// a shell in it, until it is looked up again: getcwd(3) fails.
+    pub(crate) directories: usize,
     /// Files and directories beyond which `ENFILE` is answered: the kernel could not forget them, as they are in use.
-    pub most: usize,
+    pub(crate) most: usize,
+    /// Known ones and open ones together beyond which `ENFILE` is answered. What is left of the process's limit is for its
+    /// own work.
+    pub(crate) all: usize,
 }
 
 impl Descriptors {
-    /// A share of a process that may have `limit` descriptors open: half of them, and in any case no more than the
-    /// kernel has room to pin (1.5 KB each on ext4).
+    /// The shares of a process that may have `limit` descriptors open and needs `own` of them itself. For what the kernel
+    /// remembers it is half of the others, and in any case no more than the kernel has room to pin (1.5 KB each on ext4).
     #[must_use]
-    pub fn of_limit(limit: u64) -> Self {
-        const LARGEST: u64 = 32 << 10;
-        let limit = usize::try_from(limit.min(4 * LARGEST)).unwrap_or(usize::MAX);
-        let share = limit / 2;
-        Self { files: share / 4 * 3, directories: share / 4, most: share + share / 2 }
+    pub fn of_limit(limit: u64, own: u64) -> Self {
+        const LARGEST: usize = 64 << 10;
+        let all = usize::try_from(limit.saturating_sub(own).max(limit / 2)).unwrap_or(usize::MAX);
+        let share = (all / 2).min(LARGEST);
+        Self { files: share / 4 * 3, directories: share / 4, most: share + share / 2, all }
     }
 }
 
 /// Where the kernel knows a file from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Name {
+pub(crate) struct Name {
     /// Inode number of the directory.
-    pub parent: u64,
-    /// Name in it.
-    pub name: OsString,
+    pub(crate) parent: u64,
+    pub(crate) name: OsString,
 }
 
 /// What is needed to have one file forgotten.
@@ -56,12 +58,17 @@ pub(super) struct Remembered {
     pub(super) ticket: u64,
     /// Looked up since the queue last came by.
     wanted: bool,
-    /// The kernel was asked to forget it and has not yet.
+    /// The kernel was asked to forget it, but has not yet.
     asked: bool,
 }
 
 impl Remembered {
-    /// Notes that a name is this file's no more.
+    /// Where the kernel knows it from.
+    pub(super) fn names(&self) -> &[Name] {
+        &self.names
+    }
+
+    /// Records that a name no longer belongs to this file.
     pub(super) fn unnamed(&mut self, name: &Name) {
         self.names.retain(|known| known != name);
     }
@@ -104,13 +111,13 @@ impl Queue {
         self.asked -= usize::from(std::mem::take(&mut file.asked));
     }
 
-    /// It is known no more.
+    /// It is no longer known.
     pub(super) fn left(&mut self, file: &Remembered) {
         self.known -= 1;
         self.asked -= usize::from(file.asked);
     }
 
-    /// Drops the entries of files that are known no more, when they have become the greater part. `ticket` gives a known
+    /// Drops the entries of files that are no longer known, once they are the greater part. `ticket` gives a known
     /// file's.
     pub(super) fn compact(&mut self, ticket: impl Fn(u64) -> Option<u64>) {
         if self.order.len() > 2 * self.known + SLACK {
@@ -132,7 +139,7 @@ impl Queue {
     pub(super) fn judge(&mut self, number: u64, file: &mut Remembered, idle: bool) -> Vec<Name> {
         self.order.push_back((number, file.ticket));
         let wanted = std::mem::take(&mut file.wanted);
-        // Asked in vain before: it counts as known again.
+        // The kernel kept it when asked before: it counts as known again.
         self.asked -= usize::from(std::mem::take(&mut file.asked));
         if wanted || !idle {
             return vec![];

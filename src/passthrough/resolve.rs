@@ -70,7 +70,7 @@ pub(super) fn reopen(fd: impl AsFd, kind: FileType, flags: OFlags) -> Result<Own
     let flags = flags | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let path = proc_path(fd);
     match rustix::fs::openat(CWD, path.as_str(), flags, Mode::empty()) {
-        // Only a file's owner may ask for it; it is a wish, not a need.
+        // Only a file's owner may ask for it; it is optional.
         Err(Errno::PERM) if flags.contains(OFlags::NOATIME) => {
             rustix::fs::openat(CWD, path.as_str(), flags - OFlags::NOATIME, Mode::empty())
         }

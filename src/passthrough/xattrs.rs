@@ -13,7 +13,7 @@ const LARGEST: usize = 64 << 10;
 
 /// An answer to a question with a size: 0 asks how much room is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum XattrReply {
+pub(crate) enum XattrReply {
     /// That many bytes are needed.
     Size(u32),
     /// The value, or the names with a NUL after each.
@@ -25,7 +25,7 @@ impl Passthrough {
     ///
     /// # Errors
     /// `ENODATA` when there is none, `ERANGE` when it doesn't fit, `EOPNOTSUPP` where there are no attributes.
-    pub fn getxattr(&self, ino: u64, name: &OsStr, size: u32) -> Result<XattrReply> {
+    pub(crate) fn getxattr(&self, ino: u64, name: &OsStr, size: u32) -> Result<XattrReply> {
         let path = self.xattr_path(ino)?;
         if size == 0 {
             return Ok(needed(rustix::fs::getxattr_query(path.as_str(), name)?));
@@ -41,7 +41,7 @@ impl Passthrough {
     ///
     /// # Errors
     /// `ERANGE` when they don't fit, `EOPNOTSUPP` where there are no attributes.
-    pub fn listxattr(&self, ino: u64, size: u32, privileged: bool) -> Result<XattrReply> {
+    pub(crate) fn listxattr(&self, ino: u64, size: u32, privileged: bool) -> Result<XattrReply> {
         let path = self.xattr_path(ino)?;
         if !privileged {
             let mut names = vec![0; LARGEST];
@@ -71,7 +71,7 @@ impl Passthrough {
     /// # Errors
     /// `EEXIST` or `ENODATA` as the flags demand, `EINVAL` for unknown flags, `EOPNOTSUPP` where there are no
     /// attributes.
-    pub fn setxattr(&self, ino: u64, name: &OsStr, value: &[u8], flags: i32) -> Result<()> {
+    pub(crate) fn setxattr(&self, ino: u64, name: &OsStr, value: &[u8], flags: i32) -> Result<()> {
         if flags & !(libc::XATTR_CREATE | libc::XATTR_REPLACE) != 0 {
             return Err(Errno::INVAL);
         }
@@ -83,7 +83,7 @@ impl Passthrough {
     ///
     /// # Errors
     /// `ENODATA` when there is none, `EOPNOTSUPP` where there are no attributes.
-    pub fn removexattr(&self, ino: u64, name: &OsStr) -> Result<()> {
+    pub(crate) fn removexattr(&self, ino: u64, name: &OsStr) -> Result<()> {
         rustix::fs::removexattr(self.xattr_path(ino)?.as_str(), name)
     }
 

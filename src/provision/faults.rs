@@ -1,21 +1,23 @@
-//! What sandboxes are told of network faults.
+//! Has sandboxes apply network faults.
 
-use super::{Provisioner, Sandbox, Slot};
-use crate::cluster::faults::Desired;
+use std::sync::Arc;
+
+use super::{Provisioner, Sandbox, SandboxSlot};
+use crate::cluster::faults::NetState;
 use crate::engine::EngineError;
 use crate::sandbox::ClientError;
-use crate::sandbox::protocol::Kernel;
+use crate::sandbox::protocol::Capabilities;
 
-/// Why a sandbox has not done what it was told.
+/// Why a sandbox has not applied a state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FaultsError {
-    /// It is gone. What it was told is noted for the one that is made in its place.
+    /// It is gone. The state is kept for the sandbox that replaces it.
     #[error("its sandbox is gone, and with it the control of its network")]
     Gone,
-    /// It could not; what was in force before is in force still. Its own words.
+    /// It refused, in its own words. What was in force before still is.
     #[error("{0}")]
     Refused(String),
-    /// Nobody knows what has become of it.
+    /// Its state is unknown.
     #[error("its sandbox answers nonsense: {0}")]
     Nonsense(String),
 }
@@ -35,7 +37,7 @@ impl Provisioner {
     ///
     /// # Errors
     /// The sandbox's; [`FaultsError::Gone`] if there is none.
-    pub async fn kernel(&self) -> Result<Kernel, FaultsError> {
+    pub async fn kernel(&self) -> Result<Capabilities, FaultsError> {
         if let Some(kernel) = self.kernel.get() {
             return Ok(*kernel);
         }
@@ -45,23 +47,23 @@ impl Provisioner {
                     Err(FaultsError::Gone) => continue,
                     answer => answer?,
                 };
-                // Two who ask at once get the same answer.
+                // Two callers at once get the same answer.
                 return Ok(*self.kernel.get_or_init(|| kernel));
             }
         }
         Err(FaultsError::Gone)
     }
 
-    /// The same, if somebody has asked before.
-    pub fn known_kernel(&self) -> Option<Kernel> {
+    /// The same, if it is known already.
+    pub(crate) fn known_kernel(&self) -> Option<Capabilities> {
         self.kernel.get().copied()
     }
 
-    /// Has a node's sandbox bring this about; a sandbox that is made later begins with it.
+    /// Has a node's sandbox apply this state. A sandbox that is made later begins with it.
     ///
     /// # Errors
     /// The sandbox's.
-    pub async fn apply(&self, index: usize, desired: &Desired) -> Result<(), FaultsError> {
+    pub(crate) async fn apply(&self, index: usize, desired: &Arc<NetState>) -> Result<(), FaultsError> {
         let kernel = self.kernel().await?;
         let mut slot = self.sandboxes[index].lock().await;
         let applied = self.tell(index, &mut slot, kernel, desired).await;
@@ -71,18 +73,25 @@ impl Provisioner {
         applied
     }
 
-    /// The same with what was before a change that failed: a sandbox that is made later begins with it even if this one does not answer.
+    /// The same with the state before a failed change. A sandbox that is made later begins with it even if this one
+    /// does not answer.
     ///
     /// # Errors
     /// The sandbox's.
-    pub async fn put_back(&self, index: usize, desired: &Desired) -> Result<(), FaultsError> {
+    pub(crate) async fn put_back(&self, index: usize, desired: &Arc<NetState>) -> Result<(), FaultsError> {
         let kernel = self.kernel().await?;
         let mut slot = self.sandboxes[index].lock().await;
         slot.desired = desired.clone();
         self.tell(index, &mut slot, kernel, desired).await
     }
 
-    async fn tell(&self, index: usize, slot: &mut Slot, kernel: Kernel, desired: &Desired) -> Result<(), FaultsError> {
+    async fn tell(
+        &self,
+        index: usize,
+        slot: &mut SandboxSlot,
+        kernel: Capabilities,
+        desired: &NetState,
+    ) -> Result<(), FaultsError> {
         let Some(sandbox) = slot.live.as_mut() else {
             return Err(FaultsError::Gone);
         };
@@ -97,13 +106,13 @@ impl Provisioner {
                 let sandbox = slot.live.as_mut().ok_or(FaultsError::Gone)?;
                 self.apply_to(index, sandbox, kernel, desired).await
             }
-            // A sandbox that nobody can tell anything must not rule over a network any more.
+            // A sandbox that cannot be reached must not control a network any more.
             Ok(Err(_)) => match self.engine.remove(&id).await {
                 Ok(()) | Err(EngineError::NotFound(_) | EngineError::Conflict(_)) => {
                     self.drop_sandbox(slot);
                     told
                 }
-                // Our caller asks whether the engine can be reached.
+                // The caller checks whether the engine can be reached.
                 Err(EngineError::Unreachable(_) | EngineError::Denied(_)) => told,
                 Err(error) => Err(FaultsError::Refused(format!(
                     "its sandbox does not listen any more, and cannot be removed: {error}"
@@ -113,15 +122,15 @@ impl Provisioner {
         }
     }
 
-    /// Has a sandbox bring this about, and sees that it still has its node's address.
+    /// Has a sandbox apply this state, and checks that it still has its node's address.
     async fn apply_to(
         &self,
         index: usize,
         sandbox: &mut Sandbox,
-        kernel: Kernel,
-        desired: &Desired,
+        kernel: Capabilities,
+        desired: &NetState,
     ) -> Result<(), FaultsError> {
-        let addresses = sandbox.client.apply(kernel, desired.clone()).await?;
+        let addresses = sandbox.client.apply(kernel, desired).await?;
         let ip = self.cluster.node_spec(index).ip;
         if addresses.contains(&ip) {
             return Ok(());
@@ -133,7 +142,7 @@ impl Provisioner {
     ///
     /// # Errors
     /// The sandbox's.
-    pub async fn abort(&self, index: usize) -> Result<(), FaultsError> {
+    pub(crate) async fn abort(&self, index: usize) -> Result<(), FaultsError> {
         if !self.kernel().await?.sock_destroy {
             return Ok(());
         }
@@ -143,19 +152,19 @@ impl Provisioner {
         }
     }
 
-    /// Has a new sandbox bring about what its predecessor was told.
-    pub(super) async fn hand_on(&self, sandbox: &mut Sandbox, desired: &Desired) -> Result<(), EngineError> {
-        if *desired == Desired::default() {
+    /// Has a new sandbox apply the state of its predecessor.
+    pub(super) async fn hand_on(&self, sandbox: &mut Sandbox, desired: &NetState) -> Result<(), EngineError> {
+        if *desired == NetState::default() {
             return Ok(());
         }
         let kernel = match self.kernel.get() {
             Some(kernel) => *kernel,
             None => sandbox.client.probe().await.map_err(|error| refused(&error))?,
         };
-        sandbox.client.apply(kernel, desired.clone()).await.map(drop).map_err(|error| refused(&error))
+        sandbox.client.apply(kernel, desired).await.map(drop).map_err(|error| refused(&error))
     }
 }
 
 fn refused(error: &ClientError) -> EngineError {
-    EngineError::Refused(format!("its network faults cannot be brought about anew: {error}"))
+    EngineError::Refused(format!("its network faults cannot be applied again: {error}"))
 }

@@ -2,16 +2,16 @@
 //!
 //! That its container runs is not enough. After `docker restart` the same container has a new network namespace without
 //! any rules; after `docker network disconnect` it has lost its address; after a restart of an engine with live-restore
-//! it runs, and nobody is connected to it.
+//! it runs, but our connection to it is gone.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::timeout;
 
-use super::{Provisioner, Sandbox, Slot};
+use super::{Provisioner, Sandbox, SandboxSlot};
 use crate::engine::{ContainerId, EngineError, Inspection, Result, Status};
 use crate::sandbox::{ClientError, Hello};
+use crate::sync::time::timeout;
 use crate::watch::Sandboxes;
 
 /// How long a sandbox may take to answer before it counts as lost. One that works answers within milliseconds.
@@ -43,19 +43,20 @@ impl Sandboxes for Provisioner {
 }
 
 impl Provisioner {
-    /// Whether the sandbox is in the run that was made, answers, and has its address. Connects again if only the connection is
-    /// gone. With `reapply`, or after connecting again, also brings about again what it was told, which reads it back.
+    /// Whether the sandbox is in the run that was made, answers, and has its address. Reconnects if only the connection
+    /// is gone. With `reapply`, or after reconnecting, also applies its state again, which reads it back.
     ///
     /// # Errors
-    /// The engine's. That the sandbox is lost is none: the inner error says why, as a sentence about "its sandbox".
+    /// The engine's. A lost sandbox is not an error of the call: the inner error says why, as a sentence about "its
+    /// sandbox".
     pub(super) async fn check_slot(
         &self,
         index: usize,
-        slot: &mut Slot,
+        slot: &mut SandboxSlot,
         reapply: bool,
     ) -> Result<std::result::Result<(), String>> {
         let lost = |why: &str| Ok(Err(format!("its sandbox {why}")));
-        let Slot { live: Some(sandbox), desired } = slot else {
+        let SandboxSlot { live: Some(sandbox), desired } = slot else {
             return lost("is gone");
         };
         let limit = ANSWER.min(self.timeout / 2);
@@ -67,7 +68,7 @@ impl Provisioner {
         match seen.status {
             Status::Running if Run::of(&seen) == sandbox.run => {}
             Status::Running => return lost("was restarted, and has a new network without faults"),
-            // What is in force stays so. Who needs it to answer finds that it does not.
+            // What is in force stays so. The next caller that needs an answer finds out that there is none.
             Status::Paused => return Ok(Ok(())),
             Status::Created | Status::Exited => return lost("has ended"),
         }
@@ -95,11 +96,11 @@ impl Provisioner {
                     Some(kernel) => *kernel,
                     None => sandbox.client.probe().await?,
                 };
-                sandbox.client.apply(kernel, desired.clone()).await
+                sandbox.client.apply(kernel, desired).await
             };
             match timeout(limit, apply).await {
                 Ok(Ok(_)) => {}
-                Ok(Err(error)) => return lost(&format!("cannot bring about its network faults again: {error}")),
+                Ok(Err(error)) => return lost(&format!("cannot apply its network faults again: {error}")),
                 Err(_) => return lost("does not answer"),
             }
         }
@@ -114,7 +115,7 @@ impl Provisioner {
             }
             Err(error) => return Err(error),
         };
-        // At once, so that it stays connected if nobody waits for its answer any more.
+        // At once, so that it stays connected even if the caller stops waiting.
         sandbox.client.connect_again(attachment);
         Ok(sandbox.client.hello().await.map_err(|error| error.to_string()))
     }

@@ -1,4 +1,4 @@
-//! The provision room: makes a cluster's containers and network, and takes them away again.
+//! Makes a cluster's containers and network, and removes them again.
 //!
 //! Knows the recipe of sandbox and node; works through the engine only. It never touches the tree or FUSE.
 
@@ -10,46 +10,44 @@ mod volumes;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::sync::Mutex;
 
 use liveness::Run;
 
-pub use faults::FaultsError;
-pub use network::{NetworkPlan, NetworkWish, free_subnets, plan, taken_name};
-pub use teardown::{Found, Removed, clusters, leftovers, remove_cluster};
+pub(crate) use faults::FaultsError;
+pub(crate) use network::{NetworkPlan, free_subnets, taken_name};
+pub use network::{NetworkRequest, plan};
+pub(crate) use teardown::Found;
+pub use teardown::{clusters, remove_cluster};
 
-use crate::cluster::faults::Desired;
+use crate::cluster::faults::NetState;
 use crate::cluster::{Cluster, ClusterId, NodeName, label};
-use crate::engine::{Bind, ContainerId, ContainerSpec, Engine, EngineError, Labels, Network, Result};
-use crate::sandbox::{self, protocol::Kernel};
+use crate::engine::{Bind, ContainerId, ContainerSpec, Engine, EngineError, Labels, Listed, Network, Result};
+use crate::sandbox::{self, protocol::Capabilities};
 use crate::selfimage::{self, SelfImage};
+use crate::sync::{AsyncMutex, Mutex, time};
 
 /// Containers made at once. The work is bound by CPU: more than this gains nothing (docs/performance.md).
-pub const AT_ONCE: usize = 8;
+pub(crate) const AT_ONCE: usize = 8;
 
 /// How long a sandbox may take to answer.
 const SANDBOX: Duration = Duration::from_secs(2);
 
-/// What one node runs: this may differ from node to node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Program {
+/// How a node's container is run.
+#[derive(Clone, Debug, Default)]
+pub struct NodeOptions {
+    /// The image.
+    pub image: String,
+    /// Replaces the image's entrypoint.
+    pub entrypoint: Option<Vec<String>>,
     /// Replaces the image's command.
     pub command: Option<Vec<String>>,
     /// `KEY=VALUE` each.
     pub env: Vec<String>,
-}
-
-/// How the user's containers are to be run: the same for every node, but for its program.
-#[derive(Clone, Debug, Default)]
-pub struct NodeOptions {
-    /// Each node's, in order. A node past the end runs what its image says.
-    pub programs: Vec<Program>,
-    /// Replaces the image's entrypoint.
-    pub entrypoint: Option<Vec<String>>,
     /// Where a node's `etc` appears in it.
     pub etc_target: String,
     /// Where a node's `var` appears in it.
@@ -78,49 +76,70 @@ struct Sandbox {
     client: sandbox::Client,
 }
 
-/// A node's sandbox, and what it is to bring about in its network.
+/// A node's sandbox, and the state that it has to apply in its network.
 #[derive(Default)]
-struct Slot {
+struct SandboxSlot {
     live: Option<Sandbox>,
-    desired: Desired,
+    desired: Arc<NetState>,
 }
 
 /// Makes the containers of one cluster.
 pub struct Provisioner {
     engine: Arc<dyn Engine>,
     cluster: Cluster,
-    options: NodeOptions,
+    options: Vec<NodeOptions>,
     image: SelfImage,
     network: String,
     owner: String,
     timeout: Duration,
-    sandboxes: Vec<Mutex<Slot>>,
+    sandboxes: Vec<AsyncMutex<SandboxSlot>>,
     /// Whose sandbox a container is.
-    sandbox_ids: parking_lot::Mutex<HashMap<ContainerId, usize>>,
+    sandbox_ids: Mutex<HashMap<ContainerId, usize>>,
     /// What the kernel can do, once that is known.
-    kernel: OnceLock<Kernel>,
-    /// What the engine has warned of, each once.
-    warnings: parking_lot::Mutex<BTreeSet<String>>,
+    kernel: OnceLock<Capabilities>,
+    /// The engine's warnings, each once.
+    warnings: Mutex<BTreeSet<String>>,
+    /// How many containers were described.
+    described: AtomicU64,
 }
 
 impl Provisioner {
-    /// A provisioner for a cluster whose network exists, which gives the engine `timeout` for a node.
+    /// A provisioner for a cluster whose network exists, with the options of each node in order. It gives the engine `timeout` for a
+    /// node.
     pub fn new(
         engine: Arc<dyn Engine>,
         cluster: Cluster,
-        options: NodeOptions,
+        options: Vec<NodeOptions>,
         image: SelfImage,
         network: String,
         owner: String,
         timeout: Duration,
     ) -> Self {
-        let sandboxes = (0..cluster.len()).map(|_| Mutex::default()).collect();
-        let (sandbox_ids, kernel, warnings) = Default::default();
-        Self { engine, cluster, options, image, network, owner, timeout, sandboxes, sandbox_ids, kernel, warnings }
+        let sandboxes = (0..cluster.len()).map(|_| AsyncMutex::default()).collect();
+        let (sandbox_ids, kernel, warnings, described) = Default::default();
+        Self {
+            engine,
+            cluster,
+            options,
+            image,
+            network,
+            owner,
+            timeout,
+            sandboxes,
+            sandbox_ids,
+            kernel,
+            warnings,
+            described,
+        }
     }
 
-    /// What the engine has warned of while containers were created, each once.
-    pub fn warnings(&self) -> Vec<String> {
+    /// The engine that it works through.
+    pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    /// The engine's warnings when containers were created, each once.
+    pub(crate) fn warnings(&self) -> Vec<String> {
         self.warnings.lock().iter().cloned().collect()
     }
 
@@ -129,7 +148,7 @@ impl Provisioner {
     ///
     /// # Errors
     /// The engine's, and which node it is about.
-    pub async fn make_all(
+    pub(crate) async fn make_all(
         &self,
         made: impl Fn(usize, &ContainerId),
     ) -> std::result::Result<(), (NodeName, EngineError)> {
@@ -158,7 +177,7 @@ impl Provisioner {
     ///
     /// # Errors
     /// As [`Provisioner::make`].
-    pub async fn make_in_sandbox(&self, index: usize) -> Result<ContainerId> {
+    pub(crate) async fn make_in_sandbox(&self, index: usize) -> Result<ContainerId> {
         self.make_in_time(index, true).await
     }
 
@@ -167,13 +186,13 @@ impl Provisioner {
             let seconds = self.timeout.as_secs_f64();
             Err(EngineError::Unreachable(format!("it did not answer within {seconds} s")))
         };
-        tokio::time::timeout(self.timeout, self.make_now(index, keeps_sandbox)).await.unwrap_or_else(late)
+        time::timeout(self.timeout, self.make_now(index, keeps_sandbox)).await.unwrap_or_else(late)
     }
 
     async fn make_now(&self, index: usize, keeps_sandbox: bool) -> Result<ContainerId> {
         let mut slot = self.sandboxes[index].lock().await;
         if slot.live.is_none() || !keeps_sandbox {
-            // Not left to itself: it may hold the address still, under another name.
+            // Remove the old one: it may still hold the address, under another name.
             if let Some(sandbox) = &slot.live {
                 self.engine.remove(&sandbox.id).await?;
                 self.drop_sandbox(&mut slot);
@@ -192,21 +211,28 @@ impl Provisioner {
     }
 
     /// Closes the connection to a sandbox and forgets it.
-    fn drop_sandbox(&self, slot: &mut Slot) {
+    fn drop_sandbox(&self, slot: &mut SandboxSlot) {
         if let Some(sandbox) = slot.live.take() {
             self.sandbox_ids.lock().remove(&sandbox.id);
         }
     }
 
-    /// Another lost sandbox of ours may hold the address, which the engine gave it when somebody connected it again. It goes when its own
-    /// node is made anew at the same time.
+    /// A lost sandbox of ours may hold the address. If it was this node's, it is removed. If it is another node's,
+    /// which got the address when it was connected again, it is removed when that node is created again at the same
+    /// time.
     async fn make_sandbox_when_free(&self, index: usize) -> Result<Sandbox> {
         const TRIES: u32 = 30;
         for _ in 1..TRIES {
             let any_lost = || self.cluster.snapshot().iter().any(|node| node.sandbox_lost.is_some());
             match self.make_sandbox(index).await {
-                Err(EngineError::Refused(why)) if why.contains(network::NOT_FREE) && any_lost() => {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                Err(EngineError::Refused(why)) if why.contains(network::NOT_FREE) => {
+                    if self.remove_sandboxes_of(index).await? {
+                        continue;
+                    }
+                    if !any_lost() {
+                        return Err(EngineError::Refused(why));
+                    }
+                    time::sleep(Duration::from_millis(100)).await;
                 }
                 made => return made,
             }
@@ -214,16 +240,39 @@ impl Provisioner {
         self.make_sandbox(index).await
     }
 
-    /// Whether somebody accepts TCP connections at a node's port: tried from its own network namespace, so neither where the
-    /// engine is nor what becomes of the network makes a difference. The inner error says why nobody does.
+    /// Removes the sandboxes that a node has under other names: one that was renamed while it was being made is
+    /// recorded nowhere. Returns whether there were any.
+    async fn remove_sandboxes_of(&self, index: usize) -> Result<bool> {
+        let node = &self.cluster.node_spec(index).name;
+        let own = self.cluster.spec().sandbox_name(node);
+        let is_its = |listed: &Listed| {
+            let has = |key: &str, value: &str| listed.labels.iter().any(|label| label.0 == key && label.1 == value);
+            has(label::NODE, node.as_str()) && has(label::ROLE, label::SANDBOX) && listed.name != own
+        };
+        let mut removed = false;
+        for listed in self.listed().await?.iter().filter(|listed| is_its(listed)) {
+            self.engine.remove(&listed.id).await?;
+            removed = true;
+        }
+        Ok(removed)
+    }
+
+    /// The cluster's containers in the engine.
+    async fn listed(&self) -> Result<Vec<Listed>> {
+        let ours = format!("{}={}", label::CLUSTER, self.cluster.spec().id);
+        teardown::labelled(self.engine.as_ref(), &ours).await
+    }
+
+    /// Whether a node's port accepts TCP connections. Tried from the node's own network namespace, so neither the
+    /// engine's location nor network faults matter. The inner error says why not.
     ///
     /// # Errors
     /// The sandbox's, or that there is none.
-    pub async fn accepts(&self, index: usize, port: u16) -> Result<std::result::Result<(), String>> {
+    pub(crate) async fn accepts(&self, index: usize, port: u16) -> Result<std::result::Result<(), String>> {
         let mut slot = self.sandboxes[index].lock().await;
         let sandbox = slot.live.as_mut().ok_or_else(|| EngineError::NotFound("no sandbox".into()))?;
-        // Whoever makes the node anew waits for this lock.
-        let asked = tokio::time::timeout(SANDBOX, sandbox.client.connects(self.cluster.node_spec(index).ip, port));
+        // A task that creates the node again waits for this lock.
+        let asked = time::timeout(SANDBOX, sandbox.client.connects(self.cluster.node_spec(index).ip, port));
         let answer = asked.await.map_err(|_| EngineError::TimedOut(SANDBOX))?;
         answer.map_err(|error| EngineError::Refused(error.to_string()))
     }
@@ -271,8 +320,7 @@ impl Provisioner {
     }
 
     async fn remove_by_name(&self, name: &str) -> Result<()> {
-        let ours = format!("{}={}", label::CLUSTER, self.cluster.spec().id);
-        for listed in self.engine.list(Some(&ours)).await? {
+        for listed in self.listed().await? {
             if listed.name == name {
                 self.engine.remove(&listed.id).await?;
             }
@@ -280,24 +328,26 @@ impl Provisioner {
         Ok(())
     }
 
-    fn labels(&self, index: usize, role: &str) -> Labels {
+    fn labels(&self, index: usize, role: &str, name: &str) -> Labels {
         let spec = self.cluster.spec();
         let mut labels = cluster_labels(&spec.id, &spec.mountpoint, &self.owner);
         labels.push((label::NODE.into(), self.cluster.node_spec(index).name.to_string()));
         labels.push((label::ROLE.into(), role.into()));
+        let number = self.described.fetch_add(1, Ordering::Relaxed);
+        labels.push((label::CONTAINER.into(), format!("{name}/{number}")));
         labels
     }
 
     fn sandbox(&self, index: usize) -> ContainerSpec {
         let node = self.cluster.node_spec(index);
-        let argv = self.image.argv.iter().cloned().chain(["sandbox".into()]).collect();
+        let name = self.cluster.spec().sandbox_name(&node.name);
         ContainerSpec {
-            name: self.cluster.spec().sandbox_name(&node.name),
+            labels: self.labels(index, label::SANDBOX, &name),
+            name,
             image: self.image.reference.clone(),
-            entrypoint: Some(argv),
+            entrypoint: Some(self.image.internal("sandbox")),
             command: None,
             env: vec![],
-            labels: self.labels(index, label::SANDBOX),
             network: Network::Attached {
                 network: self.network.clone(),
                 address: node.ip,
@@ -323,23 +373,18 @@ impl Provisioner {
     }
 
     fn node(&self, index: usize, sandbox: ContainerId) -> ContainerSpec {
-        let node = self.cluster.node_spec(index);
-        let options = &self.options;
-        let Program { command, env } = options.programs.get(index).cloned().unwrap_or_default();
-        let bind =
-            |dir: &str, target: &str| Bind { source: node.dir.join(dir), target: target.to_owned(), read_only: false };
-        let mut binds = vec![bind("etc", &options.etc_target), bind("var", &options.var_target)];
-        binds.extend(options.volumes.iter().cloned());
+        let options = &self.options[index];
+        let name = self.cluster.spec().container_name(&self.cluster.node_spec(index).name);
         ContainerSpec {
-            name: self.cluster.spec().container_name(&node.name),
-            image: self.cluster.spec().image.clone(),
+            labels: self.labels(index, label::NODE_ROLE, &name),
+            name,
+            image: options.image.clone(),
             entrypoint: options.entrypoint.clone(),
-            command,
-            env,
-            labels: self.labels(index, label::NODE_ROLE),
+            command: options.command.clone(),
+            env: options.env.clone(),
             network: Network::Of(sandbox),
-            volumes: self.volumes(index, &binds),
-            binds,
+            volumes: self.volumes(index),
+            binds: self.binds(index),
             user: options.user.clone(),
             memory: options.memory,
             nano_cpus: options.nano_cpus,
@@ -354,15 +399,15 @@ impl Provisioner {
     }
 }
 
-/// Whether the engine says that it ignores a limit which was asked for. ("Your kernel does not support memory limit capabilities or the
-/// cgroup is not mounted. Limitation discarded.")
+/// Whether the engine says that it ignores a limit that was requested. ("Your kernel does not support memory limit
+/// capabilities or the cgroup is not mounted. Limitation discarded.")
 fn tells_a_lost_limit(warning: &str) -> bool {
     let warning = warning.to_ascii_lowercase();
     ["discarded", "ignored"].iter().any(|word| warning.contains(word))
 }
 
-/// The labels that say whose a thing is.
-pub fn cluster_labels(id: &ClusterId, mountpoint: &Path, owner: &str) -> Labels {
+/// The labels that say to which cluster and node a thing belongs.
+pub(crate) fn cluster_labels(id: &ClusterId, mountpoint: &Path, owner: &str) -> Labels {
     vec![
         (label::CLUSTER.into(), id.to_string()),
         (label::MOUNTPOINT.into(), mountpoint.to_string_lossy().into_owned()),

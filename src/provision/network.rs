@@ -1,4 +1,4 @@
-//! Chooses addresses: a subnet that nobody uses, or free places in a network that the user named.
+//! Chooses addresses: an unused subnet, or free addresses in a network that the user named.
 
 use std::net::Ipv4Addr;
 
@@ -8,8 +8,8 @@ use crate::engine::{Engine, EngineError, Labels, Result};
 const BRIDGE_PORTS: usize = 1023;
 
 /// What the user asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NetworkWish {
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum NetworkRequest {
     /// A network of our own on any free subnet.
     Any,
     /// A network of our own on this subnet (CIDR).
@@ -22,20 +22,19 @@ pub enum NetworkWish {
 #[derive(Clone, Debug)]
 pub struct NetworkPlan {
     /// Name or id for the engine.
-    pub network: String,
+    pub(crate) network: String,
     /// The nodes' addresses, in order.
     pub addresses: Vec<Ipv4Addr>,
     /// DNS names that containers have in it already, each with the container's own name.
-    pub names: Vec<(String, String)>,
+    pub(crate) names: Vec<(String, String)>,
 }
 
 /// The first of `wanted` that is the name of a container in a network, and that container. DNS knows no upper and lower case.
-pub fn taken_name<'a>(names: &'a [(String, String)], wanted: &[String]) -> Option<(&'a str, &'a str)> {
+pub(crate) fn taken_name<'a>(names: &'a [(String, String)], wanted: &[String]) -> Option<(&'a str, &'a str)> {
     let holder = |wanted: &String| names.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
     wanted.iter().find_map(holder).map(|(name, container)| (name.as_str(), container.as_str()))
 }
 
-/// An IPv4 subnet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Subnet {
     base: u32,
@@ -72,10 +71,10 @@ impl Subnet {
 /// Finds, or makes, the network and gives every node its address.
 ///
 /// # Errors
-/// The engine's; [`EngineError::Refused`] with a sentence for a wish that cannot be granted.
+/// The engine's; [`EngineError::Refused`] with a sentence if the request cannot be met.
 pub async fn plan(
     engine: &dyn Engine,
-    wish: &NetworkWish,
+    wish: &NetworkRequest,
     nodes: usize,
     name: &str,
     labels: &Labels,
@@ -86,8 +85,8 @@ pub async fn plan(
         )));
     }
     match wish {
-        NetworkWish::Existing(network) => existing(engine, network, nodes).await,
-        NetworkWish::Subnet(text) => {
+        NetworkRequest::Existing(network) => existing(engine, network, nodes).await,
+        NetworkRequest::Subnet(text) => {
             let subnet = Subnet::parse(text)
                 .ok_or_else(|| EngineError::Refused(format!("'{text}' is no IPv4 subnet such as 172.30.0.0/24")))?;
             let addresses = take(subnet.hosts(), nodes, text)?;
@@ -99,15 +98,15 @@ pub async fn plan(
                 Err(error) => Err(error),
             }
         }
-        NetworkWish::Any => any_free(engine, nodes, name, labels).await,
+        NetworkRequest::Any => any_free(engine, nodes, name, labels).await,
     }
 }
 
-/// How many subnets for so many nodes are free, and of how many.
+/// How many subnets for this number of nodes are free, and of how many.
 ///
 /// # Errors
 /// The engine's.
-pub async fn free_subnets(engine: &dyn Engine, nodes: usize) -> Result<(usize, usize)> {
+pub(crate) async fn free_subnets(engine: &dyn Engine, nodes: usize) -> Result<(usize, usize)> {
     let taken = taken(engine).await?;
     let free = candidates(nodes).filter(|subnet| !taken.iter().any(|other| subnet.overlaps(*other)));
     Ok((free.count(), candidates(nodes).count()))
@@ -132,7 +131,7 @@ async fn any_free(engine: &dyn Engine, nodes: usize, name: &str, labels: &Labels
             Ok(network) => {
                 return Ok(NetworkPlan { network, addresses: subnet.hosts().take(nodes).collect(), names: vec![] });
             }
-            // Another cluster was quicker.
+            // Another cluster was faster.
             Err(EngineError::Conflict(_)) => {}
             Err(error) => return Err(error),
         }
@@ -161,7 +160,7 @@ async fn existing(engine: &dyn Engine, name: &str, nodes: usize) -> Result<Netwo
     let is_chosen_from = |address: &Ipv4Addr| ranges.iter().any(|range| range.contains(*address));
     let free = || subnet.hosts().filter(|address| !network.used.contains(address));
     let outside = free().filter(|address| !is_chosen_from(address));
-    // A bridge gives out an address twice at no time, so its range is better than nothing.
+    // A bridge never gives out an address twice, so using its range is better than nothing.
     let inside = free().filter(|address| !is_swarms && is_chosen_from(address));
     let whence = if is_swarms { format!("{name}, outside of its --ip-range,") } else { name.to_owned() };
     let addresses = take(outside.chain(inside), nodes, &whence)?;
@@ -171,7 +170,8 @@ async fn existing(engine: &dyn Engine, name: &str, nodes: usize) -> Result<Netwo
 /// A part of [`address_taken`]'s sentence.
 pub(super) const NOT_FREE: &str = "is not free in the network";
 
-/// A sentence in place of what the engine says when somebody else has an address: a bridge at once, a Swarm overlay after 20 s in vain.
+/// A sentence in place of what the engine says when another container has an address: a bridge at once, a Swarm overlay
+/// after trying for 20 s.
 pub(super) fn address_taken(error: EngineError, address: Ipv4Addr, network: &str) -> EngineError {
     let text = error.to_string();
     // Of a published port it says "address already in use".
@@ -201,7 +201,7 @@ fn candidates(nodes: usize) -> impl Iterator<Item = Subnet> {
     })
 }
 
-/// Subnets that this machine reaches by a route of its own (a VPN, say); the default route is none.
+/// Subnets that this machine reaches by a route of its own (a VPN, say); the default route does not count.
 fn host_routes() -> Vec<Subnet> {
     let parse = |line: &str| {
         let mut fields = line.split_ascii_whitespace().skip(1);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     async fn addresses(engine: &dyn Engine, nodes: usize) -> Result<Vec<u8>> {
-        let planned = plan(engine, &NetworkWish::Existing("net".into()), nodes, "", &vec![]).await?;
+        let planned = plan(engine, &NetworkRequest::Existing("net".into()), nodes, "", &vec![]).await?;
         Ok(planned.addresses.iter().map(|address| address.octets()[3]).collect())
     }
 

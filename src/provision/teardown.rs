@@ -1,6 +1,6 @@
-//! Takes away what a cluster left in an engine, found by its labels.
+//! Removes what a cluster left in an engine, found by its labels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -8,19 +8,21 @@ use futures_util::{StreamExt, stream};
 use super::AT_ONCE;
 use crate::cluster::label;
 use crate::engine::{Engine, EngineError, Labels, Listed, Result, while_it_answers};
+use crate::sync::time;
 
 /// How long the engine may take for one step of a teardown. Removing a busy container can take it ten seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How long it may leave a ping without an answer meanwhile: then it is silent, and nobody waits any longer.
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a ping may stay unanswered meanwhile. After that the engine counts as silent, and the teardown stops
+/// waiting.
 const SILENCE: Duration = Duration::from_secs(10);
 
 async fn patiently<T>(engine: &dyn Engine, call: impl Future<Output = Result<T>>) -> Result<T> {
-    let call = tokio::time::timeout(PATIENCE, call);
-    let call = async { call.await.unwrap_or(Err(EngineError::TimedOut(PATIENCE))) };
+    let call = time::timeout(STEP_TIMEOUT, call);
+    let call = async { call.await.unwrap_or(Err(EngineError::TimedOut(STEP_TIMEOUT))) };
     while_it_answers(engine, SILENCE, call).await
 }
 
-/// Whether after this error it is in vain to ask for anything more.
+/// Whether further requests are pointless after this error.
 fn is_away(error: &EngineError) -> bool {
     matches!(error, EngineError::Unreachable(_) | EngineError::TimedOut(SILENCE))
 }
@@ -30,8 +32,7 @@ fn is_away(error: &EngineError) -> bool {
 pub struct Removed {
     /// Containers.
     pub containers: usize,
-    /// Networks.
-    pub networks: usize,
+    pub(crate) networks: usize,
     /// Volumes.
     pub volumes: usize,
 }
@@ -39,13 +40,13 @@ pub struct Removed {
 /// Removes every container, network and volume of a cluster, nodes before sandboxes.
 ///
 /// # Errors
-/// The first of the engine's; everything else was tried all the same, unless the engine is gone or silent: an error of
-/// the kind `Unreachable` or `TimedOut`, a quarter of a minute later at most.
+/// The first of the engine's; everything else was still tried, unless the engine is gone or silent: an error of the
+/// kind `Unreachable` or `TimedOut`, a quarter of a minute later at most.
 pub async fn remove_cluster(engine: &dyn Engine, cluster: &str) -> Result<Removed> {
     let ours = format!("{}={cluster}", label::CLUSTER);
     let mut removed = Removed::default();
     let mut failure = None;
-    let (sandboxes, nodes): (Vec<_>, Vec<_>) = patiently(engine, engine.list(Some(&ours)))
+    let (sandboxes, nodes): (Vec<_>, Vec<_>) = patiently(engine, labelled(engine, &ours))
         .await?
         .into_iter()
         .partition(|listed| value(&listed.labels, label::ROLE) == Some(label::SANDBOX));
@@ -82,13 +83,13 @@ pub async fn remove_cluster(engine: &dyn Engine, cluster: &str) -> Result<Remove
 /// network ("has active endpoints", and there is none) until it restarts.
 const SANDBOXES_AT_ONCE: usize = 1;
 
-/// An endpoint can outlive its container by a moment: try again for a while before it counts as a failure.
+/// An endpoint can outlive its container by a moment: it is tried again for a while before it counts as a failure.
 async fn remove_network(engine: &dyn Engine, id: &str) -> Result<()> {
     const TRIES: u32 = 20;
     for _ in 1..TRIES {
         match patiently(engine, engine.remove_network(id)).await {
             Err(EngineError::Refused(_) | EngineError::Conflict(_)) => {
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                time::sleep(Duration::from_millis(100)).await;
             }
             done => return done,
         }
@@ -96,49 +97,25 @@ async fn remove_network(engine: &dyn Engine, id: &str) -> Result<()> {
     patiently(engine, engine.remove_network(id)).await
 }
 
-/// Clusters that have something in the engine, with the labels of what they have: (cluster id, mountpoint, owner).
-///
-/// # Errors
-/// The engine's.
-pub async fn leftovers(engine: &dyn Engine) -> Result<Vec<(String, String, String)>> {
-    let containers =
-        patiently(engine, engine.list(Some(label::CLUSTER))).await?.into_iter().map(|listed| listed.labels);
-    let networks =
-        patiently(engine, engine.list_networks(Some(label::CLUSTER))).await?.into_iter().map(|network| network.labels);
-    let volumes =
-        patiently(engine, engine.list_volumes(Some(label::CLUSTER))).await?.into_iter().map(|volume| volume.labels);
-    let mut found: Vec<_> = containers
-        .chain(networks)
-        .chain(volumes)
-        .map(|labels| {
-            let get = |key| value(&labels, key).unwrap_or_default().to_owned();
-            (get(label::CLUSTER), get(label::MOUNTPOINT), get(label::OWNER))
-        })
-        .collect();
-    found.sort();
-    found.dedup();
-    Ok(found)
-}
-
-/// What a cluster has in an engine, as its labels tell.
+/// What a cluster has in an engine, by its labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// The cluster's id.
     pub cluster: String,
-    /// Where it was mounted.
+    /// Where it was mounted, as its daemon's own things say.
     pub mountpoint: String,
-    /// Its owner's label.
-    pub owner: String,
+    /// Every owner that its things name. Things that a user has labelled, so that they are removed with the cluster,
+    /// need not name one.
+    pub owners: BTreeSet<String>,
     /// Whose daemon it was, on the daemon's machine; `None` if no label says so.
-    pub uid: Option<u32>,
+    pub(crate) uid: Option<u32>,
     /// The image of its nodes, if it has one yet.
-    pub image: Option<String>,
+    pub(crate) image: Option<String>,
     /// How many nodes have a container.
-    pub nodes: usize,
+    pub(crate) nodes: usize,
     /// Containers, sandboxes among them.
     pub containers: usize,
-    /// Names of its networks.
-    pub networks: Vec<String>,
+    pub(crate) networks: Vec<String>,
     /// How many volumes it has.
     pub volumes: usize,
 }
@@ -149,7 +126,7 @@ pub struct Found {
 /// The engine's.
 pub async fn clusters(engine: &dyn Engine) -> Result<Vec<Found>> {
     let mut found: BTreeMap<String, Found> = BTreeMap::new();
-    for listed in patiently(engine, engine.list(Some(label::CLUSTER))).await? {
+    for listed in patiently(engine, labelled(engine, label::CLUSTER)).await? {
         let cluster = entry(&mut found, &listed.labels);
         cluster.containers += 1;
         if value(&listed.labels, label::ROLE) == Some(label::NODE_ROLE) {
@@ -170,15 +147,104 @@ pub async fn clusters(engine: &dyn Engine) -> Result<Vec<Found>> {
 
 fn entry<'a>(found: &'a mut BTreeMap<String, Found>, labels: &Labels) -> &'a mut Found {
     let get = |key| value(labels, key).unwrap_or_default().to_owned();
-    found.entry(get(label::CLUSTER)).or_insert_with(|| Found {
-        cluster: get(label::CLUSTER),
-        mountpoint: get(label::MOUNTPOINT),
-        owner: get(label::OWNER),
-        uid: value(labels, label::USER).and_then(|uid| uid.parse().ok()),
-        ..Found::default()
-    })
+    let cluster = found.entry(get(label::CLUSTER)).or_default();
+    cluster.cluster = get(label::CLUSTER);
+    if let Some(owner) = value(labels, label::OWNER)
+        && cluster.owners.insert(owner.to_owned())
+        && cluster.owners.len() == 1
+    {
+        cluster.mountpoint = get(label::MOUNTPOINT);
+        cluster.uid = value(labels, label::USER).and_then(|uid| uid.parse().ok());
+    }
+    cluster
+}
+
+/// Containers that carry `wanted` (`key` or `key=value`) as a label of their own. `docker commit` writes a container's
+/// labels into the image, and whatever is made from that has them too. Such a container is not ours.
+pub(super) async fn labelled(engine: &dyn Engine, wanted: &str) -> Result<Vec<Listed>> {
+    let mut listed = engine.list(Some(wanted)).await?;
+    listed.retain(has_labels_of_its_own);
+    Ok(listed)
+}
+
+fn has_labels_of_its_own(listed: &Listed) -> bool {
+    let own = |key| value(&listed.labels, key);
+    match &listed.image_labels {
+        // The second is another for each container that a daemon makes, also of an image that was committed of its own nodes.
+        Some(image) => [label::CLUSTER, label::CONTAINER].iter().any(|key| own(key) != value(image, key)),
+        // The image is gone. While a container is there no other has its name.
+        None => own(label::CONTAINER).is_none_or(|made| made.split('/').next() == Some(listed.name.as_str())),
+    }
 }
 
 fn value<'a>(labels: &'a Labels, key: &str) -> Option<&'a str> {
     labels.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ContainerId;
+    use crate::engine::simulated::SimulatedEngine;
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn listed(name: &str, own: &[(&str, &str)], image: Option<&[(&str, &str)]>) -> Listed {
+        Listed {
+            id: ContainerId(name.into()),
+            name: name.into(),
+            image: "image".into(),
+            labels: labels(own),
+            image_labels: image.map(labels),
+            running: true,
+        }
+    }
+
+    #[test]
+    fn labels_of_the_image_are_nobodys() {
+        let node = [(label::CLUSTER, "a"), (label::CONTAINER, "i001/1")];
+        for (what, ours, container) in [
+            ("a node", true, listed("i001", &node, Some(&[]))),
+            ("a node, renamed", true, listed("x", &node, Some(&[]))),
+            ("a node of an earlier version", true, listed("i001", &node[..1], Some(&[]))),
+            ("what a user has labelled", true, listed("x", &node[..1], Some(&[("k", "v")]))),
+            ("of a committed node", false, listed("x", &node, Some(&node))),
+            ("the same by the node's name", false, listed("i001", &node, Some(&node))),
+            ("of a committed node of an earlier version", false, listed("x", &node[..1], Some(&node[..1]))),
+            (
+                "a node of another cluster's committed node",
+                true,
+                listed("i001", &node, Some(&[(label::CLUSTER, "b"), (label::CONTAINER, "i001/1")])),
+            ),
+            (
+                "a node made anew of itself, committed",
+                true,
+                listed("i001", &[(label::CLUSTER, "a"), (label::CONTAINER, "i001/4")], Some(&node)),
+            ),
+            ("a node whose image is gone", true, listed("i001", &node, None)),
+            ("of a committed node, the image gone", false, listed("x", &node, None)),
+            ("of an earlier version, the image gone", true, listed("x", &node[..1], None)),
+        ] {
+            assert_eq!(has_labels_of_its_own(&container), ours, "{what}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cluster_is_what_its_owners_say_and_takes_what_users_labelled() {
+        let engine = SimulatedEngine::new();
+        let ours = labels(&[(label::CLUSTER, "a"), (label::OWNER, "o"), (label::MOUNTPOINT, "/m"), (label::USER, "7")]);
+        engine.create_network("mine", "10.0.0.0/24", &labels(&[(label::CLUSTER, "a")])).await.unwrap();
+        engine.create_volume("ours", &ours).await.unwrap();
+        engine.create_volume("other", &labels(&[(label::CLUSTER, "b"), (label::OWNER, "p")])).await.unwrap();
+        engine.create_volume("odd", &labels(&[(label::CLUSTER, "a"), (label::OWNER, "q")])).await.unwrap();
+        let found = clusters(&engine).await.unwrap();
+        let a = found.iter().find(|found| found.cluster == "a").unwrap();
+        assert_eq!((found.len(), a.networks.len(), a.volumes), (2, 1, 2));
+        assert_eq!(a.owners.iter().map(String::as_str).collect::<Vec<_>>(), ["o", "q"]);
+        let removed = remove_cluster(&engine, "a").await.unwrap();
+        assert_eq!((removed.networks, removed.volumes), (1, 2));
+        assert_eq!(clusters(&engine).await.unwrap().len(), 1);
+    }
 }

@@ -4,16 +4,40 @@
 //! they have the cluster's labels, by which teardown finds them.
 
 use super::Provisioner;
-use crate::engine::{Bind, VolumeMount};
+use crate::engine::{Bind, EngineError, Result, VolumeMount};
 
 impl Provisioner {
-    /// A node's volumes: for each path that its image declares and nothing of the user's is mounted on.
-    pub(super) fn volumes(&self, index: usize, binds: &[Bind]) -> Vec<VolumeMount> {
+    /// A node's volumes: one for each path that its image declares, unless the user has mounted something there.
+    pub(super) fn volumes(&self, index: usize) -> Vec<VolumeMount> {
+        let binds = self.binds(index);
         let (cluster, node) = (&self.cluster.spec().id, &self.cluster.node_spec(index).name);
-        let paths = self.options.image_volumes.iter().enumerate();
+        let paths = self.options[index].image_volumes.iter().enumerate();
         let free = paths.filter(|(_, path)| !binds.iter().any(|bind| clean(&bind.target) == clean(path)));
         free.map(|(nth, path)| VolumeMount { name: format!("cthulhu-{cluster}-{node}-{nth}"), target: clean(path) })
             .collect()
+    }
+
+    /// The host directories that are mounted into a node.
+    pub(super) fn binds(&self, index: usize) -> Vec<Bind> {
+        let (node, options) = (self.cluster.node_spec(index), &self.options[index]);
+        let bind =
+            |dir: &str, target: &str| Bind { source: node.dir.join(dir), target: target.to_owned(), read_only: false };
+        let own = [bind("etc", &options.etc_target), bind("var", &options.var_target)];
+        own.into_iter().chain(options.volumes.iter().cloned()).collect()
+    }
+
+    /// Removes a node's volumes. Its container is gone; the next one gets empty ones.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub(crate) async fn remove_volumes(&self, index: usize) -> Result<()> {
+        for volume in self.volumes(index) {
+            match self.engine.remove_volume(&volume.name).await {
+                Ok(()) | Err(EngineError::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use super::copy::{LeftOut, copy_tree, new_directory};
 use crate::daemon::Plan;
-use crate::timeline::{History, Timeline, html};
+use crate::history::RecordedHistory;
+use crate::sys::Asked;
+use crate::timeline::{Timeline, html};
 
 /// A directory of artifacts: half of it is there only while the cluster is mounted, half is whole only when it has gone.
-pub struct Artifacts {
+pub(crate) struct Artifacts {
     dir: PathBuf,
     left_out: LeftOut,
 }
@@ -19,10 +21,10 @@ impl Artifacts {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn begin(parent: &Path, name: &str, plan: &Plan) -> io::Result<Self> {
+    pub(crate) fn begin(parent: &Path, name: &str, plan: &Plan) -> io::Result<Self> {
         let mut artifacts = Self { dir: new_directory(parent, name)?, left_out: LeftOut::default() };
-        let mount = &plan.place.mountpoint;
-        if plan.place.is_mounted() {
+        let mount = &plan.paths.mountpoint;
+        if plan.paths.is_mounted() && plan.paths.ask_mount() == Asked::Answers {
             for file in ["status", "spec.json"] {
                 artifacts.keep(&mount.join(file), Path::new(file))?;
             }
@@ -40,7 +42,7 @@ impl Artifacts {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn finish(mut self, plan: &Plan) -> io::Result<PathBuf> {
+    pub(crate) fn finish(mut self, plan: &Plan) -> io::Result<PathBuf> {
         let gathered = self.gather(plan);
         if let Some(text) = self.left_out.text() {
             fs::write(self.dir.join("left-out.txt"), text)?;
@@ -49,7 +51,7 @@ impl Artifacts {
     }
 
     fn gather(&mut self, plan: &Plan) -> io::Result<()> {
-        self.keep(&plan.place.daemon_log(), Path::new("daemon.log"))?;
+        self.keep(&plan.paths.daemon_log(), Path::new("daemon.log"))?;
         let history = plan.data.join("history");
         if history.is_file() {
             self.keep(&history, Path::new("history"))?;
@@ -79,7 +81,7 @@ impl Artifacts {
         Ok(())
     }
 
-    /// Copies a file of ours; what cannot be copied is told among what was left out.
+    /// Copies a file of ours; what cannot be copied is listed among what was left out.
     fn keep(&mut self, from: &Path, name: &Path) -> io::Result<()> {
         let mut source = match fs::File::open(from) {
             Ok(source) => source,
@@ -95,7 +97,7 @@ impl Artifacts {
 
 fn picture(history: &Path) -> Result<String, String> {
     let bytes = fs::read(history).map_err(|error| error.to_string())?;
-    let history = History::read(&bytes).map_err(|error| error.to_string())?;
+    let history = RecordedHistory::read(&bytes).map_err(|error| error.to_string())?;
     Ok(html(&Timeline::of(&history, None).map_err(|error| error.to_string())?))
 }
 

@@ -15,21 +15,20 @@ use rustix::io::Errno;
 
 /// Directories in one another that are gone into; two descriptors are held for each.
 const MAX_DEPTH: usize = 64;
-/// So many things that were left out are told one by one.
+/// Most left-out things that are listed one by one.
 const TOLD: usize = 1000;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What was not copied, and why: a line each.
 #[derive(Debug, Default)]
-pub struct LeftOut {
+pub(crate) struct LeftOut {
     lines: Vec<String>,
     more: usize,
 }
 
 impl LeftOut {
-    /// Notes one.
-    pub fn add(&mut self, path: &Path, why: impl std::fmt::Display) {
+    pub(crate) fn add(&mut self, path: &Path, why: impl std::fmt::Display) {
         if self.lines.len() < TOLD {
             // A name may hold a newline.
             self.lines.push(format!("{}: {why}", path.display().to_string().escape_debug()));
@@ -42,7 +41,7 @@ impl LeftOut {
     ///
     /// # Errors
     /// `error`: a full or a read-only disk.
-    pub fn or_fail(&mut self, path: &Path, error: io::Error) -> io::Result<()> {
+    pub(crate) fn or_fail(&mut self, path: &Path, error: io::Error) -> io::Result<()> {
         use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
         if matches!(error.kind(), QuotaExceeded | ReadOnlyFilesystem | StorageFull) {
             return Err(error);
@@ -52,7 +51,7 @@ impl LeftOut {
     }
 
     /// All of them, a line each; `None` if nothing was left out.
-    pub fn text(&self) -> Option<String> {
+    pub(crate) fn text(&self) -> Option<String> {
         let mut text: String = self.lines.iter().map(|line| format!("{line}\n")).collect();
         if self.more > 0 {
             text.push_str(&format!("and {} more\n", self.more));
@@ -61,12 +60,12 @@ impl LeftOut {
     }
 }
 
-/// Copies what is in directory `from` into directory `to`, which exists. Links are told of and not made: whoever takes the
-/// copy along would follow them. What changes meanwhile is copied as it is found.
+/// Copies what is in directory `from` into directory `to`, which exists. Links are listed and not created: anyone who
+/// takes the copy along would follow them. What changes meanwhile is copied as it is found.
 ///
 /// # Errors
 /// Nothing can be written any more. What cannot be copied is in `left_out`, by its name below `shown`.
-pub fn copy_tree(from: &Path, to: &Path, shown: &Path, left_out: &mut LeftOut) -> io::Result<()> {
+pub(crate) fn copy_tree(from: &Path, to: &Path, shown: &Path, left_out: &mut LeftOut) -> io::Result<()> {
     let source = match openat(CWD, from, DIRECTORY, Mode::empty()) {
         Ok(source) => source,
         Err(error) => {
@@ -194,7 +193,7 @@ fn copy_data(from: &File, to: &File, size: u64) -> io::Result<()> {
 ///
 /// # Errors
 /// From the file system.
-pub fn new_directory(parent: &Path, name: &str) -> io::Result<PathBuf> {
+pub(crate) fn new_directory(parent: &Path, name: &str) -> io::Result<PathBuf> {
     std::fs::create_dir_all(parent)?;
     let names = std::iter::once(name.to_owned()).chain((2..).map(|nth| format!("{name}.{nth}")));
     for name in names {

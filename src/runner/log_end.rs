@@ -5,15 +5,15 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::cluster::plain;
+use crate::text::plain;
 
 /// So many lines are shown,
 const LINES: usize = 10;
-/// from so many bytes at the end.
+/// from this number of bytes at the end.
 const BYTES: u64 = 16 * 1024;
 
-/// A log is written as the engine hands output on, and nothing tells when the last of it has come: it is taken for whole
-/// when it has not grown for [`STILL`], or after [`LONGEST`].
+/// A log is written as the engine hands output on, and nothing shows when the last of it has come: it counts as
+/// complete when it has not grown for [`STILL`], or after [`LONGEST`].
 const STILL: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(1);
 
@@ -21,7 +21,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// Those of reading it.
-pub fn log_end(path: &Path) -> io::Result<Vec<String>> {
+pub(crate) fn log_end(path: &Path) -> io::Result<Vec<String>> {
     let mut size = std::fs::metadata(path)?.len();
     for _ in 0..LONGEST.as_millis() / STILL.as_millis() {
         std::thread::sleep(STILL);
@@ -38,7 +38,7 @@ pub fn log_end(path: &Path) -> io::Result<Vec<String>> {
 ///
 /// # Errors
 /// Those of reading it.
-pub fn log_so_far(path: &Path) -> io::Result<Vec<String>> {
+pub(crate) fn log_so_far(path: &Path) -> io::Result<Vec<String>> {
     let size = std::fs::metadata(path)?.len();
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(size.saturating_sub(BYTES)))?;

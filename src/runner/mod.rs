@@ -1,16 +1,16 @@
-//! The runner room: what is done around a mounted cluster: waiting for its nodes, and a command with a cluster of its own.
+//! What is done around a mounted cluster: waiting for its nodes, and a command with a cluster of its own.
 //!
-//! It uses the mount as any program does, by its files, and the daemon room to mount and to take down. It never asks the
+//! It uses the mount as any program does, by its files, and `daemon` to mount and to take down. It never asks the
 //! engine, and never opens through a link that a node may have planted.
 
 mod artifacts;
 mod copy;
-mod helm;
 mod log_end;
 mod nodes;
 mod run;
-mod words;
+mod shell_split;
+mod signals;
 
-pub use nodes::{Goal, Outcome, wait};
-pub use run::{ArtifactsWhen, Job, cannot_run, run};
-pub use words::words;
+pub(crate) use nodes::{Goal, WaitOutcome, wait};
+pub(crate) use run::{ArtifactsWhen, Job, cannot_run, run};
+pub(crate) use shell_split::words;

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::log_end::{log_end, log_so_far};
-use crate::cluster::plain;
+use crate::text::plain;
 
 /// statfs(2)'s number of a FUSE file system (linux/magic.h).
 const FUSE_SUPER_MAGIC: rustix::fs::FsWord = 0x6573_5546;
@@ -19,27 +19,25 @@ const FUSE_SUPER_MAGIC: rustix::fs::FsWord = 0x6573_5546;
 const TRY_AGAIN: Duration = Duration::from_millis(250);
 /// The exit code can follow the death, with the engine's word on it.
 const CODE_FOLLOWS: Duration = Duration::from_secs(3);
-/// How long a wait takes at most, if nobody has said so: at least so long, or as long as a HEALTHCHECK may take.
+/// Default timeout of a wait: at least this long, or as long as a HEALTHCHECK may take.
 const SHORTEST_WAIT: Duration = Duration::from_secs(60);
 const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
-/// So many nodes are told of in a sentence.
+/// Most nodes that a sentence names.
 const TOLD: usize = 5;
 
-/// What is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Goal {
-    /// Its process runs
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goal {
     Running,
-    /// Its process has ended, or its container was removed
+    /// Its process has ended, or its container was removed.
     Exited,
-    /// It can be used: its file ready says yes
+    /// Its file `ready` says `yes`.
     Ready,
-    /// The image's HEALTHCHECK passes
+    /// The image's HEALTHCHECK passes.
     Healthy,
 }
 
 impl Goal {
-    /// Beside `state`, the file of the node that tells.
+    /// The node's file that is read in addition to `state`.
     fn file(self) -> Option<&'static str> {
         match self {
             Self::Running | Self::Exited => None,
@@ -48,7 +46,8 @@ impl Goal {
         }
     }
 
-    fn word(self) -> &'static str {
+    /// Its name on the command line and in sentences.
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Exited => "exited",
@@ -58,10 +57,8 @@ impl Goal {
     }
 }
 
-/// How a wait ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// All nodes are there.
+pub(crate) enum WaitOutcome {
     Reached,
     /// One has died instead: a sentence, its log, and the end of that.
     Dead(String, PathBuf, Vec<String>),
@@ -71,7 +68,7 @@ pub enum Outcome {
 
 /// A node that is not there in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Late {
+pub(crate) struct Late {
     name: String,
     /// Why it is not ready, in lines.
     reason: Vec<String>,
@@ -102,9 +99,9 @@ fn log_text(log: &Path, lines: &[String], names_log: bool) -> String {
     format!("the end of its log{at}:\n{lines}")
 }
 
-impl Outcome {
-    /// What there is to say, in lines; where the log lies too, if that can be read later.
-    pub fn text(&self, names_log: bool) -> String {
+impl WaitOutcome {
+    /// The report, in lines; with the path of the log if it can be read later.
+    pub(crate) fn text(&self, names_log: bool) -> String {
         match self {
             Self::Reached => String::new(),
             Self::TimedOut(why, late) => {
@@ -120,8 +117,8 @@ impl Outcome {
 /// the time is a minute, or as long as the image's HEALTHCHECK may take to come to a result.
 ///
 /// # Errors
-/// A sentence: a path is no node, the mount goes away, a node has no HEALTHCHECK that could ever pass.
-pub fn wait(paths: &[PathBuf], goal: Goal, timeout: Option<Duration>) -> Result<Outcome> {
+/// A sentence: a path is not a node, the mount goes away, or a node has no HEALTHCHECK that could ever pass.
+pub(crate) fn wait(paths: &[PathBuf], goal: Goal, timeout: Option<Duration>) -> Result<WaitOutcome> {
     let began = Instant::now();
     let mut nodes = vec![];
     for path in paths {
@@ -141,7 +138,7 @@ pub fn wait(paths: &[PathBuf], goal: Goal, timeout: Option<Duration>) -> Result<
             missing |= !node.holds(goal);
         }
         if !missing {
-            return Ok(Outcome::Reached);
+            return Ok(WaitOutcome::Reached);
         }
         if let Some(dead) = nodes.iter().find(|node| node.is_dead(goal)) {
             return dead.obituary(goal);
@@ -168,7 +165,6 @@ fn wait_for_change(files: &[&File], time: Duration) -> Result<()> {
     }
 }
 
-/// A node's file.
 struct Value {
     path: PathBuf,
     file: Option<File>,
@@ -270,7 +266,7 @@ impl Node {
         goal != Goal::Exited && self.is_over() && !self.holds(goal)
     }
 
-    /// Its `inspect.json`; `None` while nobody can tell.
+    /// Its `inspect.json`; `None` while it is unknown.
     fn description(&self) -> Option<serde_json::Value> {
         serde_json::from_slice(&fs::read(self.dir.join("inspect.json")).ok()?).ok()
     }
@@ -295,7 +291,7 @@ impl Node {
         Ok(())
     }
 
-    fn obituary(&self, goal: Goal) -> Result<Outcome> {
+    fn obituary(&self, goal: Goal) -> Result<WaitOutcome> {
         let name = &self.name;
         let why = if self.state.says("missing") {
             "its container was removed".to_owned()
@@ -307,7 +303,7 @@ impl Node {
         };
         let log = self.dir.join("log");
         let lines = log_end(&log).unwrap_or_default();
-        Ok(Outcome::Dead(format!("{name} is not {}: {why}", goal.word()), log, lines))
+        Ok(WaitOutcome::Dead(format!("{name} is not {}: {why}", goal.word()), log, lines))
     }
 
     fn late(&self) -> Late {
@@ -334,7 +330,7 @@ impl Node {
         }
     }
 
-    /// What it is at, for who has waited in vain.
+    /// Its present state, for the report of a failed wait.
     fn standing(&self) -> String {
         let Some(state) = &self.state.said else {
             return format!("{} (unknown: the engine cannot be reached)", self.name);
@@ -358,7 +354,7 @@ fn has_healthcheck(config: &serde_json::Value) -> bool {
     !matches!(test, None | Some("" | "NONE"))
 }
 
-/// The start period, and then so many checks as make it unhealthy, the last of which takes as long as it may. Docker's
+/// The start period, and then as many checks as make it unhealthy, the last of which takes its full timeout. Docker's
 /// defaults stand for what a HEALTHCHECK leaves out.
 fn time_to_be_checked(description: &serde_json::Value) -> Duration {
     let config = &description["Config"];
@@ -372,16 +368,16 @@ fn time_to_be_checked(description: &serde_json::Value) -> Duration {
     time("StartPeriod", 0).saturating_add(checks).saturating_add(time("Timeout", 30)).min(LONGEST_WAIT)
 }
 
-fn overdue(nodes: &[Node], goal: Goal, timeout: Duration) -> Outcome {
+fn overdue(nodes: &[Node], goal: Goal, timeout: Duration) -> WaitOutcome {
     let late: Vec<_> = nodes.iter().filter(|node| !node.holds(goal)).collect();
     let mut told = late.iter().take(TOLD).map(|node| node.standing()).collect::<Vec<_>>().join(", ");
     if late.len() > TOLD {
         told.push_str(&format!(" and {} more", late.len() - TOLD));
     }
     let why = format!("not {} after {} s: {told}", goal.word(), timeout.as_secs_f64());
-    // Of the others there is no more to say.
+    // The others need no sentence of their own.
     let late = late.iter().take(TOLD).filter(|node| node.state.says("running") && goal != Goal::Exited);
-    Outcome::TimedOut(why, late.map(|node| node.late()).collect())
+    WaitOutcome::TimedOut(why, late.map(|node| node.late()).collect())
 }
 
 /// The nodes that a path names.

@@ -9,49 +9,48 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 
 use super::artifacts::Artifacts;
-use super::helm::{Helm, say};
-use super::nodes::{Goal, Outcome, wait};
-use crate::daemon::prune::{Wish, look, remove};
-use crate::daemon::{Plan, attached, runtime, started, umount};
-use crate::sys::{Signals, wait_for_children};
+use super::nodes::{Goal, WaitOutcome, wait};
+use super::signals::{SignalRouter, say};
+use crate::daemon::prune::{PruneFilter, look, remove};
+use crate::daemon::{Plan, attached, await_end, runtime, started, umount, within_reach};
+use crate::sys::{Signals, pidfd_open, wait_for_children};
 
 /// Exit status when it is cthulhu that failed: as of docker run, env(1), timeout(1).
 const OWN_FAILURE: u8 = 125;
-/// COMMAND is no program that can be run; there is none of that name.
+/// Exit statuses as in a shell: COMMAND cannot be run; COMMAND does not exist.
 const NO_PROGRAM: u8 = 126;
 const NOT_FOUND: u8 = 127;
 /// How long an engine may take to answer when what a dead daemon left is looked for.
-const PATIENCE: Duration = Duration::from_secs(10);
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Of which runs artifacts are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum ArtifactsWhen {
-    /// COMMAND failed, or there was no cluster to run it on; not of one that a signal ended before COMMAND
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ArtifactsWhen {
+    /// Those whose COMMAND failed and those that got no cluster, unless a signal ended them before COMMAND.
     Failure,
-    /// Every run
+    /// All.
     Always,
 }
 
-/// What is to be run, and on what.
+/// What to run, and on which cluster.
 #[derive(Debug)]
-pub struct Job {
-    /// The cluster.
-    pub plan: Plan,
+pub(crate) struct Job {
+    pub(crate) plan: Plan,
     /// COMMAND and its arguments; not empty.
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
     /// Where to keep what is left of the cluster.
-    pub artifacts: Option<PathBuf>,
+    pub(crate) artifacts: Option<PathBuf>,
     /// When to keep it.
-    pub artifacts_when: ArtifactsWhen,
-    /// How long the nodes may take to get ready, if somebody has said so.
-    pub wait_timeout: Option<Duration>,
+    pub(crate) artifacts_when: ArtifactsWhen,
+    /// Timeout for the nodes to get ready, if given.
+    pub(crate) wait_timeout: Option<Duration>,
 }
 
 /// Mounts, starts, waits until the nodes are ready, runs COMMAND, takes all down. Returns the exit status, having said
 /// on stderr what there was to say.
-pub fn run(job: &Job) -> u8 {
+pub(crate) fn run(job: &Job) -> u8 {
     job.run().unwrap_or_else(|error| {
-        say(&crate::cli::sentence(&error));
+        say(&crate::text::sentence(&error));
         OWN_FAILURE
     })
 }
@@ -62,33 +61,33 @@ impl Job {
         let signals = Signals::catch(&caught).and_then(|signals| wait_for_children().map(|()| signals));
         let signals = signals.context("cannot catch signals")?;
         let daemon = attached(&self.plan)?;
-        let helm = Helm::new(daemon.lifeline, signals)?;
-        let done = started(daemon.reports).and_then(|()| self.with_cluster(&helm));
-        helm.command_is_over();
-        let mut status = match (helm.interrupt(), done) {
+        let router = SignalRouter::new(daemon.lifeline, signals)?;
+        let done = started(daemon.reports).and_then(|()| self.with_cluster(&router));
+        router.command_is_over();
+        let mut status = match (router.interrupt(), done) {
             (Some(signal), _) => 128 + u8::try_from(signal).unwrap_or_default(),
             (None, Ok(status)) => status,
             (None, Err(error)) => {
-                say(&crate::cli::sentence(&error));
+                say(&crate::text::sentence(&error));
                 OWN_FAILURE
             }
         };
-        let failed = status != 0 && helm.interrupt().is_none();
+        let failed = status != 0 && router.interrupt().is_none();
         let wanted = self.artifacts.as_ref().filter(|_| failed || self.artifacts_when == ArtifactsWhen::Always);
-        let artifacts = wanted.map(|parent| Artifacts::begin(parent, &self.plan.args.prefix, &self.plan));
-        helm.let_go();
-        let gone = self.taken_down(daemon.child, &helm);
-        // From a prune that somebody calls meanwhile.
-        let kept = self.plan.place.lock_to_prune();
+        let artifacts = wanted.map(|parent| Artifacts::begin(parent, &self.plan.prefix, &self.plan));
+        router.let_go();
+        let gone = self.taken_down(daemon.child, &router);
+        // Protects it from a prune that runs meanwhile.
+        let kept = self.plan.paths.lock_to_prune();
         if let Some(artifacts) = artifacts {
             match artifacts.and_then(|artifacts| artifacts.finish(&self.plan)) {
                 Ok(dir) => say(&format!("artifacts: {}", dir.display())),
-                Err(error) => say(&crate::cli::sentence(&anyhow!(error).context("cannot keep all artifacts"))),
+                Err(error) => say(&crate::text::sentence(&anyhow!(error).context("cannot keep all artifacts"))),
             }
         }
         drop(kept);
         if let Err(error) = gone.and_then(|()| self.forget()) {
-            say(&crate::cli::sentence(&error));
+            say(&crate::text::sentence(&error));
             if status == 0 {
                 status = OWN_FAILURE;
             }
@@ -96,10 +95,11 @@ impl Job {
         Ok(status)
     }
 
-    fn with_cluster(&self, helm: &Helm) -> Result<u8> {
-        let mountpoint = &self.plan.place.mountpoint;
-        match wait(std::slice::from_ref(mountpoint), Goal::Ready, self.wait_timeout)? {
-            Outcome::Reached => {}
+    fn with_cluster(&self, router: &SignalRouter) -> Result<u8> {
+        let mountpoint = &self.plan.paths.mountpoint;
+        let (paths, timeout) = ([mountpoint.clone()], self.wait_timeout);
+        match within_reach(&paths.clone(), move || wait(&paths, Goal::Ready, timeout))? {
+            WaitOutcome::Reached => {}
             in_vain => {
                 say(in_vain.text(false).trim_end());
                 return Ok(OWN_FAILURE);
@@ -108,7 +108,7 @@ impl Job {
         let (program, arguments) = self.command.split_first().context("there is no COMMAND")?;
         let mut command = Command::new(program);
         command.args(arguments).env("CTHULHU", mountpoint);
-        match helm.launch(&mut command) {
+        match router.launch(&mut command) {
             Ok(Some(child)) => status(child),
             Ok(None) => Ok(OWN_FAILURE),
             Err(error) => Ok(cannot_run(program, &error)),
@@ -116,26 +116,30 @@ impl Job {
     }
 
     /// Waits until the daemon has taken the cluster down, and does it in its place if it was killed.
-    fn taken_down(&self, mut daemon: Child, helm: &Helm) -> Result<()> {
+    fn taken_down(&self, mut daemon: Child, router: &SignalRouter) -> Result<()> {
+        // Where the kernel has no pidfd, it is waited for as long as it takes.
+        if let Ok(pidfd) = pidfd_open(daemon.id()) {
+            await_end(&self.plan.paths, daemon.id(), &pidfd, false)?;
+        }
         daemon.wait().context("cannot wait for the daemon")?;
-        helm.daemon_is_gone();
-        let place = &self.plan.place;
-        if let Ok(why) = std::fs::read_to_string(place.failure()) {
+        router.daemon_is_gone();
+        let paths = &self.plan.paths;
+        if let Ok(why) = std::fs::read_to_string(paths.failure()) {
             return Err(anyhow!("not all of the cluster is gone: {}", why.trim()));
         }
-        if place.has_record() {
-            umount(place, self.plan.args.host.as_deref())?;
+        if paths.has_record() {
+            umount(paths, self.plan.host.as_deref())?;
             say("the daemon was killed; what it left is removed");
         }
-        let _ = std::fs::remove_dir(&place.mountpoint);
+        let _ = std::fs::remove_dir(&paths.mountpoint);
         Ok(())
     }
 
-    /// Removes what is kept of a cluster that is gone: nobody mounts at its place again.
+    /// Removes what is kept of a cluster that is gone: its place is not mounted again.
     fn forget(&self) -> Result<()> {
-        let mountpoints = vec![self.plan.place.mountpoint.clone()];
-        let wish = Wish { mountpoints, host: self.plan.args.host.clone(), patience: PATIENCE };
-        let failures = runtime()?.block_on(async { Ok::<_, anyhow::Error>(remove(look(&wish).await?).await) })?;
+        let mountpoints = vec![self.plan.paths.mountpoint.clone()];
+        let filter = PruneFilter { mountpoints, host: self.plan.host.clone(), engine_timeout: SWEEP_TIMEOUT };
+        let failures = runtime()?.block_on(async { Ok::<_, anyhow::Error>(remove(look(&filter).await?).await) })?;
         match failures.first() {
             None => Ok(()),
             Some(why) => Err(anyhow!("{why}")),
@@ -150,12 +154,12 @@ fn status(mut child: Child) -> Result<u8> {
 }
 
 /// Says why COMMAND cannot be run, and returns the exit status for it, that of a shell.
-pub fn cannot_run(program: &str, error: &io::Error) -> u8 {
+pub(crate) fn cannot_run(program: &str, error: &io::Error) -> u8 {
     if error.kind() == io::ErrorKind::NotFound {
         say(&format!("cannot run {program}: command not found"));
         NOT_FOUND
     } else {
-        say(&format!("cannot run {program}: {}", crate::cli::sentence(&anyhow!(error.to_string()))));
+        say(&format!("cannot run {program}: {}", crate::text::sentence(&anyhow!(error.to_string()))));
         NO_PROGRAM
     }
 }

@@ -1,4 +1,4 @@
-//! Our own addresses, as the kernel tells them.
+//! Our own addresses, as the kernel reports them.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -12,7 +12,7 @@ pub(super) fn own() -> io::Result<Vec<Ipv4Addr>> {
     Ok(parse(&std::fs::read_to_string("/proc/thread-self/net/fib_trie")?))
 }
 
-/// The addresses by which all in a network of ours are reached, such as 172.30.255.255; those of loopback left out.
+/// The broadcast addresses of our networks, such as 172.30.255.255, without those of loopback.
 pub(super) fn broadcast() -> io::Result<Vec<Ipv4Addr>> {
     Ok(marked(&std::fs::read_to_string("/proc/thread-self/net/fib_trie")?, "/32 link BROADCAST"))
 }

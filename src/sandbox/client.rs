@@ -1,5 +1,6 @@
 //! The daemon's side: requests to one sandbox, over its attached stdin and stdout.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
@@ -7,8 +8,8 @@ use std::pin::Pin;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
-use super::protocol::{Aborted, Applied, Connected, Hello, Kernel, MAX_LINE, Numbered, Request};
-use crate::cluster::faults::Desired;
+use super::protocol::{Aborted, Applied, Capabilities, Connected, Hello, MAX_LINE, Numbered, Request};
+use crate::cluster::faults::NetState;
 use crate::engine::Attachment;
 
 /// Why a sandbox could not be asked.
@@ -41,7 +42,7 @@ impl From<io::Error> for ClientError {
 const KEPT: usize = 16 << 10;
 
 /// Result of a request to a sandbox.
-pub type Result<T> = std::result::Result<T, ClientError>;
+pub(crate) type Result<T> = std::result::Result<T, ClientError>;
 
 /// One sandbox, attached. Dropping it closes the sandbox's stdin, and so ends it.
 ///
@@ -74,7 +75,7 @@ impl Client {
     }
 
     /// Goes on over another attachment to the same process, which may still answer, or hold the first half of, what was sent before.
-    pub fn connect_again(&mut self, attachment: Attachment) {
+    pub(crate) fn connect_again(&mut self, attachment: Attachment) {
         self.stdin = attachment.stdin;
         self.stdout = BufReader::new(attachment.stdout);
         self.line.clear();
@@ -88,31 +89,32 @@ impl Client {
         self.request(&Request::Hello).await
     }
 
-    /// Asks whether somebody accepts TCP connections at one of the sandbox's own addresses; the inner error says why not.
-    pub async fn connects(&mut self, address: Ipv4Addr, port: u16) -> Result<std::result::Result<(), String>> {
+    /// Asks whether one of the sandbox's own addresses accepts TCP connections; the inner error says why not.
+    pub(crate) async fn connects(&mut self, address: Ipv4Addr, port: u16) -> Result<std::result::Result<(), String>> {
         let answer: Connected = self.request(&Request::Connect { address, port }).await?;
         Ok(if answer.connected { Ok(()) } else { Err(answer.error.unwrap_or_default()) })
     }
 
     /// Asks what its kernel can do.
-    pub async fn probe(&mut self) -> Result<Kernel> {
+    pub(crate) async fn probe(&mut self) -> Result<Capabilities> {
         self.request(&Request::Probe).await
     }
 
-    /// Has it bring this about in its network namespace; returns its IPv4 addresses when it is in force. On a refusal, what was before is.
-    pub async fn apply(&mut self, kernel: Kernel, desired: Desired) -> Result<Vec<Ipv4Addr>> {
-        let applied: Applied = self.request(&Request::Apply { kernel, desired }).await?;
+    /// Has it apply this state in its network namespace; returns its IPv4 addresses when the state is in force. After a
+    /// refusal, the earlier state is.
+    pub(crate) async fn apply(&mut self, kernel: Capabilities, desired: &NetState) -> Result<Vec<Ipv4Addr>> {
+        let applied: Applied = self.request(&Request::Apply { kernel, desired: Cow::Borrowed(desired) }).await?;
         Ok(applied.addresses)
     }
 
     /// Has it destroy the sockets of its node's dead run; returns how many there were.
-    pub async fn abort(&mut self) -> Result<u64> {
+    pub(crate) async fn abort(&mut self) -> Result<u64> {
         let aborted: Aborted = self.request(&Request::Abort).await?;
         Ok(aborted.sockets)
     }
 
     /// Sends one request and waits for its answer.
-    async fn request<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T> {
+    async fn request<T: DeserializeOwned>(&mut self, request: &Request<'_>) -> Result<T> {
         self.last += 1;
         let id = self.last;
         serde_json::to_writer(&mut self.unsent, &Numbered { id, request }).map_err(io::Error::from)?;
@@ -170,7 +172,7 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use super::super::namespace::Pretended;
+    use super::super::namespace::FakeNamespace;
     use super::*;
     use std::os::unix::net::UnixStream;
     use std::thread::JoinHandle;
@@ -186,7 +188,7 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let output = theirs.try_clone().unwrap();
         let server = std::thread::spawn(move || {
-            super::super::serve(io::BufReader::new(theirs), output, &mut Pretended::default())
+            super::super::serve(io::BufReader::new(theirs), output, &mut FakeNamespace::default())
         });
         (attach(ours), server)
     }
@@ -220,7 +222,9 @@ mod tests {
         assert!(tokio::time::timeout(brief, client.hello()).await.is_err());
         assert!(tokio::time::timeout(brief, client.hello()).await.is_err());
         let output = theirs.try_clone().unwrap();
-        std::thread::spawn(move || super::super::serve(io::BufReader::new(theirs), output, &mut Pretended::default()));
+        std::thread::spawn(move || {
+            super::super::serve(io::BufReader::new(theirs), output, &mut FakeNamespace::default())
+        });
         client.hello().await.unwrap();
         assert_eq!(client.last, 3);
     }

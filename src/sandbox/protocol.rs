@@ -1,40 +1,42 @@
 //! What daemon and sandbox say to each other: one JSON object a line, one answer a request, in order.
 //!
-//! A request is `{"op":"hello"}`, its answer `{"ok":true,…}` or `{"ok":false,"error":"…"}`. A request may carry a number
-//! `"id"`, which its answer repeats: so a client that gave up waiting can tell a late answer from the next one.
+//! A request is `{"op":"hello"}`, its answer `{"ok":true,…}` or `{"ok":false,"error":"…"}`. A request may carry a
+//! number `"id"`, which its answer repeats: so a client that gave up waiting can distinguish a late answer from the
+//! next one.
 //!
 //! A new operation is a variant of [`Request`], a variant of [`Reply`] if it answers more than `ok`, and an arm in `server`.
 
+use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::faults::Desired;
+use crate::cluster::faults::NetState;
 
 /// The longest line either side takes, in bytes, its newline not counted.
-pub const MAX_LINE: usize = 1 << 20;
+pub(crate) const MAX_LINE: usize = 1 << 20;
 
 /// What the daemon asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
-pub enum Request {
+pub(crate) enum Request<'a> {
     /// Who are you, and is your network up?
     Hello,
-    /// Does somebody accept connections there?
+    /// Does this port accept connections?
     Connect {
         /// One of the sandbox's own addresses.
         address: Ipv4Addr,
         /// TCP.
         port: u16,
     },
-    /// What can your kernel do? Answered with [`Kernel`].
+    /// What can your kernel do? Answered with [`Capabilities`].
     Probe,
     /// Bring this about, all of it or nothing; answered when it is in force and has been read back. What was before is undone.
     Apply {
         /// What a sandbox of this machine has found.
-        kernel: Kernel,
+        kernel: Capabilities,
         /// The whole state.
-        desired: Desired,
+        desired: Cow<'a, NetState>,
     },
     /// Destroy the TCP sockets that the node's dead run has left, so that none of them sends anything any more. Loopback ones stay.
     Abort,
@@ -43,16 +45,11 @@ pub enum Request {
 /// What a successful operation answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum Reply {
-    /// To [`Request::Hello`].
+pub(crate) enum Reply {
     Hello(Hello),
-    /// To [`Request::Connect`].
     Connected(Connected),
-    /// To [`Request::Probe`].
-    Kernel(Kernel),
-    /// To [`Request::Apply`].
+    Capabilities(Capabilities),
     Applied(Applied),
-    /// To [`Request::Abort`].
     Aborted(Aborted),
 }
 
@@ -60,32 +57,31 @@ pub enum Reply {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// Version of the binary inside.
-    pub version: String,
+    pub(crate) version: String,
     /// Its IPv4 addresses, loopback ones left out, ascending.
-    pub addresses: Vec<Ipv4Addr>,
+    pub(crate) addresses: Vec<Ipv4Addr>,
 }
 
 /// What was asked for is in force, in a network with these addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Applied {
+pub(crate) struct Applied {
     /// The sandbox's IPv4 addresses, as in [`Hello`].
-    pub addresses: Vec<Ipv4Addr>,
+    pub(crate) addresses: Vec<Ipv4Addr>,
 }
 
 /// Whether a connection was accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Connected {
-    /// Nobody listens, or too many wait already, if it was not.
-    pub connected: bool,
-    /// Why it was not.
+pub(crate) struct Connected {
+    /// If it was not, nothing listens, or too many connections wait already.
+    pub(crate) connected: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 /// How a packet can be handed to us by a rule of nftables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum QueueBy {
+pub(crate) enum QueueBy {
     /// The expression `queue`.
     Native,
     /// The xtables target NFQUEUE, through the expression `target`.
@@ -94,30 +90,27 @@ pub enum QueueBy {
 
 /// What the kernel can do in a sandbox, found by trying.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kernel {
+pub struct Capabilities {
     /// Tables, chains, sets and rules that drop.
-    pub nftables: bool,
-    /// Rules that reject.
-    pub reject: bool,
+    pub(crate) nftables: bool,
+    pub(crate) reject: bool,
     /// Rules that hit at random.
-    pub numgen: bool,
+    pub(crate) numgen: bool,
     /// Rules that send a packet twice.
-    pub dup: bool,
+    pub(crate) dup: bool,
     /// Rules that hand packets to us, and that we can hand them back.
-    pub queue: Option<QueueBy>,
-    /// The queueing discipline netem.
-    pub netem: bool,
-    /// The queueing discipline HTB.
-    pub htb: bool,
+    pub(crate) queue: Option<QueueBy>,
+    pub(crate) netem: bool,
+    pub(crate) htb: bool,
     /// Sockets can be destroyed.
-    pub sock_destroy: bool,
+    pub(crate) sock_destroy: bool,
     /// The network has IPv6 too, by which nodes reach each other past all rules about IPv4.
-    pub ipv6: bool,
+    pub(crate) ipv6: bool,
 }
 
-impl Kernel {
+impl Capabilities {
     /// One that can do all of it.
-    pub fn everything() -> Self {
+    pub(crate) fn everything() -> Self {
         Self {
             nftables: true,
             reject: true,
@@ -134,9 +127,9 @@ impl Kernel {
 
 /// How many sockets were destroyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Aborted {
+pub(crate) struct Aborted {
     /// TCP ones.
-    pub sockets: u64,
+    pub(crate) sockets: u64,
 }
 
 /// A request on the wire.
@@ -144,7 +137,7 @@ pub struct Aborted {
 pub(super) struct Numbered<'a> {
     pub(super) id: u64,
     #[serde(flatten)]
-    pub(super) request: &'a Request,
+    pub(super) request: &'a Request<'a>,
 }
 
 /// An answer on the wire.

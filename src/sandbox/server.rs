@@ -70,7 +70,7 @@ fn execute(request: Request, namespace: &mut impl Namespace) -> Result<Reply, St
             let error = there.err().map(|error| error.kind().to_string());
             Ok(Reply::Connected(Connected { connected: error.is_none(), error }))
         }
-        Request::Probe => Ok(Reply::Kernel(namespace.probe()?)),
+        Request::Probe => Ok(Reply::Capabilities(namespace.probe()?)),
         Request::Apply { kernel, desired } => {
             namespace.apply(&kernel, &desired)?;
             Ok(Reply::Applied(Applied { addresses: addresses()? }))
@@ -83,7 +83,7 @@ fn addresses() -> Result<Vec<Ipv4Addr>, String> {
     address::own().map_err(|error| format!("cannot find our addresses: {error}"))
 }
 
-/// Where nobody listens, a connection whose own port happens to be the one it asks for is accepted by itself.
+/// If nothing listens, a connection whose own port happens to be the one it asks for connects to itself.
 fn is_its_own(connection: &TcpStream, address: SocketAddr) -> bool {
     connection.local_addr().is_ok_and(|own| own == address)
 }
@@ -132,12 +132,12 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::namespace::Pretended;
+    use super::super::namespace::FakeNamespace;
     use super::*;
 
     fn ask(input: impl AsRef<[u8]>) -> Vec<serde_json::Value> {
         let mut output = Vec::new();
-        serve(io::BufReader::new(input.as_ref()), &mut output, &mut Pretended::default()).unwrap();
+        serve(io::BufReader::new(input.as_ref()), &mut output, &mut FakeNamespace::default()).unwrap();
         assert!(output.is_empty() || output.ends_with(b"\n"));
         let text = String::from_utf8(output).unwrap();
         text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()

@@ -36,7 +36,7 @@ fn message(kind: u16, family: u8, id: &[u8]) -> Message {
 ///
 /// # Errors
 /// The kernel's.
-pub fn destroy_orphans(socket: &mut Socket) -> io::Result<u64> {
+pub(crate) fn destroy_orphans(socket: &mut Socket) -> io::Result<u64> {
     let mut destroyed = 0;
     for family in [IPV4, IPV6] {
         let mut found = vec![];
@@ -72,7 +72,7 @@ fn is_loopback(family: u8, id: &[u8]) -> bool {
 }
 
 /// Whether sockets can be destroyed: one that does not exist is not found, rather than not possible.
-pub fn probe() -> bool {
+pub(crate) fn probe() -> bool {
     let tried = Socket::open(Protocol::SockDiag).and_then(|mut socket| {
         // INET_DIAG_NOCOOKIE: whichever socket has these ports.
         let mut id = [0; ID];

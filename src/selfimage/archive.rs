@@ -15,16 +15,15 @@ const FORM: &[u8] = b"cthulhu-self 1\n";
 
 /// Something that goes into the image.
 #[derive(Debug)]
-pub struct Part<R> {
+pub(crate) struct Part<R> {
     /// Its absolute path in the image.
-    pub path: String,
-    /// What is there.
-    pub content: Content<R>,
+    pub(crate) path: String,
+    pub(crate) content: Content<R>,
 }
 
 /// What is at a path in the image.
 #[derive(Debug)]
-pub enum Content<R> {
+pub(crate) enum Content<R> {
     /// A program or library.
     File(R),
     /// A symbolic link with that target.
@@ -33,18 +32,18 @@ pub enum Content<R> {
 
 impl<R> Part<R> {
     /// A program or library at an absolute path.
-    pub fn file(path: &str, content: R) -> Self {
+    pub(crate) fn file(path: &str, content: R) -> Self {
         Self { path: path.to_owned(), content: Content::File(content) }
     }
 
     /// A symbolic link at an absolute path.
-    pub fn link(path: &str, target: &str) -> Self {
+    pub(crate) fn link(path: &str, target: &str) -> Self {
         Self { path: path.to_owned(), content: Content::Link(target.to_owned()) }
     }
 }
 
 /// The first 16 hexadecimal digits of the SHA-256 of all paths and contents.
-pub fn digest<R: Read + Seek>(parts: &mut [Part<R>]) -> io::Result<String> {
+pub(crate) fn digest<R: Read + Seek>(parts: &mut [Part<R>]) -> io::Result<String> {
     let mut hash = Sha256::new_with_prefix(FORM);
     let mut buffer = vec![0; 128 << 10];
     for part in parts {
@@ -79,7 +78,7 @@ pub fn digest<R: Read + Seek>(parts: &mut [Part<R>]) -> io::Result<String> {
 }
 
 /// Packs the parts and the directories around them into an uncompressed archive.
-pub fn pack<R: Read + Seek>(parts: &mut [Part<R>]) -> io::Result<Vec<u8>> {
+pub(crate) fn pack<R: Read + Seek>(parts: &mut [Part<R>]) -> io::Result<Vec<u8>> {
     let mut directories: BTreeSet<&Path> = DIRECTORIES.iter().map(Path::new).collect();
     let mut room = 64 << 10;
     for part in parts.iter_mut() {

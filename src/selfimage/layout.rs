@@ -1,20 +1,19 @@
-//! What a process runs from, told from its memory map.
+//! The files that a process runs from, found in its memory map.
 
 use std::path::Path;
 
 /// Where our own program is in the image.
-pub const PROGRAM: &str = "/cthulhu";
+pub(crate) const PROGRAM: &str = "/cthulhu";
 
 /// The kernel writes this behind the name of a file that is no longer there.
 const DELETED: &str = " (deleted)";
 
 /// The files besides the program itself that it needs, by their absolute paths, which they keep in the image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Layout {
+pub(crate) struct Layout {
     /// The dynamic loader; `None` for a static program.
-    pub loader: Option<String>,
-    /// The libraries, sorted.
-    pub libraries: Vec<String>,
+    pub(crate) loader: Option<String>,
+    pub(crate) libraries: Vec<String>,
 }
 
 impl Layout {
@@ -22,7 +21,7 @@ impl Layout {
     ///
     /// # Errors
     /// A sentence, when a library is gone, or the program is the loader.
-    pub fn new(maps: &str, exe: &str, is_file: impl Fn(&str) -> bool) -> Result<Self, String> {
+    pub(crate) fn new(maps: &str, exe: &str, is_file: impl Fn(&str) -> bool) -> Result<Self, String> {
         let exe = exe.strip_suffix(DELETED).unwrap_or(exe);
         if is_loader(exe) {
             return Err(format!("it was started through {exe}; start it directly"));
@@ -54,9 +53,9 @@ impl Layout {
         Ok(layout)
     }
 
-    /// How to start the program: a dynamic one through its loader, told where the libraries are, so that neither the
+    /// How to start the program: a dynamic one through its loader, with the path of the libraries, so that neither the
     /// loader's usual place nor its cache is needed.
-    pub fn argv(&self) -> Vec<String> {
+    pub(crate) fn argv(&self) -> Vec<String> {
         let Some(loader) = &self.loader else {
             return vec![PROGRAM.to_owned()];
         };

@@ -1,4 +1,4 @@
-//! The selfimage room: makes a container image out of the running program, so that sandboxes and demo nodes need no
+//! Makes a container image out of the running program, so that sandboxes and demo nodes need no
 //! registry and always are of our own version.
 //!
 //! A static build packs one file. A dynamic one (`cargo install`, `cargo test`) also packs the loader and the libraries
@@ -13,17 +13,21 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::engine::{Engine, EngineError, Result};
+use crate::sync::{spawn_blocking, time};
 
 mod archive;
 mod layout;
 #[cfg(test)]
 mod tests;
 
-pub use archive::{Content, Part, digest, pack};
-pub use layout::{Layout, PROGRAM};
+pub(crate) use archive::{Part, digest, pack};
+pub(crate) use layout::{Layout, PROGRAM};
 
 /// Name of the image; its tag is the hash of what is inside.
-pub const REPOSITORY: &str = "cthulhu-self";
+pub(crate) const REPOSITORY: &str = "cthulhu-self";
+
+/// Comes before the name of a program within ours that only we start: `daemon`, `sandbox`, `sweep`.
+pub(crate) const INTERNAL: &str = "--internal";
 
 /// The running program: the file it was started from, even if that has been replaced or deleted since.
 const EXE: &str = "/proc/self/exe";
@@ -36,24 +40,38 @@ const IMPORT_WAIT: Duration = Duration::from_secs(10);
 pub struct SelfImage {
     /// Its reference, for example `cthulhu-self:0123456789abcdef`.
     pub reference: String,
-    /// The entrypoint; our arguments (`sandbox`, `demo`, …) go after it.
+    /// The entrypoint; our arguments go after it.
     pub argv: Vec<String>,
+}
+
+impl SelfImage {
+    /// The entrypoint of a container that runs one of our [`INTERNAL`] programs.
+    pub(crate) fn internal(&self, program: &str) -> Vec<String> {
+        self.argv.iter().map(String::as_str).chain([INTERNAL, program]).map(str::to_owned).collect()
+    }
 }
 
 /// The reference that the running program's image has, or would have.
 ///
 /// # Errors
 /// From reading our own files.
-pub fn reference() -> io::Result<String> {
+pub(crate) fn reference() -> io::Result<String> {
     let (_, mut parts) = gather()?;
     Ok(format!("{REPOSITORY}:{}", digest(&mut parts)?))
+}
+
+/// Whether a reference is one that a version of the program gives to its image, and that is not chosen elsewhere by
+/// chance.
+pub(crate) fn is_reference(reference: &str) -> bool {
+    let tag = reference.strip_prefix(REPOSITORY).and_then(|rest| rest.strip_prefix(':'));
+    tag.is_some_and(|tag| tag.len() == 16 && tag.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
 }
 
 /// Sees to it that the engine has an image of the running program.
 ///
 /// # Errors
 /// Those of the engine; [`EngineError::Refused`] when our own files cannot be read.
-pub async fn ensure(engine: &dyn Engine) -> Result<SelfImage> {
+pub(crate) async fn ensure(engine: &dyn Engine) -> Result<SelfImage> {
     let (mut parts, image) = blocking(|| {
         let (layout, mut parts) = gather()?;
         let reference = format!("{REPOSITORY}:{}", digest(&mut parts)?);
@@ -72,7 +90,7 @@ pub async fn ensure(engine: &dyn Engine) -> Result<SelfImage> {
     let archive = blocking(move || pack(&mut parts)).await?;
     match engine.import(&image.reference, archive).await {
         Ok(()) => Ok(image),
-        // Somebody else's import may have come first after all.
+        // Another import may have come first after all.
         Err(error) => match engine.has_image(&image.reference).await {
             Ok(true) => Ok(image),
             _ => Err(error),
@@ -83,7 +101,7 @@ pub async fn ensure(engine: &dyn Engine) -> Result<SelfImage> {
 /// Runs file work off the runtime's own threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T> {
     let refused = |why: String| EngineError::Refused(format!("cannot pack our own program: {why}"));
-    match tokio::task::spawn_blocking(work).await {
+    match spawn_blocking(work).await {
         Ok(done) => done.map_err(|e| refused(e.to_string())),
         Err(panic) => Err(refused(panic.to_string())),
     }
@@ -123,14 +141,14 @@ fn links_to(library: &str) -> io::Result<Vec<Part<File>>> {
     Ok(links)
 }
 
-/// Waits until no other process imports the same program; goes on without after a while, or where locks don't work.
+/// Waits until no other process imports the same program. Continues anyway after a while, or if locks don't work.
 async fn take_turn() -> Option<File> {
     let file = File::open(EXE).ok()?;
     let step = Duration::from_millis(50);
     for _ in 0..IMPORT_WAIT.as_millis() / step.as_millis() {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Some(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => tokio::time::sleep(step).await,
+            Err(rustix::io::Errno::WOULDBLOCK) => time::sleep(step).await,
             Err(_) => return None,
         }
     }

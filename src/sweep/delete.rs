@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use super::{Ground, MAX_DEPTH, Swept, enter, look_at, names};
 
 /// Deletes everything in a directory, and not the directory itself. What cannot be deleted is counted, and the rest is
-/// deleted all the same.
-pub fn contents(dir: BorrowedFd<'_>) -> Swept {
+/// deleted anyway.
+pub(crate) fn contents(dir: BorrowedFd<'_>) -> Swept {
     let ground = match Ground::of(dir) {
         Ok(ground) => ground,
         Err(error) => return Swept { left: 1, why: Some(words(error)), ..Swept::default() },
@@ -87,7 +87,7 @@ impl Sweep<'_> {
         match unlinkat(parent, name, AtFlags::REMOVEDIR) {
             Ok(()) => self.swept.removed += 1,
             Err(Errno::NOENT) => {}
-            // Told already by what is left in it.
+            // Reported already with what is left in it.
             Err(Errno::NOTEMPTY | Errno::EXIST) if self.swept.left > before => {}
             // A directory in it was lifted out of another one, or it could not be entered.
             Err(Errno::NOTEMPTY | Errno::EXIST) => self.failed(Errno::ACCESS),
@@ -95,7 +95,7 @@ impl Sweep<'_> {
         }
     }
 
-    /// Moves a directory that lies too deep to the top, where the next round finds it.
+    /// Moves a directory that is nested too deep to the top, where the next round finds it.
     fn lift(&mut self, parent: BorrowedFd<'_>, name: &CStr) {
         loop {
             self.lifted += 1;

@@ -6,19 +6,18 @@ use rustix::fs::{AtFlags, FileType, statat};
 
 use super::{Ground, MAX_DEPTH, enter, look_at, names};
 
-/// What a directory holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Size {
+pub(crate) struct Size {
     /// Bytes that it takes on the disk.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Names in it and below.
-    pub files: u64,
+    pub(crate) files: u64,
     /// Whether there is more, which could not be looked at.
-    pub more: bool,
+    pub(crate) more: bool,
 }
 
 /// Adds up a directory's contents.
-pub fn measure(dir: BorrowedFd<'_>) -> Size {
+pub(crate) fn measure(dir: BorrowedFd<'_>) -> Size {
     let mut size = Size::default();
     match Ground::of(dir) {
         Ok(ground) => add(dir, ground, MAX_DEPTH, &mut size),

@@ -1,4 +1,4 @@
-//! The sweep room: deletes what is in a directory that nodes have filled with what they liked, and tells how much it is.
+//! Deletes, or measures, the contents of a directory that nodes could fill with anything.
 //!
 //! By descriptors, one name at a time, below the directory that it is given and nowhere else. It never follows a link,
 //! never opens anything but directories, and never crosses into another mount.
@@ -12,42 +12,41 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, StatxFlags, openat, statx};
+use rustix::fs::{
+    AtFlags, Dir, Gid, Mode, OFlags, StatxFlags, Uid, fchmod, fchown, fremovexattr, fstat, openat, statx,
+};
 use serde::{Deserialize, Serialize};
 
-pub use delete::contents;
-pub use measure::{Size, measure};
+pub(crate) use delete::contents;
+pub(crate) use measure::{Size, measure};
 
 /// Directories in one another that are gone into. A descriptor or two are held for each.
 const MAX_DEPTH: u32 = 64;
 
+/// Mode of a directory that any user of a container may write to.
+pub(crate) const OPEN_TO_ALL: u32 = 0o777;
+
 /// Where the directory is in the container that sweeps.
-pub const TARGET: &str = "/swept";
+pub(crate) const TARGET: &str = "/swept";
 
-/// What became of it.
+/// What happened to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Swept {
+pub(crate) struct Swept {
     /// How many names were removed.
-    pub removed: u64,
+    pub(crate) removed: u64,
     /// How many could not be.
-    pub left: u64,
+    pub(crate) left: u64,
     /// Why the first of these could not, in words.
-    pub why: Option<String>,
+    pub(crate) why: Option<String>,
 }
 
-/// Arguments of the hidden subcommand.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// The directory whose contents are deleted
-    pub dir: PathBuf,
-}
-
-/// Deletes a directory's contents and says in a JSON line what became of them.
-pub fn run(args: &Args) -> ExitCode {
-    let swept = open(&args.dir).map(|dir| contents(dir.as_fd()));
+/// Deletes the contents of [`TARGET`] and of nothing else, and says in a JSON line what became of them. With an owner, user
+/// and group, the directory itself becomes as it was made for that owner.
+pub(crate) fn run(owner: Option<(u32, u32)>) -> ExitCode {
+    let swept = empty(Path::new(TARGET), owner);
     let swept = swept.unwrap_or_else(|error| Swept { removed: 0, left: 1, why: Some(error.to_string()) });
     let text = serde_json::to_string(&swept).unwrap_or_default();
     match writeln!(io::stdout(), "{text}") {
@@ -56,11 +55,32 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
+/// Deletes everything in a directory, and with an owner makes the directory itself as it was made for that owner.
+///
+/// # Errors
+/// The directory cannot be opened or given to the owner.
+pub(crate) fn empty(path: &Path, owner: Option<(u32, u32)>) -> io::Result<Swept> {
+    let dir = open(path)?;
+    let swept = contents(dir.as_fd());
+    if let Some((user, group)) = owner {
+        let about = fstat(&dir)?;
+        if (about.st_uid, about.st_gid) != (user, group) {
+            fchown(&dir, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
+        }
+        // A list of further rights limits what the mode says. There may be none, and file systems that have none.
+        for list in [c"system.posix_acl_access", c"system.posix_acl_default"] {
+            let _ = fremovexattr(&dir, list);
+        }
+        fchmod(&dir, Mode::from_raw_mode(OPEN_TO_ALL))?;
+    }
+    Ok(swept)
+}
+
 /// Opens a directory; a link at its end is none.
 ///
 /// # Errors
 /// From the file system.
-pub fn open(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
     let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
     Ok(File::options().read(true).custom_flags(flags).open(path)?.into())
 }

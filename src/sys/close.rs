@@ -1,4 +1,4 @@
-//! A close that tells its error.
+//! A close that returns its error.
 
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 ///
 /// # Errors
 /// `EIO`, `ENOSPC` or `EDQUOT`, where the file system delays them to the close. The descriptor is gone either way.
-pub fn close_reporting(fd: OwnedFd) -> Result<(), Errno> {
+pub(crate) fn close_reporting(fd: OwnedFd) -> Result<(), Errno> {
     let raw = fd.into_raw_fd();
     // SAFETY: `into_raw_fd` gave up the ownership, so this is the only close of `raw`.
     if unsafe { libc::close(raw) } == 0 {
@@ -26,7 +26,7 @@ pub fn close_reporting(fd: OwnedFd) -> Result<(), Errno> {
 }
 
 /// Has a program start without the descriptors from `first` on (close_range(2), Linux 5.11; before, it gets them).
-pub fn close_in_child_from(command: &mut Command, first: u32) {
+pub(crate) fn close_in_child_from(command: &mut Command, first: u32) {
     let mark = move || {
         // SAFETY: only a flag of descriptors is changed; exec closes them.
         unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn closes_what_it_was_given() {
-        // A pipe tells by its other end whether it is closed; a bare number may be another thread's by then.
+        // The other end of a pipe shows whether it is closed; the bare number may be another thread's by then.
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         assert!(writer.as_raw_fd() >= 0);
         close_reporting(writer).unwrap();

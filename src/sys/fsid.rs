@@ -10,7 +10,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 /// It cannot leave its thread, because the identity is the thread's.
 #[derive(Debug)]
 #[must_use = "the identity ends when the guard is dropped"]
-pub struct FsIdGuard {
+pub(crate) struct FsIdGuard {
     previous_uid: u32,
     previous_gid: u32,
     _this_thread: PhantomData<*const ()>,
@@ -23,7 +23,7 @@ pub struct FsIdGuard {
 ///
 /// # Errors
 /// `EPERM` when the process may not take that identity; the thread is then as before.
-pub fn set_fs_ids(uid: u32, gid: u32) -> io::Result<FsIdGuard> {
+pub(crate) fn set_fs_ids(uid: u32, gid: u32) -> io::Result<FsIdGuard> {
     let (previous_uid, previous_gid) = fs_ids();
     let before = capabilities(None)?;
     // The group first: the user's change is what costs the privileges.
@@ -41,8 +41,7 @@ pub fn set_fs_ids(uid: u32, gid: u32) -> io::Result<FsIdGuard> {
 }
 
 /// The calling thread's file system identity: fsuid and fsgid.
-#[must_use]
-pub fn fs_ids() -> (u32, u32) {
+pub(crate) fn fs_ids() -> (u32, u32) {
     // An id of -1 is never valid, so these change nothing and return the present value.
     (change_uid(u32::MAX), change_gid(u32::MAX))
 }
@@ -65,7 +64,7 @@ impl Drop for FsIdGuard {
         change_uid(self.previous_uid);
         change_gid(self.previous_gid);
         if fs_ids() != (self.previous_uid, self.previous_gid) {
-            // Going on would let the next request run as somebody else.
+            // Continuing would let the next request run as another user.
             tracing::error!("cannot return to the daemon's own file system identity");
             std::process::abort();
         }
@@ -101,7 +100,7 @@ mod tests {
             }
             Err(error) => {
                 assert!(!rustix::process::geteuid().is_root(), "{error}");
-                eprintln!("skipped: needs root");
+                crate::skip::skipped("needs root");
             }
         }
         assert_eq!(fs_ids(), before);
@@ -110,8 +109,7 @@ mod tests {
 
     #[test]
     fn other_threads_keep_theirs() {
-        if !rustix::process::geteuid().is_root() {
-            eprintln!("skipped: needs root");
+        if !crate::skip::is_root() {
             return;
         }
         let guard = set_fs_ids(12_345, 12_345).unwrap();

@@ -1,4 +1,4 @@
-//! Mounts: who is mounted where, and taking one away without waiting for it.
+//! Mounts: what is mounted where, and detaching one without waiting for it.
 
 use std::ffi::OsString;
 use std::io;
@@ -11,17 +11,17 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{UnmountFlags, unmount};
 
-/// One mount, as `/proc/self/mountinfo` tells it.
+/// One mount, as `/proc/self/mountinfo` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MountEntry {
-    /// Tells mounts apart for as long as they are there: wherever one is moved, whatever is mounted over it.
-    pub id: u64,
+pub(crate) struct MountEntry {
+    /// Identifies a mount as long as it exists, wherever it is moved and whatever is mounted over it.
+    pub(crate) id: u64,
     /// Where it is now.
-    pub mountpoint: PathBuf,
+    pub(crate) mountpoint: PathBuf,
     /// The kind of file system, with its subtype: `ext4`, `fuse.cthulhu`.
-    pub fstype: String,
+    pub(crate) fstype: String,
     /// What is mounted: a device, or the name that the file system gave itself.
-    pub source: OsString,
+    pub(crate) source: OsString,
 }
 
 /// The mounts whose mountpoint is exactly `path`, the topmost last.
@@ -31,7 +31,7 @@ pub struct MountEntry {
 ///
 /// # Errors
 /// Those of reading `/proc/self/mountinfo`.
-pub fn mounts_at(path: &Path) -> io::Result<Vec<MountEntry>> {
+pub(crate) fn mounts_at(path: &Path) -> io::Result<Vec<MountEntry>> {
     Ok(parse_mountinfo(&std::fs::read("/proc/self/mountinfo")?, path))
 }
 
@@ -39,12 +39,12 @@ pub fn mounts_at(path: &Path) -> io::Result<Vec<MountEntry>> {
 ///
 /// # Errors
 /// Those of reading `/proc/self/mountinfo`.
-pub fn mount_with_id(id: u64) -> io::Result<Option<MountEntry>> {
+pub(crate) fn mount_with_id(id: u64) -> io::Result<Option<MountEntry>> {
     Ok(entries(&std::fs::read("/proc/self/mountinfo")?).find(|mount| mount.id == id))
 }
 
 /// Whether a path leads to the mount with that id, and not to one that covers it. Asks the file system there nothing.
-pub fn leads_to(path: &Path, id: u64) -> bool {
+pub(crate) fn leads_to(path: &Path, id: u64) -> bool {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let Ok(root) = rustix::fs::open(path, flags, Mode::empty()) else { return false };
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", root.as_raw_fd())).unwrap_or_default();
@@ -56,7 +56,7 @@ pub fn leads_to(path: &Path, id: u64) -> bool {
 ///
 /// # Errors
 /// Those of reading `/proc/self/mountinfo`.
-pub fn mounts_of(fstype: &str) -> io::Result<Vec<(PathBuf, Option<u32>)>> {
+pub(crate) fn mounts_of(fstype: &str) -> io::Result<Vec<(PathBuf, Option<u32>)>> {
     Ok(parse_mounts_of(&std::fs::read("/proc/self/mountinfo")?, fstype))
 }
 
@@ -92,7 +92,7 @@ pub fn detach_mount(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of opening `/proc/self/mountinfo` or of poll(2).
-pub fn wait_for_mounts(mut done: impl FnMut() -> bool) -> io::Result<()> {
+pub(crate) fn wait_for_mounts(mut done: impl FnMut() -> bool) -> io::Result<()> {
     let mounts = std::fs::File::open("/proc/self/mountinfo")?;
     while !done() {
         match poll(&mut [PollFd::new(&mounts, PollFlags::PRI)], None) {

@@ -25,7 +25,7 @@ const NOT_FATAL: [libc::c_int; 8] = [
 ///
 /// # Errors
 /// Those of reading `/proc/TID/status`; `EINVAL` when it has no signal masks.
-pub fn is_about_to_die(tid: u32) -> io::Result<bool> {
+pub(crate) fn is_about_to_die(tid: u32) -> io::Result<bool> {
     if tid == 0 {
         return Ok(false);
     }
@@ -55,8 +55,8 @@ fn is_gone(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// Those of reading `/proc/self/status`; `EINVAL` when it does not say (before Linux 4.7).
-pub fn umask() -> io::Result<u32> {
-    // umask(2) tells only by setting another, for all threads.
+pub(crate) fn umask() -> io::Result<u32> {
+    // umask(2) returns the value only by setting another, for all threads.
     let status = std::fs::read_to_string("/proc/self/status")?;
     let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).ok_or_else(|| Errno::INVAL.into())
@@ -67,7 +67,7 @@ pub fn umask() -> io::Result<u32> {
 /// # Errors
 /// `ESRCH` when there is no such process, `EINVAL` for pid 0 or a thread that leads no process, `ENOSYS` before
 /// Linux 5.3.
-pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
+pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::INVAL)?;
     Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
@@ -75,15 +75,26 @@ pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
 /// When the process started, in clock ticks since boot; with the pid it names a process for good. `None` when it is
 /// gone, has ended and waits for its parent (a zombie), or cannot be read.
 #[must_use]
-pub fn process_start_time(pid: u32) -> Option<u64> {
+pub(crate) fn process_start_time(pid: u32) -> Option<u64> {
     start_time(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-fn start_time(stat: &[u8]) -> Option<u64> {
+/// Whether the process is stopped, by a signal (SIGSTOP, ^Z) or a debugger.
+#[must_use]
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    fields_from_state(&stat).and_then(|mut fields| fields.next()).is_some_and(|state| matches!(state, "T" | "t"))
+}
+
+/// The fields of proc_pid_stat(5) from the third on, the state.
+fn fields_from_state(stat: &[u8]) -> Option<impl Iterator<Item = &str>> {
     // The second field is the command in parentheses and may hold anything, parentheses too: count from the last one.
     let end = stat.iter().rposition(|&byte| byte == b')')?;
-    let text = std::str::from_utf8(&stat[end + 1..]).ok()?;
-    let mut fields = text.split_ascii_whitespace();
+    Some(std::str::from_utf8(&stat[end + 1..]).ok()?.split_ascii_whitespace())
+}
+
+fn start_time(stat: &[u8]) -> Option<u64> {
+    let mut fields = fields_from_state(stat)?;
     if matches!(fields.next()?, "Z" | "X") {
         return None;
     }
@@ -94,7 +105,7 @@ fn start_time(stat: &[u8]) -> Option<u64> {
 ///
 /// # Errors
 /// Those of reading `/proc/sys/kernel/random/boot_id`.
-pub fn boot_id() -> io::Result<String> {
+pub(crate) fn boot_id() -> io::Result<String> {
     Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
@@ -172,6 +183,20 @@ mod tests {
         assert!(own.is_some());
         assert_eq!(own, process_start_time(std::process::id()));
         assert_eq!(process_start_time(u32::MAX), None);
+    }
+
+    #[test]
+    fn a_stopped_process_is_told_from_one_that_runs() {
+        let mut child = sleeper();
+        assert!(!is_stopped(child.id()) && !is_stopped(u32::MAX));
+        let pid = Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        // The signal is on its way for a moment.
+        let stopped = rustix::process::WaitOptions::UNTRACED;
+        rustix::process::waitpid(Some(pid), stopped).unwrap();
+        assert!(is_stopped(child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::io::unix::AsyncFd;
 ///
 /// # Errors
 /// From epoll(7): `EPERM` for a file that is always readable.
-pub async fn readable(fd: OwnedFd) -> io::Result<()> {
+pub(crate) async fn readable(fd: OwnedFd) -> io::Result<()> {
     // SAFETY: an OwnedFd keeps its descriptor open and the same until it is dropped, which AsyncFd does only after it
     // has taken it out of epoll.
     let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?;

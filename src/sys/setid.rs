@@ -10,7 +10,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabiliti
 /// It cannot leave its thread, because capabilities are the thread's.
 #[derive(Debug)]
 #[must_use = "the right comes back when the guard is dropped"]
-pub struct SetIdGuard {
+pub(crate) struct SetIdGuard {
     before: Option<CapabilitySets>,
     _this_thread: PhantomData<*const ()>,
 }
@@ -19,7 +19,7 @@ pub struct SetIdGuard {
 ///
 /// # Errors
 /// Those of capget(2) and capset(2).
-pub fn without_setid() -> io::Result<SetIdGuard> {
+pub(crate) fn without_setid() -> io::Result<SetIdGuard> {
     let before = capabilities(None)?;
     let has_it = before.effective.contains(CapabilitySet::FSETID);
     if has_it {
@@ -48,8 +48,7 @@ mod tests {
 
     #[test]
     fn a_write_costs_the_bits_only_while_it_lives() {
-        if !rustix::process::geteuid().is_root() {
-            eprintln!("skipped: needs root");
+        if !crate::skip::is_root() {
             return;
         }
         let file = tempfile::NamedTempFile::new().unwrap();

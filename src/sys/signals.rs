@@ -8,18 +8,16 @@ use std::process::Command;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 
-/// One that has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Received {
-    /// Its number.
-    pub signal: i32,
+pub(crate) struct Received {
+    pub(crate) signal: i32,
     /// The kernel sent it: for ^C and the like, to the whole foreground group of a terminal. Else a process did.
-    pub by_kernel: bool,
+    pub(crate) by_kernel: bool,
 }
 
 /// Signals that are caught for the rest of this process's life; programs that it starts get their defaults.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     pipe: File,
 }
 
@@ -28,10 +26,10 @@ impl Signals {
     ///
     /// # Errors
     /// Those of sigaction(2), pipe2(2), or of reading `/proc/self/status`.
-    pub fn catch(signals: &[i32]) -> io::Result<Self> {
+    pub(crate) fn catch(signals: &[i32]) -> io::Result<Self> {
         let ignored = ignored()?;
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
-        // Never waits: a handler may run while nobody reads. 64 KiB are 30,000 signals.
+        // Never waits: a handler may run while there is no reader. 64 KiB are 30,000 signals.
         rustix::io::ioctl_fionbio(&writer, true)?;
         // Lives as long as the handlers.
         let writer: &'static OwnedFd = Box::leak(Box::new(writer));
@@ -50,18 +48,18 @@ impl Signals {
     ///
     /// # Errors
     /// Those of read(2).
-    pub fn wait(&mut self) -> io::Result<Received> {
+    pub(crate) fn wait(&mut self) -> io::Result<Received> {
         let mut bytes = [0; 2];
         self.pipe.read_exact(&mut bytes)?;
         Ok(Received { signal: i32::from(bytes[0]), by_kernel: bytes[1] != 0 })
     }
 }
 
-/// Has children wait to be asked how they ended, also where whoever started us ignores SIGCHLD and the kernel would forget them.
+/// Has children wait to be asked how they ended, also if our parent ignores SIGCHLD and the kernel would forget them.
 ///
 /// # Errors
 /// Those of sigaction(2).
-pub fn wait_for_children() -> io::Result<()> {
+pub(crate) fn wait_for_children() -> io::Result<()> {
     // SAFETY: the handler does nothing.
     unsafe { signal_hook_registry::register(libc::SIGCHLD, || {}) }?;
     Ok(())
@@ -75,7 +73,7 @@ fn ignored() -> io::Result<u64> {
 }
 
 /// Has the program, once started, get `signal` when the thread that starts it ends, however that comes.
-pub fn signal_at_our_end(command: &mut Command, signal: Signal) {
+pub(crate) fn signal_at_our_end(command: &mut Command, signal: Signal) {
     use std::os::unix::process::CommandExt;
 
     let parent = getpid();

@@ -3,7 +3,7 @@
 use minijinja::ErrorKind;
 use thiserror::Error;
 
-use super::engine::MAX_OUTPUT;
+use super::MAX_OUTPUT;
 use super::variables::NAMES;
 
 /// Why a template could not be rendered.
@@ -11,11 +11,10 @@ use super::variables::NAMES;
 #[error("{what}{}: {why}", .line.map(|line| format!(" line {line}")).unwrap_or_default())]
 pub struct TemplateError {
     /// Which template, as the caller named it.
-    pub what: String,
+    pub(crate) what: String,
     /// The line in it, counted from 1; `None` if the template has but one line.
-    pub line: Option<usize>,
-    /// What is wrong there.
-    pub why: String,
+    pub(crate) line: Option<usize>,
+    pub(crate) why: String,
 }
 
 impl TemplateError {

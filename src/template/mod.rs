@@ -1,7 +1,7 @@
-//! The template room: a text and what is known of a node, to the text that this node gets.
+//! A text and what is known of a node, to the text that this node gets.
 //!
 //! Pure: it reads no file and knows no container. The only code that names minijinja. Never lets a template run, grow or
-//! recurse without end: what the engine's own budget does not see, the size of a template and a deadline bound.
+//! recurse without end: what the engine's own budget does not see, the size of a template and a deadline bound, and a look at the memory that it takes.
 
 mod engine;
 mod error;
@@ -10,15 +10,20 @@ mod variables;
 #[cfg(test)]
 mod tests;
 
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-pub use error::TemplateError;
-pub use variables::{Nodes, Variables};
+use crate::sys::resident_bytes;
+
+pub(crate) use error::TemplateError;
+pub use variables::Nodes;
+pub(crate) use variables::Variables;
 
 /// Bytes of a text with tags in it. Its tags can nest as deep as it is long, and the engine follows that by recursion.
-pub const MAX_SIZE: usize = 128 << 10;
+pub(crate) const MAX_SIZE: usize = 128 << 10;
+/// Bytes that a template may make: what the engine's budget comes to. The engine pays for an output only once it is written.
+const MAX_OUTPUT: usize = 64 << 20;
 /// Bytes of stack for a byte of template: the engine was seen to take 1,100 (`----1`, built without optimization).
 const STACK_A_BYTE: usize = 2048;
 /// Bytes of stack besides.
@@ -26,6 +31,10 @@ const STACK: usize = 4 << 20;
 /// How long one rendering may take. The engine's budget does not see what becomes text only when it is printed, such as
 /// `[1] * 99999999` or lists in lists in lists.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// By how many bytes the process may grow meanwhile, seen so often. Neither does the budget see what becomes text before it is
+/// printed, by `~` say.
+const MAX_MEMORY: u64 = 512 << 20;
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Renders a template (Jinja syntax) for one node. `what` names it in errors: a path, or `-e KEY`.
 ///
@@ -44,7 +53,7 @@ pub fn render(source: &str, what: &str, variables: &Variables) -> Result<String,
     render_apart(source, what, variables)
 }
 
-/// Renders on a thread with a stack for the worst template, which is given up at the deadline: whoever has a template that
+/// Renders on a thread with a stack for the worst template, which is given up at the deadline, or when it takes too much memory: whoever has a template that
 /// wrong ends soon, and the thread with it.
 fn render_apart(source: &str, what: &str, variables: &Variables) -> Result<String, TemplateError> {
     let (send, receive) = channel();
@@ -56,12 +65,31 @@ fn render_apart(source: &str, what: &str, variables: &Variables) -> Result<Strin
     let stack = STACK + source.len() * STACK_A_BYTE;
     let thread = thread::Builder::new().name("template".into()).stack_size(stack).spawn(rendering);
     thread.map_err(|error| failed(what, format!("cannot be rendered: {error}")))?;
-    receive.recv_timeout(DEADLINE).unwrap_or_else(|error| match error {
-        RecvTimeoutError::Timeout => {
-            Err(failed(what, format!("it does not come to an end within {} s", DEADLINE.as_secs())))
+    rendered_by(&receive, what, resident_bytes)
+}
+
+/// What the thread renders, unless it is given up. `resident` returns how much memory the process takes.
+fn rendered_by(
+    receive: &Receiver<Result<String, TemplateError>>,
+    what: &str,
+    resident: impl Fn() -> u64,
+) -> Result<String, TemplateError> {
+    let (began, before) = (Instant::now(), resident());
+    loop {
+        match receive.recv_timeout(LOOK) {
+            Ok(rendered) => return rendered,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(failed(what, "the template engine failed on it".into()));
+            }
+            Err(RecvTimeoutError::Timeout) if resident() > before + MAX_MEMORY => {
+                return Err(failed(what, format!("it takes more than {} MiB of memory", MAX_MEMORY >> 20)));
+            }
+            Err(RecvTimeoutError::Timeout) if began.elapsed() > DEADLINE => {
+                return Err(failed(what, format!("it does not come to an end within {} s", DEADLINE.as_secs())));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
         }
-        RecvTimeoutError::Disconnected => Err(failed(what, "the template engine failed on it".into())),
-    })
+    }
 }
 
 fn failed(what: &str, why: String) -> TemplateError {

@@ -120,6 +120,34 @@ fn a_template_without_end_ends() {
 }
 
 #[test]
+fn an_endless_text_is_refused_while_a_block_captures_it() {
+    let endless = format!("{{% set x = nodes %}}{}", "{% set x = [x, x] %}".repeat(40));
+    for keeps in [
+        "{{ x }}",
+        "{% set y %}{{ x }}{% endset %}",
+        "{% set y %}{% set y %}{{ {'a': x} }}{% endset %}{% endset %}",
+        "{% filter upper %}{{ x }}{% endfilter %}",
+    ] {
+        let error = sentence(&format!("{endless}{keeps}"));
+        assert!(error.contains("MiB of text"), "{keeps}: {error}");
+    }
+}
+
+#[test]
+fn a_rendering_is_given_up_when_it_takes_too_much_memory() {
+    let (send, receive) = channel();
+    let (grown, looks) = (std::cell::Cell::new(0), 7);
+    let resident = || {
+        grown.set(grown.get() + 1);
+        grown.get() * MAX_MEMORY / looks
+    };
+    let error = rendered_by(&receive, "app.conf", resident).unwrap_err().to_string();
+    assert_eq!(error, "app.conf: it takes more than 512 MiB of memory");
+    send.send(Ok("text".to_owned())).unwrap();
+    assert_eq!(rendered_by(&receive, "app.conf", || 0).unwrap(), "text");
+}
+
+#[test]
 fn a_template_that_nests_as_deep_as_it_can_ends() {
     let deep = |begin: &str, middle: &str, end: &str| {
         let times = (MAX_SIZE - begin.len() - end.len()) / middle.len();

@@ -33,8 +33,7 @@ impl Nodes {
         Self { port, each, list }
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.each.len()
     }
 

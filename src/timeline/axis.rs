@@ -1,7 +1,7 @@
 //! Times: where the ticks of an axis go, and how a time is written.
 
 /// Nanoseconds in a second.
-pub const SECOND: i64 = 1_000_000_000;
+pub(crate) const SECOND: i64 = 1_000_000_000;
 
 /// Distances between ticks that people read easily, in ns: 1, 2, 5 of each power of ten up to 50 s, then those of clocks.
 fn steps() -> impl Iterator<Item = i64> {
@@ -12,13 +12,13 @@ fn steps() -> impl Iterator<Item = i64> {
 }
 
 /// The smallest readable distance that gives at most `most` ticks in `duration` ns.
-pub fn step(duration: i64, most: i64) -> i64 {
+pub(crate) fn step(duration: i64, most: i64) -> i64 {
     let wanted = duration / most.max(1);
     steps().find(|step| *step >= wanted.max(1)).unwrap_or(i64::MAX)
 }
 
 /// Ticks from 0 to `duration` ns, `step` apart, with their labels.
-pub fn ticks(duration: i64, step: i64) -> impl Iterator<Item = (i64, String)> {
+pub(crate) fn ticks(duration: i64, step: i64) -> impl Iterator<Item = (i64, String)> {
     let count = duration / step.max(1);
     (0..=count).map(move |n| (n * step, label(n * step, step, duration)))
 }
@@ -66,7 +66,7 @@ fn clock(seconds: i64) -> String {
 }
 
 /// A moment or a duration in ns, to the millisecond where that says enough.
-pub fn time(at: i64) -> String {
+pub(crate) fn time(at: i64) -> String {
     match at {
         ..1_000_000 => format!("{} µs", at / 1_000),
         1_000_000..SECOND => format!("{} ms", at / 1_000_000),
@@ -76,7 +76,7 @@ pub fn time(at: i64) -> String {
 }
 
 /// A moment in ns within a history of `duration` ns: all in one unit, so that they can be compared.
-pub fn moment(at: i64, duration: i64) -> String {
+pub(crate) fn moment(at: i64, duration: i64) -> String {
     match duration {
         ..10_000_000 => format!("{:.3} ms", at as f64 / 1e6),
         10_000_000..60_000_000_000 => format!("{:.3} s", at as f64 / 1e9),
@@ -85,7 +85,7 @@ pub fn moment(at: i64, duration: i64) -> String {
 }
 
 /// A duration in ns for a sentence: three digits are enough.
-pub fn rough(duration: i64) -> String {
+pub(crate) fn rough(duration: i64) -> String {
     let seconds = duration as f64 / 1e9;
     match duration {
         ..1_000_000 => format!("{} µs", duration / 1_000),
@@ -98,7 +98,7 @@ pub fn rough(duration: i64) -> String {
 }
 
 /// A count with its thousands apart.
-pub fn count(number: usize) -> String {
+pub(crate) fn count(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

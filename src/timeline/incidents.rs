@@ -1,44 +1,21 @@
-//! What somebody who looks at a failed test should see first, in sentences.
+//! What the reader of a failed test should see first, in sentences.
 
 use std::collections::BTreeMap;
 
-use super::model::{State, Stay, Timeline};
-use super::operations::Outcome;
+use super::model::{Incident, Stay, Timeline, Weight};
+use super::operations::OperationOutcome;
 use super::{count, rough};
+use crate::cluster::State;
+use crate::control::is_orderly;
+use crate::history::Cause;
 
-/// So many are told; those that matter least are left out.
+/// Most incidents that are shown. Those that matter least are left out.
 const MOST: usize = 10;
-/// A sentence is cut after so many characters.
+/// Most characters of a sentence.
 const LONGEST: usize = 170;
 
-/// How much something matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Weight {
-    /// As it was asked for, and harmless.
-    Asked,
-    /// Harm that was asked for: a kill, a fault.
-    Harm,
-    /// Something failed.
-    Failure,
-    /// Nobody asked for it.
-    Surprise,
-}
-
-/// Something that happened, worth a sentence.
-#[derive(Debug)]
-pub struct Incident {
-    /// ns since the mount.
-    pub at: i64,
-    /// How much it matters.
-    pub weight: Weight,
-    /// Whose lanes it stands in.
-    pub nodes: Vec<usize>,
-    /// The sentence, without a full stop.
-    pub text: String,
-}
-
-/// Those of a timeline that matter most, by time, and how many others there are.
-pub fn of(timeline: &Timeline) -> (Vec<Incident>, usize) {
+/// The incidents that matter most, by time, and how many others there are.
+pub(crate) fn of(timeline: &Timeline) -> (Vec<Incident>, usize) {
     let mut all = deaths(timeline);
     all.extend(timeline.commands.iter().filter_map(|command| {
         let failure = command.failure.as_ref()?;
@@ -59,8 +36,8 @@ pub fn of(timeline: &Timeline) -> (Vec<Incident>, usize) {
             Incident { at: span.from, weight: Weight::Failure, nodes: vec![index], text }
         }));
     }
-    all.extend(operations(timeline, Outcome::Failed, "failed"));
-    all.extend(operations(timeline, Outcome::Unknown, "ended without a certain answer"));
+    all.extend(operations(timeline, OperationOutcome::Failed, "failed"));
+    all.extend(operations(timeline, OperationOutcome::Unknown, "ended without a certain answer"));
     all.sort_by(|a, b| b.weight.cmp(&a.weight).then(a.at.cmp(&b.at)));
     let more = all.len().saturating_sub(MOST);
     all.truncate(MOST);
@@ -79,9 +56,10 @@ fn one_line(text: &str) -> String {
     }
 }
 
-fn operations(timeline: &Timeline, outcome: Outcome, how: &str) -> Option<Incident> {
+fn operations(timeline: &Timeline, outcome: OperationOutcome, how: &str) -> Option<Incident> {
     let all = timeline.lanes.iter().flat_map(|lane| &lane.operations);
-    let those = || all.clone().filter(|one| one.outcome == outcome && (outcome == Outcome::Failed || !one.open));
+    let those =
+        || all.clone().filter(|one| one.outcome == outcome && (outcome == OperationOutcome::Failed || !one.open));
     let first = those().min_by_key(|one| one.counts_at())?;
     let (number, total) = (those().count(), timeline.operations());
     let which = if number == 1 { first.label.clone() } else { format!("first {}", first.label) };
@@ -90,21 +68,21 @@ fn operations(timeline: &Timeline, outcome: Outcome, how: &str) -> Option<Incide
     } else {
         format!("{} of {} operations", count(number), count(total))
     };
-    let weight = if outcome == Outcome::Failed { Weight::Failure } else { Weight::Harm };
+    let weight = if outcome == OperationOutcome::Failed { Weight::Failure } else { Weight::Harm };
     Some(Incident { at: first.counts_at(), weight, nodes: vec![], text: format!("{of} {how}: {which}") })
 }
 
-/// A command that took several nodes down is told once.
+/// Each time a node went down. A command that took several nodes down is one incident.
 fn deaths(timeline: &Timeline) -> Vec<Incident> {
     let mut told = vec![];
     let mut asked: BTreeMap<(usize, bool), Vec<(usize, &Stay)>> = BTreeMap::new();
     for (index, node) in timeline.nodes.iter().enumerate() {
-        for stay in node.stays.iter().filter(|stay| stay.state.is_down() && stay.from > 0) {
+        for stay in node.stays.iter().filter(|stay| stay.is_down() && stay.from > 0) {
             match stay.why.command {
                 Some(command) => asked.entry((command, stay.state == State::Exited)).or_default().push((index, stay)),
                 None => told.push(Incident {
                     at: stay.from,
-                    weight: if stay.why.cause == "command" { Weight::Harm } else { Weight::Surprise },
+                    weight: if stay.why.cause == Some(Cause::Command) { Weight::Harm } else { Weight::Surprise },
                     nodes: vec![index],
                     text: format!("{} {}{}", node.name, reason(timeline, stay), back(timeline, stay)),
                 }),
@@ -113,7 +91,7 @@ fn deaths(timeline: &Timeline) -> Vec<Incident> {
     }
     for ((command, _), those) in asked {
         let line = &timeline.commands[command].line;
-        let harmless = ["stop", "restart"].contains(&line.split_whitespace().next().unwrap_or_default());
+        let harmless = is_orderly(line.split_whitespace().next().unwrap_or_default());
         let outlived = those.iter().filter(|(_, stay)| stay.why.grace_expired).count();
         let weight = if harmless && outlived == 0 { Weight::Asked } else { Weight::Harm };
         let nodes: Vec<usize> = those.iter().map(|(index, _)| *index).collect();
@@ -138,8 +116,8 @@ fn back(timeline: &Timeline, stay: &Stay) -> String {
     }
 }
 
-/// How a node came to be down: `died by itself: exit code 1`.
-pub fn reason(timeline: &Timeline, stay: &Stay) -> String {
+/// How a node went down: `died by itself (exit code 1)`.
+pub(crate) fn reason(timeline: &Timeline, stay: &Stay) -> String {
     let why = &stay.why;
     let code = match (&why.signal, why.exit_code) {
         (Some(signal), Some(code)) => format!("{signal}, exit code {code}"),
@@ -152,15 +130,15 @@ pub fn reason(timeline: &Timeline, stay: &Stay) -> String {
         let grace = if why.grace_expired { ": its grace ran out" } else { "" };
         return with(&format!("{} by “{}”{grace}", verb(stay), timeline.commands[command].line));
     }
-    match (stay.state, why.cause.as_str()) {
+    match (stay.state, why.cause) {
         (State::Missing, _) => "has no container any more: it was removed outside of cthulhu".into(),
-        (_, "command") => with("was ended by a command"),
-        (_, "oom") => with("was killed for want of memory"),
-        (_, "signal") => with("died of a signal that no command sent"),
-        (_, "engine") => with("was ended through the engine, not by a command"),
-        (_, "exit") if why.exit_code == Some(0) => "ended by itself (exit code 0)".into(),
-        (_, "exit") => with("died by itself"),
-        _ => with("went down"),
+        (_, Some(Cause::Command)) => with("was ended by a command"),
+        (_, Some(Cause::Oom)) => with("was killed for want of memory"),
+        (_, Some(Cause::Signal)) => with("died of a signal that no command sent"),
+        (_, Some(Cause::Engine)) => with("was ended through the engine, not by a command"),
+        (_, Some(Cause::Exit)) if why.exit_code == Some(0) => "ended by itself (exit code 0)".into(),
+        (_, Some(Cause::Exit)) => with("died by itself"),
+        (_, None) => with("went down"),
     }
 }
 
@@ -168,18 +146,18 @@ fn verb(stay: &Stay) -> &'static str {
     if stay.state == State::Missing { "removed" } else { "down" }
 }
 
-/// The same in as few words as a bar has room for: `137 SIGKILL · kill`.
-pub fn short(timeline: &Timeline, stay: &Stay) -> String {
-    let mut words = vec![stay.state.name().to_owned()];
+/// The same in few words, for a bar: `exited 137 SIGKILL · kill`.
+pub(crate) fn short(timeline: &Timeline, stay: &Stay) -> String {
+    let mut words = vec![stay.state.to_string()];
     words.extend(stay.why.exit_code.map(|code| code.to_string()));
     words.extend(stay.why.signal.clone());
     let text = words.join(" ");
-    let by = match (stay.why.command, stay.why.cause.as_str()) {
-        (Some(command), _) => timeline.commands[command].line.split_whitespace().next().unwrap_or_default().to_owned(),
-        (None, "oom") => "out of memory".into(),
-        (None, "engine") => "through the engine".into(),
-        (None, "exit" | "signal") => "by itself".into(),
-        _ => String::new(),
+    let by = match (stay.why.command, stay.why.cause) {
+        (Some(command), _) => timeline.commands[command].line.split_whitespace().next().unwrap_or_default(),
+        (None, Some(Cause::Oom)) => "out of memory",
+        (None, Some(Cause::Engine)) => "through the engine",
+        (None, Some(Cause::Exit | Cause::Signal)) => "by itself",
+        (None, Some(Cause::Command) | None) => "",
     };
     if by.is_empty() { text } else { format!("{text} · {by}") }
 }

@@ -1,31 +1,30 @@
-//! The timeline room: a history in, a picture of it out. Lines to a model of lanes (`read`, `model`), the model to SVG or
-//! an HTML page around it (`draw`, `page`).
+//! Draws a history. Its lines become a model of lanes (`build`, `model`), and that becomes SVG, or an HTML page
+//! around it (`draw`, `page`).
 //!
-//! Pure: it touches no file, no clock, no engine. Text of the history never becomes markup: `xml` alone writes it.
+//! Pure: it touches no file, no clock, no engine. Text of the history never becomes markup: only `xml` writes that.
 
 mod axis;
+mod build;
 mod draw;
 mod faults;
 mod incidents;
 mod model;
 mod operations;
 mod page;
-mod read;
 #[cfg(test)]
 mod tests;
 mod xml;
 
-pub use model::Timeline;
-pub use read::{History, ReadError};
+pub(crate) use model::Timeline;
 
 use axis::{count, moment, rough, time};
 
 /// The picture, as an SVG document of its own.
-pub fn svg(timeline: &Timeline) -> String {
+pub(crate) fn svg(timeline: &Timeline) -> String {
     draw::document(timeline)
 }
 
 /// The picture in a page that zooms, with a table of events.
-pub fn html(timeline: &Timeline) -> String {
+pub(crate) fn html(timeline: &Timeline) -> String {
     page::document(timeline)
 }

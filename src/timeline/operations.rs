@@ -1,4 +1,4 @@
-//! The test's own lines as operations: what they are called, how they ended, in which lane they go.
+//! Turns the test's own lines into operations: their labels, how they ended, their lanes.
 //!
 //! Lines like those of Jepsen (`process`, `type`, `f`, `value`) become spans from invoke to completion; any other object
 //! becomes a mark.
@@ -7,17 +7,15 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-/// So many lanes at most; processes that are over leave theirs to others.
+/// Most lanes. A process that has ended leaves its lane to others.
 const LANES: usize = 16;
-/// A label is cut after so many characters.
+/// Most characters of a label.
 const LABEL: usize = 140;
 
-/// How an operation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It succeeded, or it is a mark that says nothing of failure.
+pub(crate) enum OperationOutcome {
+    /// It succeeded, or it is a mark that does not mention failure.
     Ok,
-    /// It certainly failed.
     Failed,
     /// It may or may not have happened (Jepsen's `info`), or has never ended.
     Unknown,
@@ -25,43 +23,43 @@ pub enum Outcome {
 
 /// One operation of the test.
 #[derive(Debug)]
-pub struct Operation {
-    /// When it began, in ns.
-    pub from: i64,
-    /// When it ended; `None` if it is a mark, or never did.
-    pub to: Option<i64>,
-    /// How.
-    pub outcome: Outcome,
-    /// Whether an end was to come and never did.
-    pub open: bool,
-    /// What it was.
-    pub label: String,
+pub(crate) struct Operation {
+    /// When it began, in ns since the mount.
+    pub(crate) from: i64,
+    /// When it ended, in ns since the mount; `None` if it is a mark, or never ended.
+    pub(crate) to: Option<i64>,
+    /// Unknown as long as it is open.
+    pub(crate) outcome: OperationOutcome,
+    /// Whether it began and never ended.
+    pub(crate) open: bool,
+    /// The line in a few words.
+    pub(crate) label: String,
 }
 
 impl Operation {
-    /// When it counts: at its end.
-    pub fn counts_at(&self) -> i64 {
+    /// The time at which it is counted: its end, if it has one.
+    pub(crate) fn counts_at(&self) -> i64 {
         self.to.unwrap_or(self.from)
     }
 }
 
 /// Operations drawn one after the other.
 #[derive(Debug)]
-pub struct Lane {
-    /// Whose they are.
-    pub name: String,
-    /// Them, by their begin.
-    pub operations: Vec<Operation>,
+pub(crate) struct Lane {
+    /// The process, or the first and last of several.
+    pub(crate) name: String,
+    /// In the order in which they began.
+    pub(crate) operations: Vec<Operation>,
 }
 
-/// Gathers the operations of a history.
+/// Collects the operations of a history, line by line.
 #[derive(Default)]
-pub struct Gathering {
+pub(crate) struct Gathering {
     processes: BTreeMap<Process, Vec<Operation>>,
     pending: BTreeMap<Process, usize>,
 }
 
-/// Numbers first and in their order, then names; last of all the lines that name none.
+/// Who did an operation. Numbers come first, then names, then the lines that name no process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Process {
     Number(i64),
@@ -80,15 +78,20 @@ impl std::fmt::Display for Process {
 }
 
 impl Gathering {
-    /// A line of the test's own.
-    pub fn take(&mut self, at: i64, line: &Map<String, Value>) {
+    /// Adds a line of the test.
+    pub(crate) fn take(&mut self, at: i64, line: &Map<String, Value>) {
         let process = process(line);
         let kind = line.get("type").and_then(Value::as_str).map(|kind| kind.trim_start_matches(':')).unwrap_or("");
         let operations = self.processes.entry(process.clone()).or_default();
         match kind {
             "invoke" => {
-                let operation =
-                    Operation { from: at, to: None, outcome: Outcome::Unknown, open: true, label: label(line) };
+                let operation = Operation {
+                    from: at,
+                    to: None,
+                    outcome: OperationOutcome::Unknown,
+                    open: true,
+                    label: label(line),
+                };
                 self.pending.insert(process, operations.len());
                 operations.push(operation);
             }
@@ -110,9 +113,9 @@ impl Gathering {
         }
     }
 
-    /// The lanes: one a process, as long as there are few that live at the same time.
-    pub fn lanes(self) -> Vec<Lane> {
-        let mut slots: Vec<Slot> = vec![];
+    /// The lanes: one for each process if there are few, else shared by processes that follow each other.
+    pub(crate) fn lanes(self) -> Vec<Lane> {
+        let mut builders: Vec<LaneBuilder> = vec![];
         let mut processes: Vec<_> = self.processes.into_iter().collect();
         let few = processes.len() <= LANES;
         if !few {
@@ -121,28 +124,32 @@ impl Gathering {
         for (process, mut operations) in processes {
             let from = operations.first().map_or(0, |operation| operation.from);
             let to = operations.iter().map(Operation::counts_at).max().unwrap_or(from);
-            let free = slots.iter().position(|slot| !few && slot.to < from);
+            let free = builders.iter().position(|slot| !few && slot.to < from);
             match free {
-                Some(index) => slots[index].add(process, to, operations),
-                None if slots.len() < LANES => {
-                    slots.push(Slot { processes: vec![process], to, operations: std::mem::take(&mut operations) });
+                Some(index) => builders[index].add(process, to, operations),
+                None if builders.len() < LANES => {
+                    builders.push(LaneBuilder {
+                        processes: vec![process],
+                        to,
+                        operations: std::mem::take(&mut operations),
+                    });
                 }
-                // More at once than there are lanes: the last one has what is left over.
-                None => slots[LANES - 1].add(process, i64::MAX, operations),
+                // More at once than there are lanes: the rest go to the last one.
+                None => builders[LANES - 1].add(process, i64::MAX, operations),
             }
         }
-        slots.sort_by(|a, b| a.processes.first().cmp(&b.processes.first()));
-        slots.into_iter().map(Slot::lane).collect()
+        builders.sort_by(|a, b| a.processes.first().cmp(&b.processes.first()));
+        builders.into_iter().map(LaneBuilder::lane).collect()
     }
 }
 
-struct Slot {
+struct LaneBuilder {
     processes: Vec<Process>,
     to: i64,
     operations: Vec<Operation>,
 }
 
-impl Slot {
+impl LaneBuilder {
     fn add(&mut self, process: Process, to: i64, operations: Vec<Operation>) {
         self.processes.push(process);
         self.to = self.to.max(to);
@@ -172,24 +179,24 @@ fn process(line: &Map<String, Value>) -> Process {
     }
 }
 
-/// What the line says of success.
-fn outcome(line: &Map<String, Value>) -> Outcome {
+/// Whether the line reports success.
+fn outcome(line: &Map<String, Value>) -> OperationOutcome {
     let says =
         |key: &str| line.get(key).and_then(Value::as_str).map(|word| word.trim_start_matches(':').to_lowercase());
     for key in ["type", "result", "status", "outcome"] {
         match says(key).as_deref() {
-            Some("fail" | "failed" | "failure" | "error") => return Outcome::Failed,
-            Some("info" | "unknown" | "timeout") => return Outcome::Unknown,
-            Some("ok" | "success" | "passed" | "pass") => return Outcome::Ok,
+            Some("fail" | "failed" | "failure" | "error") => return OperationOutcome::Failed,
+            Some("info" | "unknown" | "timeout") => return OperationOutcome::Unknown,
+            Some("ok" | "success" | "passed" | "pass") => return OperationOutcome::Ok,
             _ => {}
         }
     }
     let denied = ["ok", "success", "passed"].iter().any(|key| line.get(*key) == Some(&Value::Bool(false)));
     let error = line.get("error").is_some_and(|error| !matches!(error, Value::Null | Value::Bool(false)));
-    if denied || error { Outcome::Failed } else { Outcome::Ok }
+    if denied || error { OperationOutcome::Failed } else { OperationOutcome::Ok }
 }
 
-/// The line in a few words: what is done first, then everything else that it has.
+/// The line in a few words: first what is done, then all its other members.
 fn label(line: &Map<String, Value>) -> String {
     let mut words = vec![];
     let verb =
@@ -212,7 +219,7 @@ fn label(line: &Map<String, Value>) -> String {
     cut(if words.is_empty() { "(nothing)".into() } else { words.join(" ") })
 }
 
-/// An operation's name from its begin and its end, which may tell the value that was read.
+/// An operation's label from those of its begin and its end; the end may have the value that was read.
 fn completed(begin: String, end: String) -> String {
     if end.starts_with(begin.as_str()) {
         end
@@ -251,7 +258,7 @@ mod tests {
         gathering.lanes()
     }
 
-    fn told(lane: &Lane) -> Vec<(i64, Option<i64>, Outcome, &str)> {
+    fn told(lane: &Lane) -> Vec<(i64, Option<i64>, OperationOutcome, &str)> {
         lane.operations.iter().map(|one| (one.from, one.to, one.outcome, one.label.as_str())).collect()
     }
 
@@ -269,11 +276,14 @@ mod tests {
         assert_eq!(names, ["process 0", "process 1", "nemesis"]);
         assert_eq!(
             told(&lanes[0]),
-            [(1, Some(3), Outcome::Failed, "write 3 error: timeout"), (4, None, Outcome::Unknown, "read")]
+            [
+                (1, Some(3), OperationOutcome::Failed, "write 3 error: timeout"),
+                (4, None, OperationOutcome::Unknown, "read")
+            ]
         );
         assert!(lanes[0].operations[1].open);
-        assert_eq!(told(&lanes[1]), [(0, Some(2), Outcome::Ok, "read 7")]);
-        assert_eq!(told(&lanes[2]), [(5, None, Outcome::Unknown, "start")]);
+        assert_eq!(told(&lanes[1]), [(0, Some(2), OperationOutcome::Ok, "read 7")]);
+        assert_eq!(told(&lanes[2]), [(5, None, OperationOutcome::Unknown, "start")]);
     }
 
     #[test]
@@ -289,11 +299,11 @@ mod tests {
         assert_eq!(
             told(&lanes[0]),
             [
-                (0, None, Outcome::Ok, "write x=1"),
-                (1, None, Outcome::Failed, "write x ok: false"),
-                (2, None, Outcome::Failed, "error: no leader node: i002"),
-                (3, None, Outcome::Ok, "elected error: null"),
-                (4, None, Outcome::Ok, "(nothing)"),
+                (0, None, OperationOutcome::Ok, "write x=1"),
+                (1, None, OperationOutcome::Failed, "write x ok: false"),
+                (2, None, OperationOutcome::Failed, "error: no leader node: i002"),
+                (3, None, OperationOutcome::Ok, "elected error: null"),
+                (4, None, OperationOutcome::Ok, "(nothing)"),
             ]
         );
     }

@@ -7,11 +7,11 @@ use std::fmt::Display;
 use super::draw::{head_title, picture};
 use super::incidents::{reason, short};
 use super::model::Timeline;
-use super::operations::Outcome;
+use super::operations::OperationOutcome;
 use super::xml::Xml;
 use super::{count, moment, rough};
 
-/// So many rows at most: more of them nobody reads, and browsers get slow.
+/// Most rows of the table: with more, browsers get slow.
 const ROWS: usize = 3000;
 
 /// A row of the table.
@@ -23,8 +23,8 @@ struct Row {
     alarm: bool,
 }
 
-/// The page.
-pub fn document(timeline: &Timeline) -> String {
+/// The page as one self-contained document.
+pub(crate) fn document(timeline: &Timeline) -> String {
     let mut xml = Xml::default();
     xml.own("<!DOCTYPE html>\n");
     xml.within("html", &[("lang", &"en")], |xml| {
@@ -76,18 +76,18 @@ fn table(xml: &mut Xml, timeline: &Timeline) {
     }
 }
 
-/// Everything but the operations that went well, by time.
+/// Everything but the operations that succeeded, by time; and how many rows were left out.
 fn rows(timeline: &Timeline) -> (Vec<Row>, usize) {
     let mut rows = vec![];
     let plain = |at, kind, who: &str, what: String| Row { at, kind, who: who.to_owned(), what, alarm: false };
     for node in &timeline.nodes {
         for stay in node.stays.iter().filter(|stay| stay.from > 0) {
-            let what = if stay.state.is_down() {
+            let what = if stay.is_down() {
                 format!("{} ({})", short(timeline, stay), reason(timeline, stay))
             } else {
-                stay.state.name().to_owned()
+                stay.state.to_string()
             };
-            let alarm = stay.state.is_down() && stay.why.command.is_none();
+            let alarm = stay.is_down() && stay.why.command.is_none();
             rows.push(Row { alarm, ..plain(stay.from, "state", &node.name, what) });
         }
         for (name, spans) in [("ready", &node.ready), ("unhealthy", &node.unhealthy)] {
@@ -115,18 +115,18 @@ fn rows(timeline: &Timeline) -> (Vec<Row>, usize) {
         rows.push(Row { alarm: true, ..plain(span.from, "engine", "", what) });
     }
     for lane in &timeline.lanes {
-        for one in lane.operations.iter().filter(|one| one.outcome != Outcome::Ok) {
+        for one in lane.operations.iter().filter(|one| one.outcome != OperationOutcome::Ok) {
             let how = match one.outcome {
-                Outcome::Failed => "failed",
+                OperationOutcome::Failed => "failed",
                 _ if one.open => "no answer",
                 _ => "uncertain",
             };
-            let failed = one.outcome == Outcome::Failed;
+            let failed = one.outcome == OperationOutcome::Failed;
             let what = format!("{}: {how}", one.label);
             rows.push(Row { alarm: failed, ..plain(one.counts_at(), "operation", &lane.name, what) });
         }
     }
-    // If they are too many, those go first that matter least.
+    // If there are too many, those without alarm are left out first.
     rows.sort_by_key(|row| !row.alarm);
     let left_out = rows.len().saturating_sub(ROWS);
     rows.truncate(ROWS);

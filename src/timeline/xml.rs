@@ -4,22 +4,21 @@ use std::fmt::{Display, Write};
 
 /// XML in the making. Whatever is handed to it comes out as text or as an attribute's value, never as markup.
 #[derive(Debug, Default)]
-pub struct Xml {
+pub(crate) struct Xml {
     text: String,
 }
 
 /// Attributes of an element: names and values.
-pub type Attributes<'a> = &'a [(&'static str, &'a dyn Display)];
+pub(crate) type Attributes<'a> = &'a [(&'static str, &'a dyn Display)];
 
 impl Xml {
-    /// An element without content.
-    pub fn empty(&mut self, name: &'static str, attributes: Attributes) {
+    pub(crate) fn empty(&mut self, name: &'static str, attributes: Attributes) {
         self.tag(name, attributes);
         self.text.push_str("/>\n");
     }
 
     /// An element with text in it.
-    pub fn element(&mut self, name: &'static str, attributes: Attributes, text: &str) {
+    pub(crate) fn element(&mut self, name: &'static str, attributes: Attributes, text: &str) {
         self.tag(name, attributes);
         self.text.push('>');
         escape(text, &mut self.text);
@@ -27,7 +26,7 @@ impl Xml {
     }
 
     /// An element around what `content` writes.
-    pub fn within(&mut self, name: &'static str, attributes: Attributes, content: impl FnOnce(&mut Self)) {
+    pub(crate) fn within(&mut self, name: &'static str, attributes: Attributes, content: impl FnOnce(&mut Self)) {
         self.tag(name, attributes);
         self.text.push('>');
         content(self);
@@ -35,12 +34,11 @@ impl Xml {
     }
 
     /// Markup of the program's own, as it is.
-    pub fn own(&mut self, markup: &'static str) {
+    pub(crate) fn own(&mut self, markup: &'static str) {
         self.text.push_str(markup);
     }
 
-    /// What was written.
-    pub fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         self.text
     }
 

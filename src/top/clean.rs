@@ -4,8 +4,8 @@
 const LONGEST: usize = 500;
 
 /// A line without escape sequences and control characters.
-pub fn line(bytes: &[u8]) -> String {
-    // More than enough for so many characters, whatever is taken out.
+pub(crate) fn line(bytes: &[u8]) -> String {
+    // More than enough for this number of characters, whatever is removed.
     let bytes = &bytes[..bytes.len().min(64 * 1024)];
     let text = String::from_utf8_lossy(bytes);
     let mut clean = String::new();
@@ -53,7 +53,7 @@ fn skip_sequence(chars: &mut std::iter::Peekable<std::str::Chars>) {
 
 /// The last lines of a piece of a log, at most `most`, without blank ones. With `torn`, the piece begins in the middle of
 /// a line, which is left out unless it is the only one.
-pub fn last_lines(bytes: &[u8], most: usize, torn: bool) -> Vec<String> {
+pub(crate) fn last_lines(bytes: &[u8], most: usize, torn: bool) -> Vec<String> {
     let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
     if torn && lines.iter().filter(|line| !line.is_empty()).count() > 1 {
         lines.remove(0);

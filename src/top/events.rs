@@ -17,13 +17,13 @@ use super::reader::{Reader, Wanted};
 use super::snapshot::Snapshot;
 use super::usage::Meter;
 use super::view::{Screen, now};
+use crate::daemon::{ASK_AGAIN, check_answers};
 
 /// Uptimes go on, and the engine's word is shown, at least so often.
 const TICK: Duration = Duration::from_secs(1);
 /// Changes that come faster are shown together.
 const TOGETHER: Duration = Duration::from_millis(50);
 
-/// What happened.
 enum News {
     Key(KeyEvent),
     /// The terminal has another size.
@@ -35,15 +35,16 @@ enum News {
     Over(anyhow::Error),
 }
 
-/// Follows the cluster until somebody quits.
+/// Follows the cluster until the user quits.
 ///
 /// # Errors
 /// A sentence: the mount has gone away, or the terminal cannot be used.
-pub fn follow(reader: Reader) -> Result<ExitCode> {
+pub(crate) fn follow(reader: Reader) -> Result<ExitCode> {
     let (news, inbox) = channel();
     let looked_at = Arc::new(AtomicBool::new(true));
     let meter = Arc::new(Meter::new(reader.engine()));
     let wanted = reader.wanted();
+    let mountpoint = [reader.mountpoint().to_owned()];
     // Before the terminal is changed, so that no signal leaves it so.
     follow_signals(&news)?;
     // Also sets a panic hook that restores it.
@@ -51,6 +52,12 @@ pub fn follow(reader: Reader) -> Result<ExitCode> {
     spawn("mount", &news, {
         let (news, meter) = (news.clone(), meter.clone());
         move || read_mount(reader, &news, &meter)
+    });
+    spawn("answers", &news, move || {
+        loop {
+            thread::sleep(ASK_AGAIN);
+            check_answers(&mountpoint)?;
+        }
     });
     spawn("keys", &news, {
         let news = news.clone();

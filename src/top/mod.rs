@@ -1,4 +1,4 @@
-//! The top room: a screen that follows a mounted cluster, and one plain shot of the same.
+//! A screen that follows a mounted cluster, and one plain shot of the same.
 //!
 //! It reads the mount as any program does, by its files and poll(2), and asks the engine for what processes use; **the only
 //! code that names ratatui**. It changes nothing, never waits for a mount or an engine before it draws or ends, and lets
@@ -20,18 +20,21 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 
+use crate::daemon::{check_answers, within_reach};
 use reader::Reader;
 use usage::Meter;
 
-/// Follows the cluster mounted at `dir` on the terminal; prints one shot if stdout is none, or with `once`.
+/// Follows the cluster mounted at `dir` on the terminal; prints one table if stdout is not a terminal, or with `once`.
 ///
 /// # Errors
 /// A sentence: no cluster is mounted there, the mount has gone away, the terminal cannot be used.
-pub fn run(dir: &Path, once: bool) -> Result<ExitCode> {
-    let reader = Reader::of(dir)?;
+pub(crate) fn run(dir: &Path, once: bool) -> Result<ExitCode> {
     if once || !std::io::stdout().is_terminal() {
-        return shot(reader);
+        let paths = [dir.to_owned()];
+        return within_reach(&paths.clone(), move || shot(Reader::of(&paths[0])?));
     }
+    check_answers(&[dir.to_owned()])?;
+    let reader = Reader::of(dir)?;
     if std::env::var("TERM").is_ok_and(|term| term == "dumb") {
         bail!("this terminal (TERM=dumb) cannot move its cursor: cthulhu top --once prints a table");
     }

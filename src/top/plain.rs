@@ -4,11 +4,11 @@ use super::snapshot::{Snapshot, bytes, percent};
 use super::usage::Readings;
 use super::view::now;
 
-/// A log's last line is cut after so many characters.
+/// Characters after which a log's last line is cut.
 const LOG: usize = 100;
 
-/// The table, a line a node, and below it what else is to be said.
-pub fn table(snapshot: &Snapshot, readings: &Readings) -> String {
+/// The table, a line per node, and the remaining messages below it.
+pub(crate) fn table(snapshot: &Snapshot, readings: &Readings) -> String {
     let now = now();
     let mut rows =
         vec![["NAME", "ADDRESS", "STATE", "READY", "PID", "UPTIME", "CPU", "MEMORY", "LOG"].map(String::from)];

@@ -14,21 +14,21 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
 use super::clean;
-use super::faults::{Faults, names};
+use super::faults::Faults;
 use super::snapshot::{Node, Snapshot};
-use crate::daemon::Place;
+use crate::daemon::ClusterPaths;
 use crate::engine::docker::parse_time;
 use crate::sys;
 
-/// A last line is looked for in so many bytes at the end of a log.
+/// Bytes at the end of a log in which its last line is looked for.
 const TAIL: u64 = 4 * 1024;
-/// The log of a node that was asked for: so many bytes, so many lines.
+/// How much is read of the selected node's log: bytes and lines.
 const LOG: (u64, usize) = (64 * 1024, 300);
 /// No log was asked for.
 const NONE: usize = usize::MAX;
 
 /// The files of a mounted cluster.
-pub struct Reader {
+pub(crate) struct Reader {
     dir: PathBuf,
     image: String,
     engine: Option<String>,
@@ -38,15 +38,15 @@ pub struct Reader {
     wanted: Arc<Wanted>,
 }
 
-/// Tells a reader what to read beside the rest, and wakes it.
-pub struct Wanted {
+/// Sets what a reader reads in addition, and wakes it.
+pub(crate) struct Wanted {
     node: AtomicUsize,
     wake: OwnedFd,
 }
 
 impl Wanted {
     /// Whose log is wanted from now on.
-    pub fn set(&self, node: Option<usize>) {
+    pub(crate) fn set(&self, node: Option<usize>) {
         self.node.store(node.unwrap_or(NONE), Ordering::Relaxed);
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
@@ -116,7 +116,7 @@ impl Reader {
     ///
     /// # Errors
     /// A sentence: no cluster is mounted there.
-    pub fn of(dir: &Path) -> Result<Self> {
+    pub(crate) fn of(dir: &Path) -> Result<Self> {
         let shown = dir.display();
         let advice = "name the mountpoint of a cluster (cthulhu ls lists yours)";
         match rustix::fs::statfs(dir) {
@@ -128,18 +128,18 @@ impl Reader {
             Err(error) => return Err(io::Error::from(error)).with_context(|| format!("cannot read {shown}")),
         }
         let there = |file: &str| fs::symlink_metadata(dir.join(file)).is_ok();
-        let place = Place::of(dir)?;
-        if !place.is_mounted() || !["control", "status", "spec.json"].iter().all(|file| there(file)) {
+        let paths = ClusterPaths::of(dir)?;
+        if !paths.is_mounted() || !["control", "status", "spec.json"].iter().all(|file| there(file)) {
             bail!("no cluster is mounted at {shown}: {advice}");
         }
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|error| anyhow!("cannot make an eventfd: {error}"))?;
         let mut reader = Self {
-            dir: place.mountpoint.clone(),
+            dir: paths.mountpoint.clone(),
             image: String::new(),
-            engine: place.record().map(|record| record.engine),
+            engine: paths.record().map(|record| record.engine),
             files: vec![],
-            faults: Faults::new(place.mountpoint.join("history")),
+            faults: Faults::new(paths.mountpoint.join("history")),
             wanted: Arc::new(Wanted { node: AtomicUsize::new(NONE), wake }),
         };
         reader.find_nodes()?;
@@ -148,13 +148,17 @@ impl Reader {
         Ok(reader)
     }
 
+    pub(crate) fn mountpoint(&self) -> &Path {
+        &self.dir
+    }
+
     /// Address of its engine; `None` if the cluster is not of this user.
-    pub fn engine(&self) -> Option<String> {
+    pub(crate) fn engine(&self) -> Option<String> {
         self.engine.clone()
     }
 
     /// To say whose log is wanted.
-    pub fn wanted(&self) -> Arc<Wanted> {
+    pub(crate) fn wanted(&self) -> Arc<Wanted> {
         self.wanted.clone()
     }
 
@@ -192,12 +196,12 @@ impl Reader {
     ///
     /// # Errors
     /// A sentence: the mount has gone away.
-    pub fn read(&mut self) -> Result<Snapshot> {
-        let faults = self.faults.read().to_vec();
+    pub(crate) fn read(&mut self) -> Result<Snapshot> {
+        let told = self.faults.read().clone();
         let mut nodes = vec![];
         for files in &mut self.files {
             let mut node = files.read()?;
-            node.faults = faults.iter().filter(|fault| names(fault, &node.name)).count();
+            node.faults = told.in_force.iter().map(|fault| fault.count_at(&node.name)).sum();
             nodes.push(node);
         }
         let wanted = self.wanted.node.load(Ordering::Relaxed);
@@ -207,16 +211,16 @@ impl Reader {
             image: self.image.clone(),
             engine: self.engine.clone().unwrap_or_default(),
             nodes,
-            faults,
+            faults: told.links,
             log,
         })
     }
 
-    /// Returns when a state or readiness changes, somebody wants a log, or `time` is over.
+    /// Returns when a state or readiness changes, a log is requested, or `time` is over.
     ///
     /// # Errors
     /// A sentence: poll(2) failed.
-    pub fn wait(&self, time: Duration) -> Result<()> {
+    pub(crate) fn wait(&self, time: Duration) -> Result<()> {
         let values = self.files.iter().flat_map(|files| [&files.state, &files.ready, &files.health]);
         let mut fds: Vec<_> = values
             .filter_map(|value| value.file.as_ref())

@@ -2,51 +2,45 @@
 
 /// A cluster at a moment.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Snapshot {
-    /// Where it is mounted.
-    pub mountpoint: String,
-    /// What its nodes run.
-    pub image: String,
+pub(crate) struct Snapshot {
+    pub(crate) mountpoint: String,
+    pub(crate) image: String,
     /// Where its engine is; empty if not known.
-    pub engine: String,
-    /// In their order.
-    pub nodes: Vec<Node>,
+    pub(crate) engine: String,
+    pub(crate) nodes: Vec<Node>,
     /// Faults in force, a line each.
-    pub faults: Vec<String>,
+    pub(crate) faults: Vec<String>,
     /// Which node's log was asked for, and its last lines.
-    pub log: Option<(usize, Vec<String>)>,
+    pub(crate) log: Option<(usize, Vec<String>)>,
 }
 
 /// A node at a moment.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Node {
-    /// Its name.
-    pub name: String,
-    /// Its address.
-    pub ip: String,
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) ip: String,
     /// `None` while the engine cannot be reached.
-    pub state: Option<String>,
+    pub(crate) state: Option<String>,
     /// yes or no; empty if not known.
-    pub ready: String,
+    pub(crate) ready: String,
     /// As a health check says; empty if there is none.
-    pub health: String,
+    pub(crate) health: String,
     /// Of its first process; empty unless running.
-    pub pid: String,
+    pub(crate) pid: String,
     /// Of its last run; empty while none has ended.
-    pub exit_code: String,
+    pub(crate) exit_code: String,
     /// When its run began, in ns since the Unix epoch; 0 if it does not run.
-    pub started_at: i64,
-    /// Its container.
-    pub container: String,
+    pub(crate) started_at: i64,
+    pub(crate) container: String,
     /// The last line of its log.
-    pub last_line: String,
+    pub(crate) last_line: String,
     /// How many faults name it.
-    pub faults: usize,
+    pub(crate) faults: usize,
 }
 
 impl Node {
     /// Its state in a word, with the exit code if it has ended.
-    pub fn state(&self) -> String {
+    pub(crate) fn state(&self) -> String {
         match self.state.as_deref() {
             None => "unknown".into(),
             Some("exited") if !self.exit_code.is_empty() => format!("exited {}", self.exit_code),
@@ -55,7 +49,7 @@ impl Node {
     }
 
     /// yes or no, and what its health check says if it is not well.
-    pub fn ready(&self) -> String {
+    pub(crate) fn ready(&self) -> String {
         match self.health.as_str() {
             "unhealthy" => "unhealthy".into(),
             _ if self.ready.is_empty() => "-".into(),
@@ -63,13 +57,12 @@ impl Node {
         }
     }
 
-    /// Whether its process lives.
-    pub fn runs(&self) -> bool {
+    pub(crate) fn runs(&self) -> bool {
         matches!(self.state.as_deref(), Some("running" | "paused"))
     }
 
     /// How long its process has lived at `now` (ns since the epoch), as `12s`, `3m05s`, `2h07m`, `4d03h`; `-` if it doesn't.
-    pub fn uptime(&self, now: i64) -> String {
+    pub(crate) fn uptime(&self, now: i64) -> String {
         if !self.runs() || self.started_at <= 0 {
             return "-".into();
         }
@@ -85,23 +78,23 @@ impl Node {
 
 impl Snapshot {
     /// How many nodes have a process.
-    pub fn up(&self) -> usize {
+    pub(crate) fn up(&self) -> usize {
         self.nodes.iter().filter(|node| node.runs()).count()
     }
 
     /// Whether the engine cannot be reached, so that nothing is known of the nodes.
-    pub fn is_unknown(&self) -> bool {
+    pub(crate) fn is_unknown(&self) -> bool {
         !self.nodes.is_empty() && self.nodes.iter().all(|node| node.state.is_none())
     }
 }
 
 /// CPU in percent of one, such as `3.4%`; `-` if not known.
-pub fn percent(cpu: Option<f64>) -> String {
+pub(crate) fn percent(cpu: Option<f64>) -> String {
     cpu.map_or_else(|| "-".into(), |cpu| if cpu < 99.95 { format!("{cpu:.1}%") } else { format!("{cpu:.0}%") })
 }
 
 /// Bytes, such as `12.3M`; `-` if not known.
-pub fn bytes(number: Option<u64>) -> String {
+pub(crate) fn bytes(number: Option<u64>) -> String {
     let Some(number) = number else { return "-".into() };
     let mut value = number as f64;
     let mut units = ["B", "K", "M", "G", "T"].iter();

@@ -14,34 +14,32 @@ use crate::engine::{ContainerId, Engine, EngineError, Usage};
 /// So many questions at once.
 const AT_ONCE: usize = 8;
 /// How long the engine may take for an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const STATS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two samples of one shot.
 const SAMPLE: Duration = Duration::from_millis(500);
 /// Between two rounds on the screen.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// What one container uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Reading {
+pub(crate) struct Reading {
     /// Percent of one CPU since the sample before; `None` at the first.
-    pub cpu: Option<f64>,
+    pub(crate) cpu: Option<f64>,
     /// Bytes.
-    pub memory: Option<u64>,
+    pub(crate) memory: Option<u64>,
 }
 
 /// What is known of all of them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Readings {
-    /// By container.
-    pub of: HashMap<String, Reading>,
+pub(crate) struct Readings {
+    pub(crate) of: HashMap<String, Reading>,
     /// Why there are none, in a sentence; empty if there is no reason.
-    pub trouble: String,
+    pub(crate) trouble: String,
     /// Who the engine is; empty until it has answered.
-    pub engine: String,
+    pub(crate) engine: String,
 }
 
 /// Asks the engine again and again.
-pub struct Meter {
+pub(crate) struct Meter {
     engine: Option<String>,
     shared: Mutex<Shared>,
 }
@@ -55,23 +53,22 @@ struct Shared {
 
 impl Meter {
     /// For the engine at that address, if it is known.
-    pub fn new(engine: Option<String>) -> Self {
+    pub(crate) fn new(engine: Option<String>) -> Self {
         Self { engine, shared: Mutex::default() }
     }
 
     /// Whose usage is asked for from now on.
-    pub fn watch(&self, snapshot: &Snapshot) {
+    pub(crate) fn watch(&self, snapshot: &Snapshot) {
         let running = snapshot.nodes.iter().filter(|node| node.runs() && !node.container.is_empty());
         self.shared.lock().containers = running.map(|node| node.container.clone()).collect();
     }
 
-    /// What is known.
-    pub fn readings(&self) -> Readings {
+    pub(crate) fn readings(&self) -> Readings {
         self.shared.lock().readings.clone()
     }
 
     /// Takes two samples, for one shot.
-    pub fn measure_once(&self) {
+    pub(crate) fn measure_once(&self) {
         self.block_on(async |engine| {
             self.round(engine).await;
             tokio::time::sleep(SAMPLE).await;
@@ -79,8 +76,8 @@ impl Meter {
         });
     }
 
-    /// Measures for as long as `told` says that somebody looks.
-    pub fn measure(&self, told: impl Fn() -> bool) {
+    /// Measures for as long as `told` says that the screen is shown.
+    pub(crate) fn measure(&self, told: impl Fn() -> bool) {
         loop {
             self.block_on(async |engine| {
                 loop {
@@ -99,7 +96,7 @@ impl Meter {
         }
     }
 
-    /// Whether there is nobody to ask, ever.
+    /// Whether there is no engine to ask.
     fn cannot(&self) -> bool {
         self.engine.as_deref().is_none_or(|engine| engine.starts_with("simulated:"))
     }
@@ -126,7 +123,7 @@ impl Meter {
             Err(error) => return self.trouble(format!("no cpu and memory: {error}")),
         };
         runtime.block_on(async {
-            match connect(Some(address), PATIENCE).await {
+            match connect(Some(address), STATS_TIMEOUT).await {
                 Ok(engine) => {
                     self.shared.lock().readings.engine = engine.info().description.clone();
                     work(&engine).await;
@@ -143,8 +140,8 @@ impl Meter {
             let engine = engine.clone();
             async move {
                 let id = ContainerId(container.clone());
-                let answer = tokio::time::timeout(PATIENCE, engine.stats(&id)).await;
-                (container, answer.unwrap_or(Err(EngineError::TimedOut(PATIENCE))), Instant::now())
+                let answer = tokio::time::timeout(STATS_TIMEOUT, engine.stats(&id)).await;
+                (container, answer.unwrap_or(Err(EngineError::TimedOut(STATS_TIMEOUT))), Instant::now())
             }
         };
         let answers: Vec<_> = stream::iter(containers).map(ask).buffer_unordered(AT_ONCE).collect().await;

@@ -13,19 +13,19 @@ use super::usage::{Reading, Readings};
 
 /// What is on the screen.
 #[derive(Debug, Default)]
-pub struct Screen {
+pub(crate) struct Screen {
     /// What the mount says; `None` until it has answered.
-    pub snapshot: Option<Snapshot>,
+    pub(crate) snapshot: Option<Snapshot>,
     /// What the engine says.
-    pub readings: Readings,
+    pub(crate) readings: Readings,
     /// The node that is chosen, and how far the list is scrolled.
-    pub table: TableState,
+    pub(crate) table: TableState,
     /// Whether the log of the chosen node is shown.
-    pub log: bool,
+    pub(crate) log: bool,
     /// How many lines of the log are below the screen.
-    pub log_up: usize,
+    pub(crate) log_up: usize,
     /// Whether there may be colours.
-    pub colours: bool,
+    pub(crate) colours: bool,
 }
 
 /// A column of the table: its title, its least width, and from which width of the screen on it is shown.
@@ -51,7 +51,7 @@ const COLUMNS: [Column; 9] = [
 const LOG_FROM: u16 = 12;
 
 /// ns since the Unix epoch.
-pub fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| i64::try_from(now.as_nanos()).unwrap_or(i64::MAX))
 }
@@ -61,8 +61,7 @@ impl Screen {
         if self.colours { Style::new().fg(colour) } else { Style::new() }
     }
 
-    /// Draws it.
-    pub fn draw(&mut self, frame: &mut Frame, now: i64) {
+    pub(crate) fn draw(&mut self, frame: &mut Frame, now: i64) {
         let area = frame.area();
         let foot = u16::from(area.height >= 5);
         let head = if area.height >= 8 { 3 } else { 1 };
@@ -209,14 +208,14 @@ fn cell<'a>(column: &Column, text: String) -> Line<'a> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
     use super::*;
 
     /// A cluster whose second node is down.
-    pub fn snapshot(nodes: usize) -> Snapshot {
+    pub(crate) fn snapshot(nodes: usize) -> Snapshot {
         let node = |index: usize| Node {
             name: format!("i{:03}", index + 1),
             ip: format!("172.30.0.{}", index + 2),
@@ -239,7 +238,7 @@ pub mod tests {
     }
 
     /// What the first node uses.
-    pub fn readings() -> Readings {
+    pub(crate) fn readings() -> Readings {
         let reading = Reading { cpu: Some(12.5), memory: Some(4 << 20) };
         Readings {
             of: [("c0".to_owned(), reading)].into(),

@@ -6,12 +6,13 @@ use std::time::SystemTime;
 
 use rustix::io::Errno;
 
+use super::unfinished::{Gathered, Refusal, Unfinished};
 use super::{Fh, Ino, Wake};
 use crate::history::History;
 use crate::watch::LogReader;
 
 /// What a file says, or why it says nothing.
-pub type Content = Result<Vec<u8>, Errno>;
+pub(crate) type Content = Result<Vec<u8>, Errno>;
 
 struct Value {
     content: Result<Arc<[u8]>, Errno>,
@@ -19,6 +20,8 @@ struct Value {
     size: u64,
     mtime: SystemTime,
     version: u64,
+    /// When something changed that it depends on and that the content does not show yet.
+    outdated: Option<SystemTime>,
 }
 
 /// What is read from the disk, not from a snapshot.
@@ -44,8 +47,6 @@ struct Handle {
     on_disk: Option<OnDisk>,
     /// Where the last read through it ended.
     read_to: u64,
-    /// Written and not yet a whole line.
-    pub(super) line: Vec<u8>,
     /// What is written next is a whole new state, and does not go on with the one before.
     anew: bool,
     wake: Option<Wake>,
@@ -54,50 +55,82 @@ struct Handle {
 /// Values of files, and handles on them.
 pub(super) struct Files {
     values: HashMap<Ino, Value>,
+    /// Files that were not requested yet: when they last changed.
+    untouched: HashMap<Ino, SystemTime>,
     handles: HashMap<Fh, Handle>,
+    unfinished: Unfinished,
     next: u64,
     mounted_at: SystemTime,
 }
 
 impl Files {
-    pub fn new(mounted_at: SystemTime) -> Self {
-        Self { values: HashMap::new(), handles: HashMap::new(), next: 1, mounted_at }
+    pub(crate) fn new(mounted_at: SystemTime) -> Self {
+        let unfinished = Unfinished::default();
+        Self {
+            values: HashMap::new(),
+            untouched: HashMap::new(),
+            handles: HashMap::new(),
+            unfinished,
+            next: 1,
+            mounted_at,
+        }
     }
 
     /// Size in bytes and time of the last change.
-    pub fn size_and_mtime(&self, ino: Ino) -> (u64, SystemTime) {
+    pub(crate) fn size_and_mtime(&self, ino: Ino) -> (u64, SystemTime) {
         self.values.get(&ino).map_or((0, self.mounted_at), |value| (value.size, value.mtime))
     }
 
     /// What the file says now.
-    pub fn content(&self, ino: Ino) -> Result<Arc<[u8]>, Errno> {
+    pub(crate) fn content(&self, ino: Ino) -> Result<Arc<[u8]>, Errno> {
         self.values.get(&ino).map_or_else(|| Ok(Arc::from([])), |value| value.content.clone())
     }
 
-    /// Changes what a file says. `None` if that is what it said before; else who waits for the change.
-    pub fn set(&mut self, ino: Ino, content: Content) -> Option<Vec<Wake>> {
+    /// Notes that what a file says may have changed. Returns whether its content was up to date before.
+    pub(crate) fn outdate(&mut self, ino: Ino, now: SystemTime) -> bool {
+        let Some(value) = self.values.get_mut(&ino) else {
+            // Not requested yet.
+            self.untouched.insert(ino, now);
+            return false;
+        };
+        value.outdated.replace(now).is_none()
+    }
+
+    /// Whether a file has to be rendered before it is shown.
+    pub(crate) fn is_outdated(&self, ino: Ino) -> bool {
+        self.values.get(&ino).is_none_or(|value| value.outdated.is_some())
+    }
+
+    /// Changes a file's content. `None` if it is as before; else the waiters for the change.
+    pub(crate) fn set(&mut self, ino: Ino, content: Content) -> Option<Vec<Wake>> {
         let content: Result<Arc<[u8]>, Errno> = content.map(Into::into);
-        let old = self.values.get(&ino);
-        if old.is_some_and(|old| old.content == content) {
+        if let Some(old) = self.values.get_mut(&ino)
+            && old.content == content
+        {
+            old.outdated = None;
             return None;
         }
+        let old = self.values.get(&ino);
         let size = match &content {
             Ok(bytes) => bytes.len() as u64,
             Err(_) => old.map_or(0, |old| old.size),
         };
-        let mtime = if old.is_none() { self.mounted_at } else { SystemTime::now() };
+        let mtime = match old {
+            Some(old) => old.outdated.unwrap_or_else(SystemTime::now),
+            None => self.untouched.remove(&ino).unwrap_or(self.mounted_at),
+        };
         let version = old.map_or(0, |old| old.version) + 1;
-        self.values.insert(ino, Value { content, size, mtime, version });
+        self.values.insert(ino, Value { content, size, mtime, version, outdated: None });
         Some(self.take_wakes(ino))
     }
 
-    /// Who waits for a change of a file.
-    pub fn take_wakes(&mut self, ino: Ino) -> Vec<Wake> {
+    /// The waiters for a change of a file.
+    pub(crate) fn take_wakes(&mut self, ino: Ino) -> Vec<Wake> {
         let handles = self.handles.values_mut().filter(|handle| handle.ino == ino);
         handles.filter_map(|handle| handle.wake.take()).collect()
     }
 
-    pub fn open(&mut self, ino: Ino, on_disk: Option<OnDisk>) -> Fh {
+    pub(crate) fn open(&mut self, ino: Ino, on_disk: Option<OnDisk>) -> Fh {
         let fh = Fh(self.next);
         self.next += 1;
         let handle = Handle {
@@ -106,7 +139,6 @@ impl Files {
             version: self.version(ino),
             on_disk,
             read_to: 0,
-            line: vec![],
             anew: false,
             wake: None,
         };
@@ -122,36 +154,45 @@ impl Files {
         self.handles.get_mut(&fh).ok_or(Errno::BADF)
     }
 
-    pub fn ino(&mut self, fh: Fh) -> Result<Ino, Errno> {
+    pub(crate) fn ino(&mut self, fh: Fh) -> Result<Ino, Errno> {
         Ok(self.handle(fh)?.ino)
     }
 
-    /// The handle's unfinished line.
-    pub fn line(&mut self, fh: Fh) -> Result<&mut Vec<u8>, Errno> {
-        Ok(&mut self.handle(fh)?.line)
+    /// The unfinished lines of a handle that is open, and others.
+    pub(crate) fn unfinished(&mut self, fh: Fh) -> Result<&mut Unfinished, Errno> {
+        self.handle(fh)?;
+        Ok(&mut self.unfinished)
+    }
+
+    /// Takes a write, as [`Unfinished::gather`].
+    ///
+    /// # Errors
+    /// EBADF; those of [`Unfinished::gather`].
+    pub(crate) fn gather(&mut self, fh: Fh, data: &[u8], longest: usize) -> Result<Gathered, Refusal> {
+        self.unfinished(fh).map_err(|errno| (errno, "the file is not open".to_owned()))?.gather(fh, data, longest)
     }
 
     /// What is written through the handle from now on is a whole new state.
-    pub fn begin_anew(&mut self, fh: Fh) {
+    pub(crate) fn begin_anew(&mut self, fh: Fh) {
         if let Ok(handle) = self.handle(fh) {
             handle.anew = true;
-            handle.line.clear();
+            self.unfinished.take(fh);
         }
     }
 
     /// Whether what is written is a whole new state.
-    pub fn is_anew(&mut self, fh: Fh) -> bool {
+    pub(crate) fn is_anew(&mut self, fh: Fh) -> bool {
         self.handle(fh).is_ok_and(|handle| handle.anew)
     }
 
     /// The new state has been taken: what comes now adds to it.
-    pub fn goes_on(&mut self, fh: Fh) {
+    pub(crate) fn goes_on(&mut self, fh: Fh) {
         if let Ok(handle) = self.handle(fh) {
             handle.anew = false;
         }
     }
 
-    pub fn read(&mut self, fh: Fh, offset: u64, size: usize) -> Result<Vec<u8>, Errno> {
+    pub(crate) fn read(&mut self, fh: Fh, offset: u64, size: usize) -> Result<Vec<u8>, Errno> {
         let handle = self.handle(fh)?;
         if let Some(file) = &mut handle.on_disk {
             let bytes = file.read(offset, size).map_err(|_| Errno::IO)?;
@@ -163,7 +204,7 @@ impl Files {
             let ino = handle.ino;
             let (content, version) = (self.content(ino), self.version(ino));
             let handle = self.handle(fh)?;
-            // Who has read why there is no value has seen this change too.
+            // A reader that saw why there is no value has seen this change too.
             handle.version = version;
             handle.snapshot = content?;
         }
@@ -172,7 +213,7 @@ impl Files {
         Ok(bytes[start..bytes.len().min(start.saturating_add(size))].to_vec())
     }
 
-    pub fn poll(&mut self, fh: Fh, wake: Option<Wake>) -> Result<bool, Errno> {
+    pub(crate) fn poll(&mut self, fh: Fh, wake: Option<Wake>) -> Result<bool, Errno> {
         let ino = self.ino(fh)?;
         let current = self.version(ino);
         let handle = self.handle(fh)?;
@@ -189,7 +230,8 @@ impl Files {
         Ok(false)
     }
 
-    pub fn release(&mut self, fh: Fh) {
+    pub(crate) fn release(&mut self, fh: Fh) {
         self.handles.remove(&fh);
+        self.unfinished.take(fh);
     }
 }

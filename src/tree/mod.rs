@@ -1,14 +1,15 @@
-//! The tree room: the directory tree that a user sees, over the model of a cluster.
+//! The directory tree that a user sees, over the model of a cluster.
 //!
 //! Answers lookups, attributes, reads, writes and polls of synthesized files, testable without a mount. It never waits
-//! for the engine: a write that commands something becomes a [`Pending`] that somebody else awaits.
+//! for the engine: a write with commands becomes a [`Pending`] for the caller to await.
 
 mod append;
 mod files;
 mod layout;
 mod listing;
-mod render;
 mod settings;
+mod table;
+mod unfinished;
 mod write;
 
 use std::ffi::OsStr;
@@ -16,17 +17,19 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use files::{Content, Files, OnDisk};
-pub use layout::{File, Kind, Layout};
+use layout::Kind;
+pub use layout::Layout;
 pub use listing::DirEntry;
-pub use write::{Pending, Position, Written};
+use table::{DependsOn, File, Role};
+pub use write::{LONGEST_WRITE, Pending, Position, Written};
 
 use crate::cluster::{Change, Cluster};
 use crate::control::{ControlError, Executor, Target, parse};
 use crate::history::History;
+use crate::sync::Mutex;
 use crate::watch::LogFile;
 
 /// An inode number.
@@ -36,6 +39,19 @@ pub struct Ino(pub u64);
 impl Ino {
     /// The root directory's.
     pub const ROOT: Self = Self(1);
+    /// The layout's numbers are below this; a thread's own number of a file has the thread's id above.
+    const THREADS: u32 = 32;
+    /// All numbers of synthesized files are below this: Linux has thread ids of 22 bits.
+    const END: u64 = 1 << 56;
+
+    fn as_seen_by(self, thread: u32) -> Self {
+        Self(self.0 | u64::from(thread) << Self::THREADS)
+    }
+
+    /// The number that the layout has for it.
+    fn in_layout(self) -> Self {
+        if self.0 < Self::END { Self(self.0 & u64::from(u32::MAX)) } else { self }
+    }
 }
 
 /// A handle on an open file; never reused.
@@ -47,14 +63,12 @@ pub struct Fh(pub u64);
 pub struct Attr {
     /// Its number.
     pub ino: Ino,
-    /// Its type.
-    pub kind: EntryKind,
+    pub(crate) kind: EntryKind,
     /// Its size in bytes.
     pub size: u64,
     /// Permission bits.
     pub perm: u16,
-    /// Links to it.
-    pub nlink: u32,
+    pub(crate) nlink: u32,
     /// When its content last changed.
     pub mtime: SystemTime,
 }
@@ -70,17 +84,17 @@ pub enum EntryKind {
     Link,
 }
 
-/// What must be told to the kernel. The implementation never blocks its caller.
-pub trait Kernel: Send + Sync {
+/// Notifications to the kernel. The implementation never blocks its caller.
+pub trait KernelNotifier: Send + Sync {
     /// Attributes of these are no longer what the kernel may remember.
     fn invalidate(&self, inos: Vec<Ino>);
     /// Runs this where notifying cannot deadlock.
     fn wake(&self, wake: Wake);
-    /// Resolves when all that was told before has reached the kernel.
+    /// Resolves when all earlier notifications have reached the kernel.
     fn flushed(&self) -> BoxFuture<'static, ()>;
 }
 
-/// Wakes who waits in poll(2).
+/// Wakes a waiter in poll(2).
 pub type Wake = Box<dyn FnOnce() + Send>;
 
 /// The synthesized tree: a cheap handle.
@@ -92,7 +106,7 @@ struct Inner {
     executor: Executor,
     layout: Layout,
     files: Mutex<Files>,
-    kernel: std::sync::OnceLock<Box<dyn Kernel>>,
+    kernel: std::sync::OnceLock<Box<dyn KernelNotifier>>,
     mounted_at: SystemTime,
 }
 
@@ -118,18 +132,17 @@ impl Tree {
         tree
     }
 
-    /// Says whom to tell of changes; the first call counts.
-    pub fn connect(&self, kernel: Box<dyn Kernel>) {
+    /// Sets the receiver of notifications; only the first call counts.
+    pub fn connect(&self, kernel: Box<dyn KernelNotifier>) {
         let _ = self.0.kernel.set(kernel);
     }
 
     /// The cluster that it shows.
-    pub fn cluster(&self) -> &Cluster {
+    pub(crate) fn cluster(&self) -> &Cluster {
         &self.0.cluster
     }
 
-    /// What has happened.
-    pub fn history(&self) -> &History {
+    pub(crate) fn history(&self) -> &History {
         self.0.executor.recorder().history()
     }
 
@@ -142,22 +155,36 @@ impl Tree {
     ///
     /// # Errors
     /// As the write.
-    pub async fn execute(&self, line: &str) -> Result<(), ControlError> {
+    pub(crate) async fn execute(&self, line: &str) -> Result<(), ControlError> {
         match parse(line.as_bytes())? {
             Some(command) => self.0.executor.execute(self.0.executor.invoke(Target::Root, line, command)).await,
             None => Ok(()),
         }
     }
 
-    /// The entry of that name in a directory.
+    /// The entry of that name in a directory, as a thread sees it; 0 for an unknown thread. A file whose writers wait
+    /// has another number for each: while one waits, the kernel blocks all other opens (with O_TRUNC), writes and
+    /// closes of that inode.
     ///
     /// # Errors
     /// ENOENT; ENOTDIR if `parent` is none.
-    pub fn lookup(&self, parent: Ino, name: &OsStr) -> Result<Ino, Errno> {
+    pub fn lookup(&self, parent: Ino, name: &OsStr, thread: u32) -> Result<Ino, Errno> {
         match &self.entry(parent)?.kind {
-            Kind::Directory(_) => self.0.layout.child(parent, name).ok_or(Errno::NOENT),
+            Kind::Directory(_) => {
+                let ino = self.0.layout.child(parent, name).ok_or(Errno::NOENT)?;
+                Ok(self.as_seen_by(ino, thread))
+            }
             Kind::File(..) | Kind::Link(_) => Err(Errno::NOTDIR),
         }
+    }
+
+    fn as_seen_by(&self, ino: Ino, thread: u32) -> Ino {
+        if self.differs_by_thread(ino) { ino.as_seen_by(thread) } else { ino }
+    }
+
+    /// Whether each thread has a number of its own for it.
+    pub(crate) fn differs_by_thread(&self, ino: Ino) -> bool {
+        self.file(ino).is_some_and(|(file, _)| file.role.makes_writers_wait())
     }
 
     /// Type of an entry; a number that is not ours is a directory of bindmounts.
@@ -183,17 +210,19 @@ impl Tree {
                 of(EntryKind::Directory, 0, 0o755, 2 + directories as u32, mounted_at)
             }
             Kind::Link(target) => of(EntryKind::Link, target.len() as u64, 0o777, 1, mounted_at),
-            Kind::File(File::Log, node) => {
+            Kind::File(File { role: Role::Log, .. }, node) => {
                 let log = self.log(node.unwrap_or_default());
                 of(EntryKind::File, log.size(), 0o444, 1, log.modified())
             }
-            Kind::File(File::History, _) => {
+            Kind::File(file, _) if file.role == Role::History => {
                 let (size, mtime) = (self.history().size(), self.history().modified());
-                of(EntryKind::File, size, File::History.perm(), 1, mtime.unwrap_or(mounted_at))
+                of(EntryKind::File, size, file.perm, 1, mtime.unwrap_or(mounted_at))
             }
             Kind::File(file, _) => {
-                let (size, mtime) = self.0.files.lock().size_and_mtime(ino);
-                of(EntryKind::File, size, file.perm(), 1, mtime)
+                let mut files = self.0.files.lock();
+                self.refresh(&mut files, ino.in_layout());
+                let (size, mtime) = files.size_and_mtime(ino.in_layout());
+                of(EntryKind::File, size, file.perm, 1, mtime)
             }
         })
     }
@@ -201,7 +230,7 @@ impl Tree {
     /// Where a link points.
     ///
     /// # Errors
-    /// EINVAL if it is none.
+    /// EINVAL if it is not a symlink.
     pub fn readlink(&self, ino: Ino) -> Result<&str, Errno> {
         match &self.entry(ino)?.kind {
             Kind::Link(target) => Ok(target),
@@ -209,14 +238,14 @@ impl Tree {
         }
     }
 
-    /// Whether the kernel may remember an entry's attributes until told otherwise.
+    /// Whether the kernel may cache an entry's attributes until it is notified.
     pub fn is_cacheable(&self, ino: Ino) -> bool {
-        !matches!(self.0.layout.get(ino).map(|entry| &entry.kind), Some(Kind::File(file, _)) if file.is_on_disk())
+        !self.differs_by_thread(ino) && self.file(ino).is_none_or(|(file, _)| !file.role.is_on_disk())
     }
 
     /// Whether it is a stream for poll(2), which can be read when there is more, and no value that changes.
     pub fn is_stream(&self, ino: Ino) -> bool {
-        matches!(self.0.layout.get(ino).map(|entry| &entry.kind), Some(Kind::File(File::History, _)))
+        self.file(ino).is_some_and(|(file, _)| file.role == Role::History)
     }
 
     /// Opens a file. What is read through the handle is what the file said then, or when offset 0 was last read.
@@ -224,22 +253,24 @@ impl Tree {
     /// # Errors
     /// EACCES to write what cannot be written; EHOSTDOWN for a live value while the engine cannot be reached.
     pub fn open(&self, ino: Ino, writes: bool) -> Result<Fh, Errno> {
+        let ino = ino.in_layout();
         let Kind::File(file, node) = &self.entry(ino)?.kind else {
             return Err(Errno::ISDIR);
         };
-        if writes && file.perm() & 0o200 == 0 {
+        if writes && file.perm & 0o200 == 0 {
             return Err(Errno::ACCESS);
         }
-        if *file == File::Log {
+        if file.role == Role::Log {
             let log = self.log(node.unwrap_or_default()).reader();
             return Ok(self.0.files.lock().open(ino, Some(OnDisk::Log(log))));
         }
-        if *file == File::History {
+        if file.role == Role::History {
             return Ok(self.0.files.lock().open(ino, Some(OnDisk::History(self.history().clone()))));
         }
         let mut files = self.0.files.lock();
+        self.refresh(&mut files, ino);
         // A setting that is not known to be in force can still be set.
-        if !(writes && file.is_of_faults()) {
+        if !(writes && file.role.is_setting()) {
             files.content(ino)?;
         }
         Ok(files.open(ino, None))
@@ -250,7 +281,12 @@ impl Tree {
     /// # Errors
     /// EBADF; EHOSTDOWN as for open; EIO if a log cannot be read.
     pub fn read(&self, fh: Fh, offset: u64, size: usize) -> Result<Vec<u8>, Errno> {
-        self.0.files.lock().read(fh, offset, size)
+        let mut files = self.0.files.lock();
+        if offset == 0 {
+            let ino = files.ino(fh)?;
+            self.refresh(&mut files, ino);
+        }
+        files.read(fh, offset, size)
     }
 
     /// Forgets a handle.
@@ -264,56 +300,96 @@ impl Tree {
     /// EBADF.
     pub fn poll(&self, fh: Fh, wake: Option<Wake>) -> Result<bool, Errno> {
         let mut files = self.0.files.lock();
-        let Some(Kind::File(file, _)) = self.0.layout.get(files.ino(fh)?).map(|entry| &entry.kind) else {
-            return Err(Errno::BADF);
-        };
-        if !file.is_pollable() {
+        let (file, _) = self.file(files.ino(fh)?).ok_or(Errno::BADF)?;
+        if !file.polled {
             return Ok(false);
         }
         files.poll(fh, wake)
     }
 
-    /// Takes a change of the model in: what is read from now on tells it, and the kernel forgets what it remembered.
+    /// Applies a change of the model: reads show it from now on, and the kernel drops what it has cached.
     pub fn changed(&self, change: Change) {
-        let concerns = |file: File, node: &Option<usize>| match change {
-            Change::None => false,
-            Change::Node(index) => !file.is_of_faults() && node.is_none_or(|node| node == index),
-            Change::Network(index) => file.is_of_faults() || node.is_none_or(|node| node == index),
-            Change::Reachable => true,
-            Change::Faults => file.is_of_faults(),
-        };
-        for (ino, entry) in self.0.layout.iter() {
-            if let Kind::File(file, node) = &entry.kind
-                && concerns(*file, node)
-                && !(file.is_on_disk() || *file == File::Error)
-            {
-                self.set(ino, |cluster| match file {
-                    File::Capabilities => Ok(self.0.executor.capabilities().into_bytes()),
-                    _ => render::render(cluster, *file, *node),
-                });
+        match change {
+            Change::None => {}
+            Change::Node(index) => self.outdate([None, Some(index)], DependsOn::Nodes),
+            Change::Network(index) => {
+                self.outdate([None, Some(index)], DependsOn::Nodes);
+                self.outdate(self.directories(), DependsOn::Faults);
+            }
+            Change::Reachable => {
+                self.outdate(self.directories(), DependsOn::Nodes);
+                self.outdate(self.directories(), DependsOn::Faults);
+            }
+            Change::Faults => self.outdate(self.directories(), DependsOn::Faults),
+        }
+    }
+
+    /// The root, and every node.
+    fn directories(&self) -> impl Iterator<Item = Option<usize>> + use<> {
+        std::iter::once(None).chain((0..self.0.cluster.len()).map(Some))
+    }
+
+    /// Notes that files of these directories may say something else now.
+    fn outdate(&self, directories: impl IntoIterator<Item = Option<usize>>, depends_on: DependsOn) {
+        let now = SystemTime::now();
+        for node in directories {
+            let mut files = self.0.files.lock();
+            let mut forget = vec![];
+            for (ino, file) in self.0.layout.files(node).filter(|(_, file)| file.depends_on == depends_on) {
+                if file.polled {
+                    // Its content decides whether waiters are woken.
+                    self.set_in(&mut files, ino, self.content(file, node));
+                } else if files.outdate(ino, now) {
+                    forget.push(ino);
+                }
+            }
+            // Still under the lock, and without blocking: the kernel is notified before anyone finds the new content.
+            if let Some(kernel) = self.0.kernel.get().filter(|_| !forget.is_empty()) {
+                kernel.invalidate(forget);
             }
         }
     }
 
-    fn set(&self, ino: Ino, content: impl FnOnce(&Cluster) -> Content) {
-        let mut files = self.0.files.lock();
-        // Rendered under the lock: of two changes at once, the later one is what stays.
-        let Some(wakes) = files.set(ino, content(&self.0.cluster)) else {
-            return;
-        };
-        // Still under the lock, and never blocking: whoever finds the new content has the kernel told before him.
+    /// Renders a file that may say something else by now. Under the lock: of two changes at once, the later one is what stays.
+    fn refresh(&self, files: &mut Files, ino: Ino) {
+        if let Some((file, node)) = self.file(ino)
+            && files.is_outdated(ino)
+            && !file.role.is_on_disk()
+            && file.role != Role::Error
+        {
+            let content = self.content(file, node);
+            files.set(ino, content);
+        }
+    }
+
+    fn content(&self, file: &File, node: Option<usize>) -> Content {
+        file.content(&self.0.cluster, &self.0.executor, node)
+    }
+
+    fn set(&self, ino: Ino, content: impl FnOnce() -> Content) {
+        self.set_in(&mut self.0.files.lock(), ino, content());
+    }
+
+    fn set_in(&self, files: &mut Files, ino: Ino, content: Content) {
+        let Some(wakes) = files.set(ino, content) else { return };
         if let Some(kernel) = self.0.kernel.get() {
             kernel.invalidate(vec![ino]);
             wakes.into_iter().for_each(|wake| kernel.wake(wake));
         }
     }
 
-    fn entry(&self, ino: Ino) -> Result<&layout::Entry, Errno> {
+    fn file(&self, ino: Ino) -> Option<(&'static File, Option<usize>)> {
+        match self.0.layout.get(ino)?.kind {
+            Kind::File(file, node) => Some((file, node)),
+            Kind::Directory(_) | Kind::Link(_) => None,
+        }
+    }
+
+    fn entry(&self, ino: Ino) -> Result<&layout::LayoutEntry, Errno> {
         self.0.layout.get(ino).ok_or(Errno::NOENT)
     }
 
-    /// A node's output.
-    pub fn log(&self, index: usize) -> &LogFile {
+    pub(crate) fn log(&self, index: usize) -> &LogFile {
         self.0.executor.log(index)
     }
 }

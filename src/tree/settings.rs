@@ -2,7 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use super::write::{Position, Written, whole_lines};
+use rustix::io::Errno;
+
+use super::write::{Position, Written};
 use super::{Fh, Tree};
 use crate::control::{ControlError, Setting, Writing};
 
@@ -10,7 +12,7 @@ use crate::control::{ControlError, Setting, Writing};
 const LONGEST: usize = 2 << 20;
 
 impl Tree {
-    /// Takes bytes, and brings about what their whole lines say, all of it at once. From the beginning of the file they are the
+    /// Takes bytes, and applies what their complete lines say, all at once. From the beginning of the file they are the
     /// whole new state; further on, or with O_APPEND, they add to a table.
     pub(super) fn write_setting(&self, fh: Fh, setting: Setting, at: Position, data: &[u8]) -> Written {
         let taken = u32::try_from(data.len()).unwrap_or(u32::MAX);
@@ -19,22 +21,24 @@ impl Tree {
             if at.offset == 0 && !at.appends {
                 files.begin_anew(fh);
             }
-            files.line(fh).map(|buffer| whole_lines(buffer, data, LONGEST))
+            files.gather(fh, data, LONGEST).map(|gathered| gathered.lines)
         };
         match lines {
-            Err(errno) => Written::Now(Err(errno)),
-            Ok(Ok(lines)) if lines.is_empty() => Written::Now(Ok(taken)),
-            Ok(Ok(lines)) => self.set_from(fh, setting, lines, taken),
-            Ok(Err(too_long)) => {
+            Ok(lines) if lines.is_empty() => Written::Now(Ok(taken)),
+            Ok(lines) => self.set_from(fh, setting, lines, taken),
+            Err((Errno::INVAL, too_long)) => {
                 let error = ControlError::Invalid(format!("{}: {too_long}", setting.name()));
                 Written::Later(self.refuse_line(setting.node(), data, &error))
+            }
+            Err((errno, why)) => {
+                Written::Later(self.refuse(setting.node(), errno, &format!("{}: {why}", setting.name())))
             }
         }
     }
 
     /// Takes a last line without a newline as a line. Called when a descriptor is closed.
     pub(super) fn flush_setting(&self, fh: Fh, setting: Setting) -> Written {
-        let rest = self.0.files.lock().line(fh).map(std::mem::take);
+        let rest = self.0.files.lock().unfinished(fh).map(|unfinished| unfinished.take(fh));
         match rest {
             Ok(line) if !line.is_empty() => self.set_from(fh, setting, line, 0),
             Ok(_) | Err(_) => Written::Now(Ok(0)),

@@ -4,19 +4,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
 use rustix::io::Errno;
 use tracing::info;
 
-use super::layout::{File, Kind};
+use super::layout::Kind;
+use super::table::Role;
+use super::unfinished::Refusal;
 use super::{Fh, Tree};
 use crate::control::{Command, ControlError, Setting, Target, parse};
 use crate::history::{CommandId, LONGEST_LINE};
+use crate::sync::Mutex;
 
-/// How much of a line that is no command is kept in the history, in bytes.
+/// How much of an invalid command is kept in the history, in bytes.
 const LONGEST_REFUSED: usize = 1024;
 
-/// What became of a write or a flush.
+/// Bytes of the longest write(2) that the kernel hands over in one piece, wherever it lies in memory: a piece has up to 1 MiB,
+/// in up to 256 pages, and what is written need not begin where a page does.
+pub const LONGEST_WRITE: usize = (1 << 20) - (4 << 10);
+
+/// The result of a write or a flush.
 pub enum Written {
     /// Answered: bytes taken, or why not.
     Now(Result<u32, Errno>),
@@ -35,7 +41,7 @@ pub struct Pending {
 }
 
 /// The command that is at work, if one is.
-pub(super) type UnderWay = Arc<Mutex<Option<CommandId>>>;
+pub(super) type InFlightGuard = Arc<Mutex<Option<CommandId>>>;
 
 /// A command, and the line that it was.
 type Line = (String, Command);
@@ -47,6 +53,25 @@ enum Sink {
     Setting(Setting),
 }
 
+impl Sink {
+    /// The node in whose directory the file is.
+    fn node(&self) -> Option<usize> {
+        match self {
+            Self::Commands(target) => node(*target),
+            Self::History => None,
+            Self::Setting(setting) => setting.node(),
+        }
+    }
+}
+
+/// Why nothing of a write is taken.
+enum Refused {
+    /// One of its lines is not a command.
+    Line(Vec<u8>, ControlError),
+    /// It is refused, whatever it says.
+    Write(Refusal),
+}
+
 /// Where a write goes in its file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
@@ -56,28 +81,22 @@ pub struct Position {
     pub appends: bool,
 }
 
-/// Takes bytes into a buffer, and the whole lines out of it; the rest stays.
-///
-/// # Errors
-/// A sentence about a line of more than `longest` bytes; nothing stays then.
-pub(super) fn whole_lines(buffer: &mut Vec<u8>, data: &[u8], longest: usize) -> Result<Vec<u8>, String> {
-    buffer.extend_from_slice(data);
-    let end = buffer.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-    let rest = buffer.split_off(end);
-    let lines = std::mem::replace(buffer, rest);
-    let too_long = |line: &[u8]| line.len() > longest;
-    if too_long(buffer) || lines.split(|&byte| byte == b'\n').any(too_long) {
-        buffer.clear();
-        return Err(format!("a line is longer than {longest} bytes"));
-    }
-    Ok(lines)
-}
-
 impl Tree {
     /// Writes to a file: commands to a control file, lines to the history, a new state to a setting. What is no whole line
     /// yet waits for its newline or for [`Tree::flush`].
+    ///
+    /// A write is taken completely or not at all. The kernel passes a very long one on in pieces, and it is impossible
+    /// to know whether a long piece is all of it: with the end of a line in it, it is refused.
     pub fn write(&self, fh: Fh, at: Position, data: &[u8]) -> Written {
-        let target = match self.sink(fh) {
+        let sink = self.sink(fh);
+        if let Ok(sink) = &sink
+            && data.len() > LONGEST_WRITE
+            && data.contains(&b'\n')
+        {
+            let why = format!("a write of lines has at most {LONGEST_WRITE} bytes: nothing of this one is taken");
+            return Written::Later(self.refuse(sink.node(), Errno::FBIG, &why));
+        }
+        let target = match sink {
             Ok(Sink::Commands(target)) => target,
             Ok(Sink::History) => return self.append(fh, data),
             Ok(Sink::Setting(setting)) => return self.write_setting(fh, setting, at, data),
@@ -87,7 +106,8 @@ impl Tree {
         match self.take_lines(fh, data) {
             Ok(commands) if commands.is_empty() => Written::Now(Ok(taken)),
             Ok(commands) => Written::Later(self.run(target, commands, taken)),
-            Err((line, error)) => Written::Later(self.refuse_line(node(target), &line, &error)),
+            Err(Refused::Line(line, error)) => Written::Later(self.refuse_line(node(target), &line, &error)),
+            Err(Refused::Write((errno, why))) => Written::Later(self.refuse(node(target), errno, &why)),
         }
     }
 
@@ -100,12 +120,12 @@ impl Tree {
             Err(_) => return Written::Now(Ok(0)),
         };
         let mut files = self.0.files.lock();
-        let Ok(line) = files.line(fh) else {
+        let Ok(unfinished) = files.unfinished(fh) else {
             return Written::Now(Ok(0));
         };
-        match parse(line) {
+        match parse(unfinished.get(fh)) {
             Ok(command) => {
-                let line = std::mem::take(line);
+                let line = unfinished.take(fh);
                 drop(files);
                 match command {
                     Some(command) => Written::Later(self.run(target, vec![(text(&line), command)], 0)),
@@ -114,7 +134,7 @@ impl Tree {
             }
             Err(error) => {
                 // The line stays: one of several processes that write it in turn may have closed its copy.
-                let line = line.clone();
+                let line = unfinished.get(fh).to_vec();
                 drop(files);
                 Written::Later(self.refuse_line(node(target), &line, &error))
             }
@@ -124,29 +144,35 @@ impl Tree {
     fn sink(&self, fh: Fh) -> Result<Sink, Errno> {
         let ino = self.0.files.lock().ino(fh)?;
         match &self.entry(ino)?.kind {
-            Kind::File(File::Control, None) => Ok(Sink::Commands(Target::Root)),
-            Kind::File(File::Control, Some(index)) => Ok(Sink::Commands(Target::Node(*index))),
-            Kind::File(File::History, _) => Ok(Sink::History),
-            Kind::File(File::Partition, _) => Ok(Sink::Setting(Setting::Partition)),
-            Kind::File(File::Links, _) => Ok(Sink::Setting(Setting::Links)),
-            Kind::File(File::Net, Some(index)) => Ok(Sink::Setting(Setting::Net(*index))),
-            Kind::File(..) | Kind::Directory(_) | Kind::Link(_) => Err(Errno::BADF),
+            Kind::File(file, node) => match (file.role, *node) {
+                (Role::Control, None) => Ok(Sink::Commands(Target::Root)),
+                (Role::Control, Some(index)) => Ok(Sink::Commands(Target::Node(index))),
+                (Role::History, _) => Ok(Sink::History),
+                (Role::Partition, _) => Ok(Sink::Setting(Setting::Partition)),
+                (Role::Links, _) => Ok(Sink::Setting(Setting::Links)),
+                (Role::Net, Some(index)) => Ok(Sink::Setting(Setting::Net(index))),
+                (Role::Net | Role::Value | Role::Log | Role::Error, _) => Err(Errno::BADF),
+            },
+            Kind::Directory(_) | Kind::Link(_) => Err(Errno::BADF),
         }
     }
 
-    /// The commands of the lines that `data` ends. A line that is none spoils the whole write: nothing of it is run.
-    fn take_lines(&self, fh: Fh, data: &[u8]) -> Result<Vec<Line>, (Vec<u8>, ControlError)> {
+    /// The commands of the lines that `data` ends. If a line is not a command, none of the write is run.
+    fn take_lines(&self, fh: Fh, data: &[u8]) -> Result<Vec<Line>, Refused> {
         let mut files = self.0.files.lock();
-        let invalid = |why: String| (data.to_vec(), ControlError::Invalid(why));
-        let buffer = files.line(fh).map_err(|_| invalid("the file is not open".into()))?;
-        let lines = whole_lines(buffer, data, LONGEST_LINE).map_err(invalid)?;
+        let gathered = files.gather(fh, data, LONGEST_LINE).map_err(|(errno, why)| match errno {
+            Errno::INVAL => Refused::Line(data.to_vec(), ControlError::Invalid(why)),
+            _ => Refused::Write((errno, why)),
+        })?;
         let mut commands = vec![];
-        for line in lines.split(|&byte| byte == b'\n') {
+        for (nth, line) in gathered.lines.split(|&byte| byte == b'\n').enumerate() {
             match parse(line) {
                 Ok(command) => commands.extend(command.map(|command| (text(line), command))),
                 Err(error) => {
-                    buffer.clear();
-                    return Err((line.to_vec(), error));
+                    if let Ok(unfinished) = files.unfinished(fh) {
+                        unfinished.nothing_taken(fh, &gathered, Some(nth));
+                    }
+                    return Err(Refused::Line(line.to_vec(), error));
                 }
             }
         }
@@ -159,26 +185,33 @@ impl Tree {
                 if stop.load(Ordering::Acquire) {
                     return Err(ControlError::Interrupted);
                 }
-                let (verb, nodes) = (command.verb.name(), command.nodes.clone());
+                let (verb, nodes, is_fresh_start) = (command.verb, command.nodes.clone(), command.is_fresh_start());
                 let invoked = tree.0.executor.invoke(target, &line, command);
-                *under_way.lock() = Some(invoked.id());
+                let id = invoked.id();
+                *under_way.lock() = Some(id);
                 let result = tree.0.executor.execute(invoked).await;
                 info!(?target, verb, ?nodes, ok = result.is_ok(), "command");
                 result?;
+                if is_fresh_start {
+                    tree.forget_errors(target, &nodes);
+                }
+                if let Some(warning) = tree.0.executor.warning(id) {
+                    tree.note(node(target), &warning);
+                }
             }
             Ok(())
         })
     }
 
-    /// What `work` does, to be awaited by somebody else. It notes the command that is under way, and begins none when it is
-    /// told to stop; why it fails is noted in the directory of `node`.
+    /// What `work` does, for another task to await. It records the command that is under way, and begins none after it
+    /// was cancelled; why it fails is noted in the directory of `node`.
     pub(super) fn pending<W, F>(&self, node: Option<usize>, taken: u32, work: W) -> Pending
     where
-        W: FnOnce(Tree, Arc<AtomicBool>, UnderWay) -> F + Send + 'static,
+        W: FnOnce(Tree, Arc<AtomicBool>, InFlightGuard) -> F + Send + 'static,
         F: Future<Output = Result<(), ControlError>> + Send + 'static,
     {
         let cancelled = Arc::new(AtomicBool::new(false));
-        let current = UnderWay::default();
+        let current = InFlightGuard::default();
         let (tree, stop, under_way) = (self.clone(), cancelled.clone(), current.clone());
         let done = Box::pin(async move {
             let answer = match work(tree.clone(), stop, under_way).await {
@@ -193,19 +226,19 @@ impl Tree {
         Pending { cancelled, interrupted: self.interruption(node, current), done }
     }
 
-    fn interruption(&self, node: Option<usize>, current: UnderWay) -> Box<dyn FnOnce() -> Errno + Send> {
+    fn interruption(&self, node: Option<usize>, current: InFlightGuard) -> Box<dyn FnOnce() -> Errno + Send> {
         let tree = self.clone();
         Box::new(move || {
             let current = *current.lock();
             if let Some(id) = current {
-                // It is what its writer was told; one that has ended meanwhile has told its end already.
+                // This is what its writer got. A command that has ended meanwhile has recorded its end already.
                 tree.0.executor.recorder().end(id, ControlError::Interrupted.outcome());
             }
             tree.fail(node, &ControlError::Interrupted)
         })
     }
 
-    /// Answers a line that is no command, and tells the history of it.
+    /// Answers a line that is not a command, and records it in the history.
     pub(super) fn refuse_line(&self, node: Option<usize>, line: &[u8], error: &ControlError) -> Pending {
         let recorder = self.0.executor.recorder();
         let id = recorder.invoke(&text(&line[..line.len().min(LONGEST_REFUSED)]), None, vec![]);
@@ -233,11 +266,23 @@ impl Tree {
         error.errno()
     }
 
+    /// Empties the `error` files of a command's nodes, and the root's if it was about all of them.
+    fn forget_errors(&self, target: Target, names: &[String]) {
+        let all = 0..self.0.cluster.len();
+        let directories: Vec<_> = match target {
+            Target::Node(index) => vec![Some(index)],
+            Target::Root if names.is_empty() => all.map(Some).chain([None]).collect(),
+            Target::Root => names.iter().filter_map(|name| self.0.cluster.index_of(name)).map(Some).collect(),
+        };
+        for ino in directories.into_iter().filter_map(|node| self.0.layout.file(node, Role::Error)) {
+            self.set(ino, || Ok(vec![]));
+        }
+    }
+
+    /// Puts a sentence into the directory's `error` file.
     fn note(&self, node: Option<usize>, why: &str) {
-        for (ino, entry) in self.0.layout.iter() {
-            if entry.kind == Kind::File(File::Error, node) {
-                self.set(ino, |_| Ok(format!("{why}\n").into_bytes()));
-            }
+        if let Some(ino) = self.0.layout.file(node, Role::Error) {
+            self.set(ino, || Ok(format!("{why}\n").into_bytes()));
         }
     }
 }

@@ -1,8 +1,8 @@
-//! A node's output on disk, of bounded size: the oldest is cut.
+//! A node's output on disk, of bounded size: the oldest part is cut.
 //!
 //! Two files hold it: `log`, which grows, and `log.old`, what came before. When `log` has grown to about half of the
-//! limit, it takes the place of `log.old`, whose content is gone then: so nothing is ever rewritten. A file that does not
-//! begin with the node's first byte begins with a line that says how much came before.
+//! limit, it replaces `log.old`, so nothing is ever rewritten. A file that does not begin with the node's first byte
+//! begins with a line that says how much came before.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -12,19 +12,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 /// The smallest limit that can be kept, in bytes.
-pub const SMALLEST_LIMIT: u64 = 64 << 10;
+pub(crate) const SMALLEST_LIMIT: u64 = 64 << 10;
 
-/// One file of output.
 struct Segment {
     file: File,
     /// How many bytes of output came before it.
     start: u64,
-    /// Length of its first line, if that tells so.
+    /// Length of its first line, if it says so.
     header: u64,
-    /// Length of the file as far as readers may know.
+    /// Length of the file as far as readers see it.
     len: AtomicU64,
 }
 
@@ -39,11 +38,11 @@ impl Segment {
         Ok(Self { file, start, header, len })
     }
 
-    /// An empty one, but for its header, under a name that is not its own yet.
-    fn create(path: &Path, start: u64, limit: u64) -> io::Result<Self> {
+    /// A file with only its header, under a temporary name.
+    fn create(path: &Path, start: u64, why: Cut) -> io::Result<Self> {
         let _ = fs::remove_file(path);
         let mut file = File::options().read(true).append(true).create_new(true).open(path)?;
-        let header = header(start, limit);
+        let header = header(start, why);
         file.write_all(header.as_bytes()).inspect_err(|_| drop(fs::remove_file(path)))?;
         let len = header.len() as u64;
         Ok(Self { file, start, header: len, len: AtomicU64::new(len) })
@@ -72,11 +71,24 @@ impl Segment {
     }
 }
 
-fn header(start: u64, limit: u64) -> String {
-    format!("[cthulhu: {start} bytes cut before this line (--log-limit {})]\n", shown(limit))
+/// Why earlier output is cut.
+#[derive(Clone, Copy)]
+enum Cut {
+    /// There is more than may be kept, in bytes.
+    Limit(u64),
+    Reset,
 }
 
-/// The limit as a user may have written it.
+/// The first line of a file that does not begin with the node's first byte.
+fn header(start: u64, why: Cut) -> String {
+    let why = match why {
+        Cut::Limit(limit) => format!("--log-limit {}", shown(limit)),
+        Cut::Reset => "reset".into(),
+    };
+    format!("[cthulhu: {start} bytes cut before this line ({why})]\n")
+}
+
+/// Formats the limit in the largest unit that fits.
 fn shown(limit: u64) -> String {
     for (shift, unit) in [(30, "g"), (20, "m"), (10, "k")] {
         if limit.is_multiple_of(1 << shift) {
@@ -90,8 +102,8 @@ fn shown(limit: u64) -> String {
 fn parse_header(head: &[u8]) -> Option<(u64, u64)> {
     let end = head.iter().position(|byte| *byte == b'\n')?;
     let line = std::str::from_utf8(&head[..end]).ok()?;
-    let (start, rest) = line.strip_prefix("[cthulhu: ")?.split_once(" bytes cut before this line (--log-limit ")?;
-    rest.strip_suffix(")]")?;
+    let (start, rest) = line.strip_prefix("[cthulhu: ")?.split_once(" bytes cut before this line (")?;
+    rest.strip_suffix(")]").filter(|why| *why == "reset" || why.starts_with("--log-limit "))?;
     Some((start.parse().ok()?, end as u64 + 1))
 }
 
@@ -111,25 +123,27 @@ struct Inner {
     dir: PathBuf,
     limit: u64,
     segments: Mutex<Segments>,
-    /// Held by who writes. Says whether the last line is whole.
+    /// Held while writing. Whether the last line is complete.
     writing: Mutex<bool>,
+    /// How often everything was cut.
+    cuts: AtomicU64,
 }
 
-/// A node's output: a cheap handle.
+/// A node's output. Clones share it.
 #[derive(Clone)]
-pub struct LogFile(Arc<Inner>);
+pub(crate) struct LogFile(Arc<Inner>);
 
 impl LogFile {
-    /// Opens what is in a directory, or begins it.
+    /// Opens the files in a directory, or creates them.
     ///
     /// # Errors
     /// From the file system.
-    pub fn open(dir: &Path, limit: u64) -> io::Result<Self> {
+    pub(crate) fn open(dir: &Path, limit: u64) -> io::Result<Self> {
         let limit = limit.max(SMALLEST_LIMIT);
         let (new, old, next) = (dir.join("log"), dir.join("log.old"), dir.join("log.new"));
         let is_empty = |path: &Path| fs::symlink_metadata(path).map_or(true, |meta| meta.len() == 0);
         if !is_empty(&next) && is_empty(&new) && !is_empty(&old) {
-            // Ended between two renames.
+            // Stopped between two renames.
             fs::rename(&next, &new)?;
         }
         let _ = fs::remove_file(&next);
@@ -139,7 +153,7 @@ impl LogFile {
             let before = Segment::open(&old)?;
             let excess = before.end().checked_sub(segment.start);
             match excess.filter(|_| segment.header > 0) {
-                // Ended while the two were being joined.
+                // Stopped while the two were being joined.
                 Some(excess) => {
                     let len = before.len() - excess;
                     before.file.set_len(len)?;
@@ -164,39 +178,45 @@ impl LogFile {
             limit,
             segments: Mutex::new(segments),
             writing: Mutex::new(ends_a_line),
+            cuts: AtomicU64::new(0),
         })))
     }
 
-    /// Size in bytes of what a reader finds who begins now.
-    pub fn size(&self) -> u64 {
+    /// Size in bytes of what a new reader finds.
+    pub(crate) fn size(&self) -> u64 {
         let segments = self.0.segments.lock();
         let new = &segments.new;
         segments.old.as_ref().map_or(new.len(), |old| old.len() + new.len() - new.header)
     }
 
-    /// How many bytes of output there were in all, what is cut among them.
-    pub fn total(&self) -> u64 {
+    /// How many bytes of output there were in all, including what was cut.
+    pub(crate) fn total(&self) -> u64 {
         self.0.segments.lock().new.end()
     }
 
     /// When it last grew.
-    pub fn modified(&self) -> SystemTime {
+    pub(crate) fn modified(&self) -> SystemTime {
         self.0.segments.lock().modified
+    }
+
+    /// How often everything was cut so far: output that was asked for before a cut is not to be kept after it.
+    pub(crate) fn cuts(&self) -> u64 {
+        self.0.cuts.load(Ordering::Relaxed)
     }
 
     /// Appends a piece: all of it or nothing.
     ///
     /// # Errors
     /// From the file system.
-    pub fn append(&self, piece: &[u8]) -> io::Result<()> {
+    pub(crate) fn append(&self, piece: &[u8]) -> io::Result<()> {
         self.append_as(&mut self.0.writing.lock(), piece)
     }
 
-    /// Appends a line of cthulhu's own, on a line of its own.
+    /// Appends a message of cthulhu's on a line of its own.
     ///
     /// # Errors
     /// From the file system.
-    pub fn note(&self, text: &str) -> io::Result<()> {
+    pub(crate) fn note(&self, text: &str) -> io::Result<()> {
         let mut ends_a_line = self.0.writing.lock();
         let before = if *ends_a_line { "" } else { "\n" };
         self.append_as(&mut ends_a_line, format!("{before}[cthulhu: {text}]\n").as_bytes())
@@ -205,14 +225,14 @@ impl LogFile {
     fn append_as(&self, ends_a_line: &mut bool, piece: &[u8]) -> io::Result<()> {
         let mut segment = self.0.segments.lock().new.clone();
         let (len, half) = (segment.len(), self.0.limit / 2);
-        // At the end of a line; where that takes too long, wherever we are.
+        // At the end of a line; within a line if that is too long.
         let grown = len + piece.len() as u64 > half || *ends_a_line && len >= half / 4 * 3;
         if grown && len > segment.header {
-            segment = self.rotate(&segment)?;
+            segment = self.rotate(&segment, Cut::Limit(self.0.limit))?;
         }
         let len = segment.len();
         (&segment.file).write_all(piece).inspect_err(|_| {
-            // What fitted would stand there twice.
+            // The part that fitted would be there twice.
             let _ = segment.file.set_len(len);
         })?;
         segment.len.store(len + piece.len() as u64, Ordering::Release);
@@ -221,11 +241,30 @@ impl LogFile {
         Ok(())
     }
 
-    fn rotate(&self, full: &Arc<Segment>) -> io::Result<Arc<Segment>> {
+    /// Cuts everything; the first line says so. Open readers continue to the end of what was there.
+    ///
+    /// # Errors
+    /// From the file system.
+    pub(crate) fn cut(&self) -> io::Result<()> {
+        let mut ends_a_line = self.0.writing.lock();
+        self.0.cuts.fetch_add(1, Ordering::Relaxed);
+        let full = self.0.segments.lock().new.clone();
+        if full.end() == 0 {
+            return Ok(());
+        }
+        self.rotate(&full, Cut::Reset)?;
+        let _ = fs::remove_file(self.0.dir.join("log.old"));
+        let mut segments = self.0.segments.lock();
+        (segments.old, segments.modified) = (None, SystemTime::now());
+        *ends_a_line = true;
+        Ok(())
+    }
+
+    fn rotate(&self, full: &Arc<Segment>, why: Cut) -> io::Result<Arc<Segment>> {
         let at = |name: &str| self.0.dir.join(name);
-        let next = Arc::new(Segment::create(&at("log.new"), full.end(), self.0.limit)?);
+        let next = Arc::new(Segment::create(&at("log.new"), full.end(), why)?);
         match fs::rename(at("log"), at("log.old")) {
-            // Somebody has removed it. Who reads has it open still; what came before it does not belong to what follows.
+            // The file was removed. Readers still have it open; what came before does not belong to what follows.
             Err(error) if error.kind() == io::ErrorKind::NotFound => drop(fs::remove_file(at("log.old"))),
             renamed => renamed?,
         }
@@ -236,11 +275,12 @@ impl LogFile {
         Ok(next)
     }
 
-    /// Joins the files to one, `log`, for whoever looks into the directory afterwards. Nothing is appended any more.
+    /// Joins the files into one, `log`, for readers of the directory after the cluster's end. Nothing is appended any
+    /// more.
     ///
     /// # Errors
-    /// From the file system: then there are two files still.
-    pub fn join(&self) -> io::Result<()> {
+    /// From the file system: there are still two files then.
+    pub(crate) fn join(&self) -> io::Result<()> {
         let _writing = self.0.writing.lock();
         let (old, new) = {
             let segments = self.0.segments.lock();
@@ -255,8 +295,7 @@ impl LogFile {
         fs::rename(at("log.old"), at("log"))
     }
 
-    /// Begins to read.
-    pub fn reader(&self) -> LogReader {
+    pub(crate) fn reader(&self) -> LogReader {
         let segments = self.0.segments.lock();
         let (first, second) = (segments.oldest().clone(), segments.new.clone());
         LogReader { first, second, at: 0, log: self.clone() }
@@ -275,7 +314,7 @@ fn split(dir: &Path, whole: Segment, limit: u64) -> io::Result<(Option<Segment>,
         border += bytes.len().max(1) as u64;
     }
     let border = border.clamp(whole.header, whole.len());
-    let tail = Segment::create(&dir.join("log.new"), whole.start + border - whole.header, limit)?;
+    let tail = Segment::create(&dir.join("log.new"), whole.start + border - whole.header, Cut::Limit(limit))?;
     let mut from = &whole.file;
     from.seek(SeekFrom::Start(border))?;
     io::copy(&mut from, &mut &tail.file)?;
@@ -287,26 +326,26 @@ fn split(dir: &Path, whole: Segment, limit: u64) -> io::Result<(Option<Segment>,
     Ok((Some(whole), tail))
 }
 
-/// Reads output on from where it began to read, also when the oldest is cut meanwhile.
-pub struct LogReader {
+/// Reads output from where it began, even if the oldest part is cut meanwhile.
+pub(crate) struct LogReader {
     log: LogFile,
-    /// The oldest file when it began. Held open: so what there was then can be read at leisure.
+    /// The oldest file when it began. Held open, so its content stays readable.
     first: Arc<Segment>,
-    /// The latest one then. Held open too.
+    /// The latest file when it began, held open too.
     second: Arc<Segment>,
     /// The offset at which that file begins, for this reader.
     at: u64,
 }
 
 impl LogReader {
-    /// Reads up to `size` bytes. Who reads at 0 begins anew, with the oldest that there is. Who has fallen so far
-    /// behind that what comes next is cut goes on with the line that says so.
+    /// Reads up to `size` bytes. Reading at 0 starts over with the oldest output there is. If the next bytes have been
+    /// cut meanwhile, it continues with the line that says so.
     ///
     /// # Errors
     /// From the file system.
-    pub fn read(&mut self, offset: u64, size: usize) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&mut self, offset: u64, size: usize) -> io::Result<Vec<u8>> {
         let mut bytes = self.read_in_one(offset, size)?;
-        // A regular file gives less than was asked for at its end only: programs take it for the end.
+        // Programs take a short read of a regular file for its end.
         while bytes.len() < size {
             let more = self.read_in_one(offset + bytes.len() as u64, size - bytes.len())?;
             if more.is_empty() {

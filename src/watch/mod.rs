@@ -1,4 +1,4 @@
-//! The watch room: keeps the model in step with the engine, without polling.
+//! Keeps the model in step with the engine, without polling.
 //!
 //! Subscribes to events, inspects what they name, holds a pidfd on each process of a local engine, collects output.
 //! It works through the engine and the cluster only, and never blocks a reader.
@@ -12,26 +12,24 @@ mod sandboxes;
 #[cfg(test)]
 mod tests;
 
-pub use log_file::{LogFile, LogReader, SMALLEST_LIMIT};
-pub use probe::{Answer, Ask, Pace, Probe, exit_answers};
-pub use sandboxes::Sandboxes;
+pub(crate) use log_file::{LogFile, LogReader, SMALLEST_LIMIT};
+pub(crate) use probe::{Answer, Ask, Pace, Probe, exit_answers};
+pub(crate) use sandboxes::Sandboxes;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::Notify;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tracing::warn;
 
 use crate::cluster::{Change, Cluster, News};
 use crate::engine::{ContainerId, Engine, EngineError, Event, EventKind, Result};
+use crate::sync::time::{self, Instant};
+use crate::sync::{AsyncMutex, JoinSet, Mutex, Notify, Semaphore, watch};
 
-/// Told of every change of the model, right after it.
-pub type OnChange = Box<dyn Fn(Change) + Send + Sync>;
+/// Called after every change of the model, right away.
+pub(crate) type OnChange = Box<dyn Fn(Change) + Send + Sync>;
 
 /// How a cluster is watched.
 pub struct Options {
@@ -39,28 +37,27 @@ pub struct Options {
     pub timeout: Duration,
     /// How much of a node's output is kept, in bytes.
     pub log_limit: u64,
-    /// What makes a node ready, if not its HEALTHCHECK. The cluster must be made with [`Cluster::probed`] then.
-    pub probe: Option<Probe>,
+    /// What makes each node ready, if not its HEALTHCHECK: for all that are `probed` in the cluster's spec. A node past the end has
+    /// none.
+    pub probes: Vec<Option<Probe>>,
     /// What holds the nodes' networks. Without it, every network counts as under control.
     pub sandboxes: Option<Arc<dyn Sandboxes>>,
-    /// When a node is asked whether it is ready.
-    pub pace: Pace,
 }
 
 impl Options {
     /// The usual ones.
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout, log_limit: DEFAULT_LOG_LIMIT, probe: None, pace: Pace::default(), sandboxes: None }
+        Self { timeout, log_limit: DEFAULT_LOG_LIMIT, probes: vec![], sandboxes: None }
     }
 }
 
-/// How much of a node's output is kept if nothing else is asked for, in bytes.
-pub const DEFAULT_LOG_LIMIT: u64 = 64 << 20;
+/// Default for how much of a node's output is kept, in bytes.
+pub(crate) const DEFAULT_LOG_LIMIT: u64 = 64 << 20;
 
-/// Wait before a node is inspected again whose inspection has failed.
+/// Wait before a failed inspection is tried again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Waits before and between two looks for the result of a check that has ended.
+/// Waits before the first and the second attempt to see the result of a check that has ended.
 const CHECK_FOLLOWS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 
 /// A handle on what keeps one cluster's model true. Clones share it; [`Watch::stop`] ends all its tasks.
@@ -73,44 +70,74 @@ struct Inner {
     on_change: OnChange,
     timeout: Duration,
     sandboxes: Option<Arc<dyn Sandboxes>>,
-    /// One look at a node's sandbox at a time.
-    checking: Vec<tokio::sync::Mutex<()>>,
-    /// How many events have told that a node's sandbox was lost: what was seen before the last one is out of date.
-    sandbox_events: Vec<Mutex<u64>>,
-    /// One inspection of a node at a time, so that a later one never tells of an earlier moment.
-    inspecting: Vec<tokio::sync::Mutex<()>>,
-    /// A background inspection is due and has not begun.
-    due: Vec<AtomicBool>,
-    /// The node may have new output.
-    output: Vec<Arc<Notify>>,
-    logs: Vec<LogFile>,
-    /// What the node's log has whole.
-    whole: Vec<tokio::sync::watch::Sender<logs::Whole>>,
-    /// There is no room for the node's output.
-    no_room: Vec<AtomicBool>,
-    /// What is written from now on is not collected any more.
-    closing: tokio::sync::watch::Sender<bool>,
-    /// All that was to be collected is.
-    collected: Vec<tokio::sync::watch::Sender<bool>>,
-    probe: Option<Probe>,
-    pace: Pace,
-    /// The node, or whether the engine can be reached, has changed: for who asks whether it is ready.
-    probing: Vec<Notify>,
-    /// Held by who asks.
-    asking: tokio::sync::Semaphore,
-    /// The run whose pidfd is held: pid, and when it began.
-    watched: Vec<Mutex<Option<(i32, i64)>>>,
-    /// Held from a change of the model until everybody knows of it, so that no command answers in between.
-    telling: Vec<Mutex<()>>,
-    /// The same for whether the engine can be reached.
-    telling_reachable: Mutex<()>,
-    /// Somebody waits for the engine to be reachable.
-    hurry: Notify,
-    /// Somebody has found the engine gone, whatever the stream of events says.
+    nodes: Vec<WatchedNode>,
+    /// Output from now on is not collected.
+    closing: watch::Sender<bool>,
+    /// Limits how many readiness questions run at once.
+    questions: Semaphore,
+    /// Held from a change of whether the engine can be reached until all listeners have been notified.
+    notifying_reachable: Mutex<()>,
+    /// A caller waits for the engine to be reachable.
+    reconnect: Notify,
+    /// A caller has found the engine gone, even if the event stream is still open.
     lost: Notify,
-    /// When the engine has last answered one who doubted it. Held while it is asked.
-    answered: tokio::sync::Mutex<Option<Instant>>,
+    /// When the engine last answered a liveness check. Held while it is asked.
+    answered: AsyncMutex<Option<Instant>>,
     tasks: Mutex<JoinSet<()>>,
+}
+
+/// What is kept for each node beside the model.
+struct WatchedNode {
+    /// One check of the node's sandbox at a time.
+    sandbox_check: AsyncMutex<()>,
+    /// How many events have said that the sandbox was lost. What was seen before the last one is outdated.
+    sandbox_events: Mutex<u64>,
+    /// One inspection at a time, so that a later one never reports an earlier moment.
+    inspection: AsyncMutex<()>,
+    /// A background inspection is due and has not begun.
+    inspection_due: AtomicBool,
+    /// How many events have asked for an inspection, and how many of them were there when the latest one began that was
+    /// answered.
+    events: AtomicU64,
+    seen: AtomicU64,
+    /// The node may have new output.
+    output: Notify,
+    log: LogFile,
+    /// Up to which run the log is complete.
+    whole: watch::Sender<logs::Whole>,
+    /// There is no disk space for the node's output.
+    no_room: AtomicBool,
+    /// All output has been collected.
+    collected: watch::Sender<bool>,
+    probe: Option<Probe>,
+    /// The node, or whether the engine can be reached, has changed: wakes its probe.
+    probe_wakeup: Notify,
+    /// The run whose pidfd is held: pid, and when it began.
+    watched_run: Mutex<Option<(i32, i64)>>,
+    /// Held from a change of the model until all listeners have been notified, so that no command answers in between.
+    notifying: Mutex<()>,
+}
+
+impl WatchedNode {
+    fn new(log: LogFile, probe: Option<Probe>) -> Self {
+        Self {
+            sandbox_check: Default::default(),
+            sandbox_events: Default::default(),
+            inspection: Default::default(),
+            inspection_due: Default::default(),
+            events: Default::default(),
+            seen: Default::default(),
+            output: Default::default(),
+            log,
+            whole: watch::channel(logs::Whole::default()).0,
+            no_room: Default::default(),
+            collected: watch::channel(false).0,
+            probe,
+            probe_wakeup: Default::default(),
+            watched_run: Default::default(),
+            notifying: Default::default(),
+        }
+    }
 }
 
 impl Watch {
@@ -124,47 +151,35 @@ impl Watch {
         options: Options,
         on_change: OnChange,
     ) -> Result<Self> {
-        let Options { timeout, log_limit, probe, pace, sandboxes } = options;
+        let Options { timeout, log_limit, probes, sandboxes } = options;
         let spec = cluster.spec();
-        let nodes = cluster.len();
-        let open_log = |node: &crate::cluster::NodeSpec| {
+        let open = |(node, probe): (&crate::cluster::NodeSpec, _)| {
             let cannot = |error| format!("cannot keep the output of {} in {}: {error}", node.name, node.dir.display());
-            LogFile::open(&node.dir, log_limit).map_err(|error| EngineError::Refused(cannot(error)))
+            let log = LogFile::open(&node.dir, log_limit).map_err(|error| EngineError::Refused(cannot(error)))?;
+            Ok(WatchedNode::new(log, probe))
         };
-        let logs = spec.nodes.iter().map(open_log).collect::<Result<_>>()?;
+        let probes = probes.into_iter().chain(std::iter::repeat_with(|| None));
+        let nodes = spec.nodes.iter().zip(probes).map(open).collect::<Result<_>>()?;
         let watch = Self(Arc::new(Inner {
             engine,
             on_change,
             timeout,
             sandboxes,
-            checking: (0..nodes).map(|_| tokio::sync::Mutex::default()).collect(),
-            sandbox_events: (0..nodes).map(|_| Mutex::default()).collect(),
-            inspecting: (0..nodes).map(|_| tokio::sync::Mutex::default()).collect(),
-            due: (0..nodes).map(|_| AtomicBool::new(false)).collect(),
-            output: (0..nodes).map(|_| Arc::default()).collect(),
-            logs,
-            whole: (0..nodes).map(|_| tokio::sync::watch::Sender::new(logs::Whole::default())).collect(),
-            no_room: (0..nodes).map(|_| AtomicBool::new(false)).collect(),
-            closing: tokio::sync::watch::Sender::new(false),
-            collected: (0..nodes).map(|_| tokio::sync::watch::Sender::new(false)).collect(),
-            probing: (0..nodes).map(|_| Notify::new()).collect(),
-            asking: tokio::sync::Semaphore::new(probe::AT_ONCE),
-            probe,
-            pace,
-            watched: (0..nodes).map(|_| Mutex::default()).collect(),
-            telling: (0..nodes).map(|_| Mutex::default()).collect(),
-            telling_reachable: Mutex::default(),
-            hurry: Notify::new(),
+            nodes,
+            closing: watch::channel(false).0,
+            questions: Semaphore::new(probe::AT_ONCE),
+            notifying_reachable: Mutex::default(),
+            reconnect: Notify::new(),
             lost: Notify::new(),
-            answered: tokio::sync::Mutex::default(),
+            answered: AsyncMutex::default(),
             tasks: Mutex::default(),
             cluster,
         }));
         let events = watch.subscribe().await?;
         watch.spawn(watch.clone().follow(events));
-        for index in 0..nodes {
+        for index in 0..watch.0.nodes.len() {
             watch.spawn(logs::collect(watch.clone(), index));
-            if let Some(Probe::Ask(_)) = watch.0.probe {
+            if let Some(Probe::Ask { .. }) = watch.0.nodes[index].probe {
                 watch.spawn(probe::ask(watch.clone(), index));
             }
         }
@@ -176,38 +191,45 @@ impl Watch {
         self.0.tasks.lock().abort_all();
     }
 
-    /// Takes a container that was just made as the node's, and looks at it.
+    /// Makes a container that was just created the node's, and inspects it.
     ///
     /// # Errors
     /// The engine's.
     pub async fn adopt(&self, index: usize, container: &ContainerId) -> Result<()> {
-        let _turn = self.0.inspecting[index].lock().await;
+        let _turn = self.0.nodes[index].inspection.lock().await;
         self.inspect(index, container).await
     }
 
-    /// Looks at a node's container now: what the model says afterwards is no older than this call.
+    /// Inspects a node's container now: the model is then no older than this call.
     ///
     /// # Errors
     /// The engine's; a container that is gone is no error.
     pub async fn refresh(&self, index: usize) -> Result<()> {
-        let _turn = self.0.inspecting[index].lock().await;
-        match self.0.cluster.node(index).container {
-            Some(container) => self.inspect(index, &container).await,
+        let _turn = self.0.nodes[index].inspection.lock().await;
+        match &self.0.cluster.node(index).container {
+            Some(container) => self.inspect(index, container).await,
             None => {
-                // Whoever has just taken it away has told by then.
-                drop(self.0.telling[index].lock());
+                // If it has just been removed, the model is updated when this lock is free.
+                drop(self.0.nodes[index].notifying.lock());
                 Ok(())
             }
         }
     }
 
+    /// Forgets how the node's last run ended, which the model keeps over a removal of the container.
+    pub(crate) fn forget_last_run(&self, index: usize) {
+        self.apply(index, &News::Reset);
+    }
+
     async fn inspect(&self, index: usize, container: &ContainerId) -> Result<()> {
-        let begun = self.0.cluster.ends(index);
+        let asked_at_epoch = self.0.cluster.exit_epoch(index);
+        let events = self.0.nodes[index].events.load(Ordering::Acquire);
         match self.limited(self.0.engine.inspect(container)).await {
-            Ok(seen) => self.tell(index, &News::Inspected { seen, begun }),
-            Err(EngineError::NotFound(_)) => self.tell(index, &News::Removed(container.clone())),
+            Ok(seen) => self.apply(index, &News::Inspected { seen, asked_at_epoch }),
+            Err(EngineError::NotFound(_)) => self.apply(index, &News::Removed(container.clone())),
             Err(error) => return Err(error),
         }
+        self.0.nodes[index].seen.fetch_max(events, Ordering::AcqRel);
         Ok(())
     }
 
@@ -217,9 +239,9 @@ impl Watch {
         tasks.spawn(task);
     }
 
-    /// Takes news in, and tells who must know.
-    fn tell(&self, index: usize, news: &News) {
-        let telling = self.0.telling[index].lock();
+    /// Applies news to the model, and notifies the listeners.
+    fn apply(&self, index: usize, news: &News) {
+        let telling = self.0.nodes[index].notifying.lock();
         let before = self.0.cluster.node(index);
         let change = self.0.cluster.apply(index, news);
         if change == Change::None {
@@ -227,21 +249,22 @@ impl Watch {
         }
         let node = self.0.cluster.node(index);
         if node.started_at != before.started_at {
-            self.0.output[index].notify_one();
+            self.0.nodes[index].output.notify_one();
         }
         if before.container.is_some() && node.container != before.container {
-            self.0.whole[index].send_modify(|whole| whole.gone = before.container);
+            self.0.nodes[index].whole.send_modify(|whole| whole.gone = before.container.clone());
         }
-        self.spread(change);
+        self.notify_change(change);
         drop(telling);
-        self.0.probing[index].notify_one();
+        self.0.nodes[index].probe_wakeup.notify_one();
         if let (Some(pid), true) = (node.pid, self.0.engine.info().local) {
             self.watch_process(index, pid, node.started_at);
         }
     }
 
-    /// Tells of a change that somebody else has made. If that panics, a part of it may not have been told: then of everything.
-    pub fn spread(&self, change: Change) {
+    /// Notifies the listeners of a change made elsewhere. If that panics, some may have missed it: then everything is
+    /// read again.
+    pub(crate) fn notify_change(&self, change: Change) {
         let told = catch_unwind(AssertUnwindSafe(|| (self.0.on_change)(change)));
         if told.is_err() {
             (self.0.on_change)(Change::Reachable);
@@ -249,7 +272,7 @@ impl Watch {
     }
 
     fn watch_process(&self, index: usize, pid: i32, started_at: i64) {
-        let mut watched = self.0.watched[index].lock();
+        let mut watched = self.0.nodes[index].watched_run.lock();
         let run = (pid, started_at);
         if *watched == Some(run) {
             return;
@@ -259,23 +282,23 @@ impl Watch {
         let watch = self.clone();
         self.spawn(async move {
             let ended = process::ended(pid).await;
-            let mut watched = watch.0.watched[index].lock();
+            let mut watched = watch.0.nodes[index].watched_run.lock();
             if *watched == Some(run) {
                 *watched = None;
             }
             drop(watched);
             if let Err(error) = ended {
-                // The engine's events tell it too, only later.
+                // The engine's events report it too, but later.
                 warn!(pid, %error, "cannot hold a pidfd");
                 return;
             }
-            watch.tell(index, &News::ProcessEnded { pid, started_at });
+            watch.apply(index, &News::ProcessEnded { pid, started_at });
         });
     }
 
     async fn limited<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         let limit = self.0.timeout;
-        tokio::time::timeout(limit, call).await.unwrap_or(Err(EngineError::TimedOut(limit)))
+        time::timeout(limit, call).await.unwrap_or(Err(EngineError::TimedOut(limit)))
     }
 
     fn on_event(&self, event: &Event) {
@@ -286,11 +309,11 @@ impl Watch {
         let container = event.container.clone();
         match event.kind {
             EventKind::Died(exit_code) => {
-                self.tell(index, &News::Died { container, exit_code, time: event.time });
+                self.apply(index, &News::Died { container, exit_code, time: event.time });
             }
-            EventKind::OutOfMemory => self.tell(index, &News::OutOfMemory(container)),
-            EventKind::Removed => self.tell(index, &News::Removed(container)),
-            EventKind::ExecEnded => return self.look_for_check(index),
+            EventKind::OutOfMemory => self.apply(index, &News::OutOfMemory(container)),
+            EventKind::Removed => self.apply(index, &News::Removed(container)),
+            EventKind::ExecEnded => return self.inspect_after_check(index),
             EventKind::Created
             | EventKind::Started
             | EventKind::Paused
@@ -300,50 +323,57 @@ impl Watch {
             | EventKind::Disconnected
             | EventKind::Other => {}
         }
-        self.look_soon(index);
+        self.inspect_soon(index);
     }
 
-    /// A check may have ended that makes a node unhealthy which the engine has called so before, so that it tells nobody.
-    fn look_for_check(&self, index: usize) {
+    /// The engine sends no event for a check that makes a node unhealthy if it has called the node unhealthy before.
+    fn inspect_after_check(&self, index: usize) {
         if !self.0.cluster.node(index).health_doubted {
             return;
         }
         let watch = self.clone();
         self.spawn(async move {
-            // The engine tells of the end first, and then takes the result in.
+            // The engine reports the end of a check before it has stored the result.
             for wait in CHECK_FOLLOWS {
-                tokio::time::sleep(wait).await;
-                watch.look_soon(index);
+                time::sleep(wait).await;
+                watch.inspect_soon(index);
             }
         });
     }
 
     /// Inspects a node in the background; several events before it begins cost one inspection.
-    fn look_soon(&self, index: usize) {
-        if self.0.due[index].swap(true, Ordering::AcqRel) {
+    fn inspect_soon(&self, index: usize) {
+        self.0.nodes[index].events.fetch_add(1, Ordering::AcqRel);
+        if self.0.nodes[index].inspection_due.swap(true, Ordering::AcqRel) {
             return;
         }
         let watch = self.clone();
         self.spawn(async move {
-            while let Err(error) = watch.look_now(index).await {
+            while let Err(error) = watch.inspect_now(index).await {
                 warn!(node = %watch.0.cluster.node_spec(index).name, %error, "cannot inspect");
-                // Something has happened, and what is shown is older. Either nobody can tell now and all is read anew
-                // later, or this node is asked for again.
-                watch.doubt().await;
-                if !watch.0.cluster.is_reachable() || watch.0.due[index].swap(true, Ordering::AcqRel) {
-                    // Or another look is due already.
+                // Something has happened, and the model is older. Either the engine is gone and everything is read
+                // again later, or this node is inspected again.
+                watch.check_liveness().await;
+                if !watch.0.cluster.is_reachable() || watch.0.nodes[index].inspection_due.swap(true, Ordering::AcqRel) {
+                    // Or another inspection is due already.
                     return;
                 }
-                tokio::time::sleep(LOOK_AGAIN).await;
+                time::sleep(LOOK_AGAIN).await;
             }
         });
     }
 
-    async fn look_now(&self, index: usize) -> Result<()> {
-        let _turn = self.0.inspecting[index].lock().await;
-        self.0.due[index].store(false, Ordering::Release);
-        match self.0.cluster.node(index).container {
-            Some(container) => self.inspect(index, &container).await,
+    async fn inspect_now(&self, index: usize) -> Result<()> {
+        let _turn = self.0.nodes[index].inspection.lock().await;
+        let node = &self.0.nodes[index];
+        // A swap, so that no event that asks for nothing more is overlooked by the load that follows.
+        node.inspection_due.swap(false, Ordering::AcqRel);
+        // A command may have looked meanwhile.
+        if node.seen.load(Ordering::Acquire) >= node.events.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match &self.0.cluster.node(index).container {
+            Some(container) => self.inspect(index, container).await,
             None => Ok(()),
         }
     }

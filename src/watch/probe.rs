@@ -1,27 +1,28 @@
-//! Asks running nodes whether they may be used.
+//! Asks running nodes whether they are ready.
 //!
-//! One task a node, and one question at a time: a node that does not answer gets no second one meanwhile.
+//! One task per node, and one question at a time: a node that does not answer gets no second one meanwhile.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use super::Watch;
-use crate::cluster::{News, State, first_lines};
+use crate::cluster::{News, State};
 use crate::engine::{ContainerId, EngineError, Exit, Result};
+use crate::sync::time::{self, Instant};
+use crate::sync::{Mutex, pin, select};
+use crate::text::first_lines;
 
 /// When a node is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Pace {
-    /// Wait between two questions to a node that is not ready yet.
-    pub until_ready: Duration,
-    /// Wait between two questions to one that is.
-    pub once_ready: Duration,
-    /// A question without answer for so long counts as one answered no.
-    pub timeout: Duration,
+    /// Interval while the node is not ready.
+    pub(crate) until_ready: Duration,
+    /// Interval while the node is ready.
+    pub(crate) once_ready: Duration,
+    /// A question without an answer after this time counts as a no.
+    pub(crate) timeout: Duration,
 }
 
 impl Default for Pace {
@@ -41,28 +42,27 @@ pub enum Answer {
     Yes,
     /// It may not.
     No {
-        /// Why, in words that are the same for as long as the reason is.
+        /// Why: a sentence that stays the same as long as the reason does.
         why: String,
-        /// What the one who was asked has written.
+        /// Output of the program that was asked.
         output: Vec<u8>,
     },
 }
 
 impl Answer {
     /// No, for this reason.
-    pub fn no(why: impl Into<String>) -> Self {
+    pub(crate) fn no(why: impl Into<String>) -> Self {
         Self::No { why: why.into(), output: vec![] }
     }
 }
 
-/// Asks a node's container.
-pub type Ask = Box<dyn Fn(usize, ContainerId) -> BoxFuture<'static, Result<Answer>> + Send + Sync>;
+pub(crate) type Ask = Box<dyn Fn(ContainerId) -> BoxFuture<'static, Result<Answer>> + Send + Sync>;
 
-/// So many lines of what a program has written are kept.
+/// Lines of a program's output that are kept.
 const LINES: usize = 5;
 
-/// How many questions are under way at once. Each may be a program that the engine runs: hundreds at once would keep it from
-/// everything else.
+/// How many questions are under way at once. Each may be a program that the engine runs; hundreds at once would block
+/// it.
 pub(super) const AT_ONCE: usize = 8;
 
 /// What makes a node ready.
@@ -70,18 +70,23 @@ pub enum Probe {
     /// A line of the output of its present run that matches.
     Log(regex::bytes::Regex),
     /// The answer to a question, asked again and again.
-    Ask(Ask),
+    Ask {
+        /// Asks it.
+        question: Ask,
+        /// When it is asked.
+        pace: Pace,
+    },
 }
 
 /// Asks one node, in each of its runs, until the watch ends.
 pub(super) async fn ask(watch: Watch, index: usize) {
-    let Some(Probe::Ask(question)) = &watch.0.probe else { return };
-    let changed = &watch.0.probing[index];
-    let pace = watch.0.pace;
+    let Some(Probe::Ask { question, pace }) = &watch.0.nodes[index].probe else { return };
+    let changed = &watch.0.nodes[index].probe_wakeup;
     let refusal = Mutex::new(Refusal::default());
     loop {
         let node = watch.0.cluster.node(index);
-        let (State::Running, Some(container), true) = (node.state, node.container, watch.0.cluster.is_reachable())
+        let (State::Running, Some(container), true) =
+            (node.state, node.container.clone(), watch.0.cluster.is_reachable())
         else {
             changed.notified().await;
             continue;
@@ -91,35 +96,35 @@ pub(super) async fn ask(watch: Watch, index: usize) {
             let now = watch.0.cluster.node(index);
             now.state != State::Running || now.started_at != started_at || !watch.0.cluster.is_reachable()
         };
-        let tell = |found| watch.tell(index, &News::Probed { started_at, found });
+        let tell = |found| watch.apply(index, &News::Probed { started_at, found });
         let late = || Answer::no(format!("no answer within {} s", pace.timeout.as_secs_f64()));
         let asking = async {
-            let mut turn = watch.0.asking.acquire().await.ok();
-            let mut answer = question(index, container);
-            if let Ok(answer) = tokio::time::timeout(pace.timeout, &mut answer).await {
+            let mut turn = watch.0.questions.acquire().await.ok();
+            let mut answer = question(container);
+            if let Ok(answer) = time::timeout(pace.timeout, &mut answer).await {
                 return answer;
             }
-            // Others need not wait for it.
+            // Lets other probes go first.
             drop(turn.take());
-            // It may be the engine that is silent.
-            watch.doubt().await;
+            // The engine itself may be silent.
+            watch.check_liveness().await;
             if !is_over() {
                 tell(refusal.lock().found(started_at, late()));
             }
-            // While no answer comes, nothing else is asked: what was begun in the node may not have ended.
+            // No other question while there is no answer: what was started in the node may still run.
             answer.await
         };
-        tokio::pin!(asking);
+        pin!(asking);
         let answer = loop {
-            tokio::select! {
+            select! {
                 answer = &mut asking => match answer {
                     Ok(answer) => break Some(answer),
-                    // It was frozen, or has ended, a moment ago: that is no answer.
+                    // It was paused or ended a moment ago: this is not an answer.
                     Err(EngineError::Conflict(_)) => break None,
                     Err(EngineError::NotFound(why)) => break Some(Answer::no(why)),
                     Err(error) => {
-                        // That says nothing of the node if it is the engine that is gone.
-                        watch.doubt().await;
+                        // If the engine is gone, this says nothing about the node.
+                        watch.check_liveness().await;
                         break Some(Answer::no(error.to_string()));
                     }
                 },
@@ -139,15 +144,15 @@ pub(super) async fn ask(watch: Watch, index: usize) {
         }
         let wait = Instant::now() + if passed { pace.once_ready } else { pace.until_ready };
         while !is_over() {
-            tokio::select! {
-                () = tokio::time::sleep_until(wait) => break,
+            select! {
+                () = time::sleep_until(wait) => break,
                 () = changed.notified() => {}
             }
         }
     }
 }
 
-/// Since when a node has said no for one reason.
+/// Since when a node has been unready for one reason.
 #[derive(Default)]
 struct Refusal {
     run: i64,
@@ -156,7 +161,7 @@ struct Refusal {
 }
 
 impl Refusal {
-    /// What an answer tells.
+    /// Turns an answer into a result.
     fn found(&mut self, run: i64, answer: Answer) -> std::result::Result<(), Arc<str>> {
         let Answer::No { why, output } = answer else {
             self.since = None;
@@ -166,7 +171,7 @@ impl Refusal {
             *self = Self { run, why, since: Some(SystemTime::now()) };
         }
         let since = humantime::format_rfc3339_seconds(self.since.unwrap_or(SystemTime::UNIX_EPOCH));
-        let mut text = format!("{} since {since}", crate::cluster::plain(&self.why));
+        let mut text = format!("{} since {since}", crate::text::plain(&self.why));
         for line in first_lines(&output, LINES) {
             text.push_str("\n  ");
             text.push_str(&line);
@@ -175,8 +180,8 @@ impl Refusal {
     }
 }
 
-/// What an exec that ended so says.
-pub fn exit_answers(exit: Exit) -> Answer {
+/// What the end of an exec means.
+pub(crate) fn exit_answers(exit: Exit) -> Answer {
     match exit.code {
         0 => Answer::Yes,
         code => Answer::No { why: format!("exit status {code}"), output: exit.output },
@@ -196,7 +201,7 @@ mod tests {
         let (why, since) = sentence.split_once(" since ").unwrap();
         assert_eq!((why, output), ("exit status 1", "  not yet\n  \\u{1b}[2J"));
         assert!(humantime::parse_rfc3339(since).is_ok(), "{since}");
-        // The same reason has the same time, whatever is written; another one, and one of another run, have their own.
+        // A reason keeps its time whatever is written; another reason, or another run, gets its own.
         refusal.since = Some(SystemTime::UNIX_EPOCH);
         assert_eq!(&*refusal.found(1, exit(1, "")).unwrap_err(), "exit status 1 since 1970-01-01T00:00:00Z");
         assert!(!refusal.found(2, exit(1, "")).unwrap_err().contains("1970"));

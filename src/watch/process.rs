@@ -10,7 +10,7 @@ use crate::sys;
 ///
 /// # Errors
 /// From pidfd_open(2) (ENOSYS before Linux 5.3) or epoll.
-pub async fn ended(pid: i32) -> io::Result<()> {
+pub(crate) async fn ended(pid: i32) -> io::Result<()> {
     let Ok(pid) = u32::try_from(pid) else {
         return Ok(());
     };

@@ -1,45 +1,45 @@
-//! Whether the engine can be reached: follows its events, finds out that it is gone or silent, comes back to it.
+//! Whether the engine can be reached: follows its events, detects that it is gone or silent, and reconnects.
 //!
-//! A connection that breaks tells so itself. One that is held open in silence tells nothing, and asking now and then
-//! would cost an idle cluster its rest: so the engine is asked when somebody has waited for it in vain.
+//! A broken connection is noticed at once. One that is open but silent is not, and asking at intervals would wake up an
+//! idle cluster. So the engine is asked when a caller has waited for it and got no answer.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::Notify;
-use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::Watch;
 use crate::cluster::{Change, News, label};
 use crate::engine::{BoxStream, EngineError, Event, Result};
+use crate::sync::select;
+use crate::sync::time::{self, Instant};
 
 /// Waits between attempts to reach a lost engine: from this, doubling, to [`SLOWEST_RETRY`].
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const SLOWEST_RETRY: Duration = Duration::from_secs(2);
 
-/// How long an engine that is in doubt may take to answer a ping. One that works answers within milliseconds, also
-/// while a container keeps it busy.
+/// Timeout of the ping that checks a doubtful engine. One that works answers within milliseconds, also while a
+/// container keeps it busy.
 const PING: Duration = Duration::from_secs(5);
 
 impl Watch {
-    /// Returns when the engine can be reached as far as the model knows, and everybody has been told.
+    /// Returns when the model says that the engine can be reached, and all listeners have been notified.
     pub async fn reachable(&self) {
         let known = || {
-            let _told = self.0.telling_reachable.lock();
+            let _told = self.0.notifying_reachable.lock();
             self.0.cluster.is_reachable()
         };
         while !known() {
-            self.0.hurry.notify_one();
-            tokio::time::sleep(FIRST_RETRY).await;
+            self.0.reconnect.notify_one();
+            time::sleep(FIRST_RETRY).await;
         }
     }
 
-    /// Asks the engine for a sign of life, for somebody who has waited for it in vain. If there is none, live values are
-    /// unknown from now on, until it is back. Takes at most a third of the timeout, and [`PING`].
-    pub async fn doubt(&self) {
+    /// Pings the engine for a caller that got no answer from it. If the ping fails too, live values are unknown until
+    /// the engine is back. Takes at most a third of the timeout, and [`PING`].
+    pub async fn check_liveness(&self) {
         let began = Instant::now();
         let mut answered = self.0.answered.lock().await;
         // Hundreds may ask at once: one answer is enough for all of them.
@@ -57,7 +57,7 @@ impl Watch {
 
     async fn ping(&self) -> Result<()> {
         let limit = PING.min(self.0.timeout / 3);
-        let answer = tokio::time::timeout(limit, self.0.engine.ping());
+        let answer = time::timeout(limit, self.0.engine.ping());
         answer.await.unwrap_or(Err(EngineError::TimedOut(limit)))
     }
 
@@ -72,22 +72,23 @@ impl Watch {
     /// Follows events for ever; reconnects when they end, or when the engine is found to be gone.
     pub(super) async fn follow(self, mut events: BoxStream<Result<Event>>) {
         loop {
-            // A panic while news is taken in may have left a part of it out: all is read anew, as after a loss.
+            // A panic while news is applied may have left some of it out. So everything is read again, as after a loss.
             let ended = AssertUnwindSafe(self.until_lost(&mut events)).catch_unwind().await;
             drop(events);
             warn!(why = ended.unwrap_or_else(|_| "a panic".into()), "the engine's events ended");
             self.publish_reachable(false);
             events = self.reconnect().await;
             self.publish_reachable(true);
-            // Whoever collects output has given up, or holds on to a connection that may be dead without knowing it.
-            self.0.output.iter().for_each(|output| output.notify_one());
+            // The tasks that collect output have given up, or hold a connection that may be dead without their
+            // noticing.
+            self.0.nodes.iter().for_each(|node| node.output.notify_one());
             info!("the engine is back");
         }
     }
 
     async fn until_lost(&self, events: &mut BoxStream<Result<Event>>) -> String {
         loop {
-            tokio::select! {
+            select! {
                 event = events.next() => match event {
                     Some(Ok(event)) => self.on_event(&event),
                     Some(Err(error)) => return error.to_string(),
@@ -99,31 +100,31 @@ impl Watch {
     }
 
     fn publish_reachable(&self, reachable: bool) {
-        let _telling = self.0.telling_reachable.lock();
+        let _telling = self.0.notifying_reachable.lock();
         let change = self.0.cluster.set_reachable(reachable);
         if change == Change::None {
             return;
         }
         if reachable {
-            // Nobody need hear of this loss any more, and it must not be taken for the next one.
+            // This loss need not be reported any more, and must not be taken for the next one.
             let _ = self.0.lost.notified().now_or_never();
         } else {
             self.0.lost.notify_one();
         }
-        self.spread(change);
-        self.0.probing.iter().for_each(Notify::notify_one);
+        self.notify_change(change);
+        self.0.nodes.iter().for_each(|node| node.probe_wakeup.notify_one());
     }
 
-    /// Subscribes first, then reads everything anew: what happened in between is in both.
+    /// Subscribes first, then reads everything again: what happened in between is in both.
     async fn reconnect(&self) -> BoxStream<Result<Event>> {
         let mut wait = FIRST_RETRY;
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = self.0.hurry.notified() => {}
+            select! {
+                () = time::sleep(wait) => {}
+                () = self.0.reconnect.notified() => {}
             }
             wait = (wait * 2).min(SLOWEST_RETRY);
-            // A ping is given up sooner than a subscription: an engine that was silent is found again sooner.
+            // A ping times out sooner than a subscription, so an engine that was silent is found again sooner.
             if self.ping().await.is_err() {
                 continue;
             }
@@ -135,8 +136,8 @@ impl Watch {
     }
 
     async fn relist(&self) -> Result<()> {
-        // From before the listing: a node made meanwhile is not in it, and not gone either.
-        let known: Vec<_> = self.0.cluster.snapshot().into_iter().map(|node| node.container).collect();
+        // From before the listing: a node created meanwhile is not in it, but not gone either.
+        let known: Vec<_> = self.0.cluster.snapshot().iter().map(|node| node.container.clone()).collect();
         let listed = self.limited(self.0.engine.list(Some(&self.our_label()))).await?;
         let by_id: HashSet<_> = listed.iter().map(|container| &container.id).collect();
         let by_name: HashMap<_, _> = listed.iter().map(|container| (&container.name, &container.id)).collect();
@@ -147,7 +148,7 @@ impl Watch {
             let named = || by_name.get(&spec.container_name(&spec.nodes[index].name)).copied();
             match (there.or_else(named), &known) {
                 (Some(container), _) => self.adopt(index, container).await?,
-                (None, Some(gone)) => self.tell(index, &News::Removed(gone.clone())),
+                (None, Some(gone)) => self.apply(index, &News::Removed(gone.clone())),
                 (None, None) => {}
             }
         }

@@ -1,4 +1,4 @@
-//! Keeps the model true about the sandboxes: what holds a node's network may end, restart or be disconnected on its own.
+//! Keeps the model's view of the sandboxes true: a sandbox may end, restart or be disconnected by others.
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
@@ -16,47 +16,47 @@ const AT_ONCE: usize = 8;
 pub trait Sandboxes: Send + Sync + 'static {
     /// The node whose sandbox this container is.
     fn index_of(&self, container: &ContainerId) -> Option<usize>;
-    /// Whether a node's sandbox still controls its network; if not, the inner error says why. With `reapply`, what it was told
-    /// is brought about again, as the network may be another one.
+    /// Whether a node's sandbox still controls its network; if not, the inner error says why. With `reapply`, its state
+    /// is applied again, because the network may be another one.
     async fn check(&self, index: usize, reapply: bool) -> Result<std::result::Result<(), String>>;
 }
 
 impl Watch {
-    /// Looks whether a node's sandbox still controls its network: what the model says afterwards is no older than this call.
-    /// With `reapply`, also has it bring about again what it was told.
+    /// Checks whether a node's sandbox still controls its network: the model is then no older than this call. With
+    /// `reapply`, also has it apply its state again.
     ///
     /// # Errors
     /// The engine's.
-    pub async fn check_sandbox(&self, index: usize, reapply: bool) -> Result<bool> {
+    pub(crate) async fn check_sandbox(&self, index: usize, reapply: bool) -> Result<bool> {
         let Some(sandboxes) = &self.0.sandboxes else { return Ok(true) };
-        let _turn = self.0.checking[index].lock().await;
-        // What was lost may come back with another interface, to which nothing of what it was told applies.
+        let _turn = self.0.nodes[index].sandbox_check.lock().await;
+        // A lost sandbox may come back with another interface, which has none of its rules.
         let reapply = reapply || self.0.cluster.node(index).sandbox_lost.is_some();
         loop {
-            let before = *self.0.sandbox_events[index].lock();
+            let before = *self.0.nodes[index].sandbox_events.lock();
             let state = self.limited(sandboxes.check(index, reapply)).await?;
             let is_lost = state.is_err();
-            // Under the lock of who takes events in, so that none comes in between.
-            let events = self.0.sandbox_events[index].lock();
+            // Under the lock of the event handler, so that no event comes in between.
+            let events = self.0.nodes[index].sandbox_events.lock();
             if is_lost || *events == before {
-                self.tell(index, &News::Sandbox(state.map_err(Into::into)));
+                self.apply(index, &News::Sandbox(state.map_err(Into::into)));
                 return Ok(!is_lost);
             }
         }
     }
 
-    /// Takes in an event of a container that is no node's.
+    /// Handles an event of a container that is not a node's.
     pub(super) fn on_sandbox_event(&self, event: &Event) {
         let Some(index) = self.0.sandboxes.as_ref().and_then(|all| all.index_of(&event.container)) else { return };
         let why = match &event.kind {
             EventKind::Died(_) => "its sandbox has ended",
             EventKind::Removed => "its sandbox was removed",
-            // Perhaps from a network that is none of ours.
+            // Perhaps from another network.
             EventKind::Disconnected => {
-                *self.0.sandbox_events[index].lock() += 1;
+                *self.0.nodes[index].sandbox_events.lock() += 1;
                 return self.check_soon(index);
             }
-            // Only what was lost before can have come back.
+            // Only a lost sandbox can have come back.
             EventKind::Started | EventKind::Connected | EventKind::Unpaused => {
                 if self.0.cluster.node(index).sandbox_lost.is_some() {
                     self.check_soon(index);
@@ -70,9 +70,9 @@ impl Watch {
             | EventKind::ExecEnded
             | EventKind::Other => return,
         };
-        let mut events = self.0.sandbox_events[index].lock();
+        let mut events = self.0.nodes[index].sandbox_events.lock();
         *events += 1;
-        self.tell(index, &News::Sandbox(Err(why.into())));
+        self.apply(index, &News::Sandbox(Err(why.into())));
     }
 
     fn check_soon(&self, index: usize) {
@@ -84,7 +84,7 @@ impl Watch {
         });
     }
 
-    /// Looks at all of them after the engine was away: what is connected again has its faults read back.
+    /// Checks all sandboxes after the engine was away, and has those that are connected again read back their faults.
     ///
     /// # Errors
     /// The engine's.
@@ -92,10 +92,10 @@ impl Watch {
         let check = |index| async move {
             match self.check_sandbox(index, true).await {
                 Err(error @ (EngineError::Unreachable(_) | EngineError::Denied(_))) => Err(error),
-                // One of them keeps nobody from the others.
+                // An error of one does not hold back the others.
                 Err(error) => {
                     let why = format!("its sandbox cannot be looked at: {error}");
-                    self.tell(index, &News::Sandbox(Err(why.into())));
+                    self.apply(index, &News::Sandbox(Err(why.into())));
                     Ok(())
                 }
                 Ok(_) => Ok(()),

@@ -13,7 +13,7 @@ struct Watched {
     engine: SimulatedEngine,
     cluster: Cluster,
     watch: Watch,
-    /// After each change: whether the engine can be reached, and what the probe of the first node says.
+    /// After each change: whether the engine can be reached, and the first node's probe result.
     seen: mpsc::Receiver<(bool, Option<bool>)>,
     _dir: tempfile::TempDir,
 }
@@ -25,19 +25,15 @@ impl Drop for Watched {
 }
 
 impl Watched {
-    async fn new(nodes: usize, probe: impl FnOnce(&SimulatedEngine) -> Option<Probe>) -> Self {
-        Self::paced(nodes, probe, Pace::default()).await
-    }
-
-    async fn paced(nodes: usize, probe: impl FnOnce(&SimulatedEngine) -> Option<Probe>, pace: Pace) -> Self {
+    async fn new(nodes: usize, probe: impl Fn(&SimulatedEngine, usize) -> Option<Probe>) -> Self {
         let (engine, dir) = (SimulatedEngine::new(), tempfile::tempdir().unwrap());
         engine.add_image("image");
         let node = |index| {
             let (name, dir) = (NodeName::nth(index), dir.path().join(index.to_string()));
             std::fs::create_dir(&dir).unwrap();
-            NodeSpec { name, ip: [172, 30, 0, 2 + index as u8].into(), published_port: None, dir }
+            NodeSpec { name, ip: [172, 30, 0, 2 + index as u8].into(), published_port: None, probed: true, dir }
         };
-        let cluster = Cluster::probed(ClusterSpec {
+        let cluster = Cluster::new(ClusterSpec {
             id: ClusterId("0123456789ab".into()),
             mountpoint: "/mnt".into(),
             prefix: String::new(),
@@ -51,7 +47,8 @@ impl Watched {
         let on_change = Box::new(move |_| {
             let _ = told.send((model.is_reachable(), model.node(0).probe));
         });
-        let options = Options { probe: probe(&engine), pace, ..Options::new(TIMEOUT) };
+        let options =
+            Options { probes: (0..nodes).map(|index| probe(&engine, index)).collect(), ..Options::new(TIMEOUT) };
         let watch = Watch::begin(Arc::new(engine.clone()), cluster.clone(), options, on_change).await.unwrap();
         let watched = Self { engine, cluster, watch, seen, _dir: dir };
         for index in 0..nodes {
@@ -92,7 +89,7 @@ impl Watched {
     }
 }
 
-/// Waits for a condition that somebody else will make true.
+/// Waits for a condition that another task makes true.
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     for _ in 0..10_000 {
         if condition() {
@@ -104,12 +101,17 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// A program that runs in the node.
-fn program(engine: &SimulatedEngine) -> Option<Probe> {
+fn program(engine: &SimulatedEngine, _: usize) -> Option<Probe> {
+    Some(program_at(engine, Pace::default()))
+}
+
+fn program_at(engine: &SimulatedEngine, pace: Pace) -> Probe {
     let engine = engine.clone();
-    Some(Probe::Ask(Box::new(move |_, container| {
+    let question: Ask = Box::new(move |container| {
         let engine = engine.clone();
         Box::pin(async move { engine.exec(&container, &[]).await.map(exit_answers) })
-    })))
+    });
+    Probe::Ask { question, pace }
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,19 +159,23 @@ async fn a_question_without_answer_makes_a_node_unready_while_the_engine_lives()
 async fn a_few_are_asked_at_once_and_those_without_answer_keep_nobody_waiting() {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (counted, peak) = (now.clone(), most.clone());
-    let ask: Ask = Box::new(move |index, _| {
-        let (now, most) = (counted.clone(), peak.clone());
-        Box::pin(async move {
-            if index % 2 == 0 {
-                std::future::pending::<()>().await;
-            }
-            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            now.fetch_sub(1, Ordering::SeqCst);
-            Ok(Answer::Yes)
+    let ask = move |index: usize| -> Ask {
+        let (counted, peak) = (counted.clone(), peak.clone());
+        Box::new(move |_| {
+            let (now, most) = (counted.clone(), peak.clone());
+            Box::pin(async move {
+                if index.is_multiple_of(2) {
+                    std::future::pending::<()>().await;
+                }
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                now.fetch_sub(1, Ordering::SeqCst);
+                Ok(Answer::Yes)
+            })
         })
-    });
-    let f = Watched::new(40, |_| Some(Probe::Ask(ask))).await;
+    };
+    let probe = |_: &_, index| Some(Probe::Ask { question: ask(index), pace: Pace::default() });
+    let f = Watched::new(40, probe).await;
     until("those that answer are ready", || f.are_ready() == 20).await;
     let most = most.load(Ordering::SeqCst);
     assert!((2..=probe::AT_ONCE).contains(&most), "{most}");
@@ -177,8 +183,8 @@ async fn a_few_are_asked_at_once_and_those_without_answer_keep_nobody_waiting() 
 
 #[tokio::test(start_paused = true)]
 async fn a_node_that_waits_for_a_line_says_how_many_it_has_seen() {
-    let f = Watched::new(1, |_| Some(Probe::Log(regex::bytes::Regex::new("^listening").unwrap()))).await;
-    let unready = || f.cluster.node(0).unready.unwrap_or_default();
+    let f = Watched::new(1, |_, _| Some(Probe::Log(regex::bytes::Regex::new("^listening").unwrap()))).await;
+    let unready = || f.cluster.node(0).unready.clone().unwrap_or_default();
     until("its start is told", || &*unready() == "1 line seen, none matches ^listening").await;
     f.seen.try_iter().for_each(drop);
     for _ in 0..1000 {
@@ -208,14 +214,14 @@ async fn a_question_to_a_frozen_node_is_no_answer() {
 async fn a_node_is_asked_at_the_pace_that_was_chosen() {
     let second = Duration::from_secs(1);
     let pace = Pace { until_ready: 30 * second, once_ready: 30 * second, timeout: 2 * second };
-    let f = Watched::paced(1, program, pace).await;
+    let f = Watched::new(1, |engine, _| Some(program_at(engine, pace))).await;
     until("it is ready", || f.are_ready() == 1).await;
     let asked = f.engine.calls(Op::Exec);
     tokio::time::sleep(300 * second).await;
     assert!((9..=11).contains(&(f.engine.calls(Op::Exec) - asked)), "{}", f.engine.calls(Op::Exec) - asked);
     f.engine.hang(Op::Exec);
     until("silence says no", || f.are_ready() == 0).await;
-    let unready = f.cluster.node(0).unready.unwrap();
+    let unready = f.cluster.node(0).unready.clone().unwrap();
     assert!(unready.starts_with("no answer within 2 s since "), "{unready}");
 }
 
@@ -226,19 +232,19 @@ fn said(f: &Watched) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_for_output_that_the_engine_refuses() {
-    let f = Watched::new(1, |_| None).await;
+    let f = Watched::new(1, |_, _| None).await;
     until("its start is told", || said(&f) == "started\n").await;
     let asked = f.engine.calls(Op::Logs);
     let refuse = |count| f.engine.fail_next(Op::Logs, count, EngineError::Refused("no reading".into()));
-    // A live node's log is asked for again and again, ever more seldom.
+    // A live node's log is requested again and again, at growing intervals.
     refuse(4);
-    f.watch.0.output[0].notify_one();
+    f.watch.0.nodes[0].output.notify_one();
     until("it is refused", || f.engine.calls(Op::Logs) > asked).await;
     f.engine.print("i001", b"meanwhile\n").unwrap();
     let began = Instant::now();
     until("it is given again", || said(&f) == "started\nmeanwhile\n").await;
     assert!(began.elapsed() > Duration::from_secs(20), "{:?}", began.elapsed());
-    // Who waits for the last words of a run waits for one refusal.
+    // A wait for the last output of a run lasts until one refusal.
     f.engine.die("i001", 0).unwrap();
     until("its end is known", || !f.cluster.node(0).is_alive()).await;
     refuse(1000);
@@ -256,12 +262,12 @@ async fn nobody_waits_for_output_that_the_engine_refuses() {
 
 #[tokio::test(start_paused = true)]
 async fn output_that_comes_slowly_is_not_asked_for_again() {
-    let f = Watched::new(1, |_| None).await;
+    let f = Watched::new(1, |_, _| None).await;
     until("its start is told", || said(&f) == "started\n").await;
     f.engine.die("i001", 0).unwrap();
     until("its end is told", || said(&f) == "started\nexited 0\n").await;
-    // As if it were not known that this is all.
-    f.watch.0.whole[0].send_modify(|whole| whole.run = 0);
+    // As if it were unknown that this is all.
+    f.watch.0.nodes[0].whole.send_modify(|whole| whole.run = 0);
     let log = f.watch.log(0).clone();
     let asked = f.engine.calls(Op::Logs);
     tokio::join!(f.watch.settle(0), async {

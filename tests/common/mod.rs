@@ -12,7 +12,7 @@ use cthulhu::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec};
 use cthulhu::control::Executor;
 use cthulhu::engine::simulated::SimulatedEngine;
 use cthulhu::engine::{Engine, Labels};
-use cthulhu::history::{Entry, History, Recorder};
+use cthulhu::history::{History, HistoryLine, Recorder};
 use cthulhu::provision::{NodeOptions, Provisioner};
 use cthulhu::selfimage::SelfImage;
 use cthulhu::tree::{Ino, Layout, Pending, Tree, Written};
@@ -57,6 +57,7 @@ impl Fixture {
                 dir,
                 ip: Ipv4Addr::from(u32::from(Ipv4Addr::new(172, 30, 0, 2)) + index as u32),
                 published_port: None,
+                probed: false,
                 name,
             }
         };
@@ -82,11 +83,12 @@ impl Fixture {
             }
         });
         let own = SelfImage { reference: "self".into(), argv: vec!["/cthulhu".into()] };
-        let options = NodeOptions { etc_target: "/etc".into(), var_target: "/var".into(), ..options };
+        let options =
+            NodeOptions { image: "image".into(), etc_target: "/etc".into(), var_target: "/var".into(), ..options };
         let provisioner = Arc::new(Provisioner::new(
             shared.clone(),
             cluster.clone(),
-            options,
+            vec![options; nodes],
             own,
             "net".into(),
             "1.2@boot".into(),
@@ -107,7 +109,7 @@ impl Fixture {
             provisioner,
             recorder.clone(),
             timeout,
-            cthulhu::cluster::faults::Dice::new(0),
+            cthulhu::cluster::faults::SeededRng::new(0),
         );
         let tree = Tree::new(cluster.clone(), executor, layout);
         *slot.lock().unwrap() = Some(tree.clone());
@@ -118,18 +120,18 @@ impl Fixture {
     /// The number at a path such as `i001/state`; links are followed.
     pub fn find(&self, path: &str) -> Ino {
         path.split('/').fold(Ino::ROOT, |dir, name| {
-            let ino = self.tree.lookup(dir, OsStr::new(name)).unwrap_or_else(|e| panic!("{path}: {e}"));
+            let ino = self.tree.lookup(dir, OsStr::new(name), 0).unwrap_or_else(|e| panic!("{path}: {e}"));
             match self.tree.readlink(ino) {
-                Ok(target) => self.tree.lookup(dir, OsStr::new(target)).unwrap(),
+                Ok(target) => self.tree.lookup(dir, OsStr::new(target), 0).unwrap(),
                 Err(_) => ino,
             }
         })
     }
 
     /// All that the history says.
-    pub fn history(&self) -> Vec<Entry> {
+    pub fn history(&self) -> Vec<HistoryLine> {
         let text = self.read("history").unwrap();
-        text.lines().map(|line| Entry::parse(line).unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
+        text.lines().map(|line| HistoryLine::parse(line).unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
     }
 
     /// The whole content of a file.
@@ -174,7 +176,7 @@ pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         if condition() {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        cthulhu::sync::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("never: {what}");
 }

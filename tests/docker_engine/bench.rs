@@ -136,7 +136,7 @@ impl Bench {
 }
 
 fn skip<T>(reason: &str) -> Option<T> {
-    eprintln!("SKIPPED: {reason}");
+    crate::skip::skipped(reason);
     None
 }
 

@@ -145,7 +145,7 @@ fn detour(target: String) -> (String, Arc<AtomicU32>, impl FnOnce()) {
 async fn a_broken_connection_is_told_and_a_dropped_one_closed() {
     with_bench(async |bench| {
         let Some(socket) = bench.engine.info().address.strip_prefix("unix://") else {
-            return eprintln!("SKIPPED: the engine is not on a socket");
+            return crate::skip::skipped("the engine is not on a socket");
         };
         let (address, open, cut) = detour(socket.to_owned());
         let engine = connect(Some(&address), WAIT).await.unwrap();

@@ -12,8 +12,8 @@ use std::time::Duration;
 use common::{Fixture, done, eventually};
 use cthulhu::engine::Health;
 use cthulhu::engine::simulated::Op;
-use cthulhu::history::{Batch, CommandEntry, Entry, History, Kind, Phase, edn as to_edn};
-use cthulhu::tree::{Kernel, Wake, Written};
+use cthulhu::history::{Batch, CommandEvent, CommandPhase, History, HistoryEvent, HistoryLine, edn as to_edn};
+use cthulhu::tree::{KernelNotifier, Wake, Written};
 use futures_util::future::BoxFuture;
 use proptest::prelude::*;
 use rustix::io::Errno;
@@ -21,26 +21,26 @@ use rustix::io::Errno;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A line in brief: who, what, why.
-fn brief(entry: &Entry) -> String {
-    match &entry.kind {
-        Kind::Cluster(cluster) => serde_json::to_value(cluster).unwrap()["phase"].as_str().unwrap().to_owned(),
-        Kind::Command(CommandEntry { id, phase: Phase::Invoke, line, nodes, .. }) => {
+fn brief(entry: &HistoryLine) -> String {
+    match &entry.event {
+        HistoryEvent::Cluster(cluster) => serde_json::to_value(cluster).unwrap()["phase"].as_str().unwrap().to_owned(),
+        HistoryEvent::Command(CommandEvent { id, phase: CommandPhase::Invoke, line, nodes, .. }) => {
             format!("{id} {:?} {}", line.as_deref().unwrap(), nodes.join("+"))
         }
-        Kind::Command(CommandEntry { id, phase: Phase::Ok, .. }) => format!("{id} ok"),
-        Kind::Command(CommandEntry { id, errno, .. }) => format!("{id} {}", errno.as_deref().unwrap()),
-        Kind::State(state) => {
+        HistoryEvent::Command(CommandEvent { id, phase: CommandPhase::Ok, .. }) => format!("{id} ok"),
+        HistoryEvent::Command(CommandEvent { id, errno, .. }) => format!("{id} {}", errno.as_deref().unwrap()),
+        HistoryEvent::State(state) => {
             let mut text = format!("{} {} {} {:?}", state.node, state.from, state.to, state.cause).to_lowercase();
             text.extend(state.command.map(|id| format!(" {id}")));
             text.extend(state.exit_code.map(|code| format!(" code {code}")));
             text.extend(state.signal.as_ref().map(|signal| format!(" {signal}")));
             text
         }
-        Kind::Ready(ready) => format!("{} {}", ready.node, if ready.ready { "ready" } else { "unready" }),
-        Kind::Health(health) => format!("{} {:?}", health.node, health.health).to_lowercase(),
-        Kind::Fault(fault) => format!("{:?}", fault.links),
-        Kind::Sandbox(sandbox) => format!("{} sandbox {:?}", sandbox.node, sandbox.phase).to_lowercase(),
-        Kind::Test(object) => object.as_str().to_owned(),
+        HistoryEvent::Ready(ready) => format!("{} {}", ready.node, if ready.ready { "ready" } else { "unready" }),
+        HistoryEvent::Health(health) => format!("{} {:?}", health.node, health.health).to_lowercase(),
+        HistoryEvent::Fault(fault) => format!("{:?}", fault.links),
+        HistoryEvent::Sandbox(sandbox) => format!("{} sandbox {:?}", sandbox.node, sandbox.phase).to_lowercase(),
+        HistoryEvent::Test(object) => object.as_str().to_owned(),
     }
 }
 
@@ -54,7 +54,7 @@ async fn line(f: &Fixture, wanted: &str) {
 }
 
 /// What every history is, whatever happened.
-fn sound(entries: &[Entry]) {
+fn sound(entries: &[HistoryLine]) {
     for (nth, pair) in entries.windows(2).enumerate() {
         assert_eq!(pair[1].seq, nth as u64 + 2);
         assert!(pair[0].mono_ns <= pair[1].mono_ns && pair[0].time <= pair[1].time, "{pair:?}");
@@ -62,7 +62,7 @@ fn sound(entries: &[Entry]) {
     let mut writer = to_edn::Writer::default();
     for (index, entry) in entries.iter().enumerate() {
         let text = printed(entry);
-        assert_eq!(Entry::parse(&text).unwrap(), *entry);
+        assert_eq!(HistoryLine::parse(&text).unwrap(), *entry);
         schema::assert_valid(&text);
         let map = edn::map(&writer.line(&text).unwrap()).unwrap_or_else(|why| panic!("{text}: {why}"));
         assert_eq!(map[0], (":index".to_owned(), index.to_string()));
@@ -73,9 +73,9 @@ fn sound(entries: &[Entry]) {
 }
 
 /// An entry as a line; the history writes the same.
-fn printed(entry: &Entry) -> String {
-    let kind = serde_json::to_string(&entry.kind).unwrap();
-    format!(r#"{{"seq":{},"time":"{}","mono_ns":{},{}"#, entry.seq, entry.time, entry.mono_ns, &kind[1..])
+fn printed(entry: &HistoryLine) -> String {
+    let event = serde_json::to_string(&entry.event).unwrap();
+    format!(r#"{{"seq":{},"time":"{}","mono_ns":{},{}"#, entry.seq, entry.time, entry.mono_ns, &event[1..])
 }
 
 #[tokio::test]
@@ -122,8 +122,10 @@ async fn commands_and_what_they_change() {
     assert_eq!(told, wanted);
     let entries = f.history();
     sound(&entries);
-    let fail = entries.iter().find_map(|entry| match &entry.kind {
-        Kind::Command(command) if command.id == 6 && command.phase == Phase::Fail => Some(command.clone()),
+    let fail = entries.iter().find_map(|entry| match &entry.event {
+        HistoryEvent::Command(command) if command.id == 6 && command.phase == CommandPhase::Fail => {
+            Some(command.clone())
+        }
         _ => None,
     });
     let fail = fail.unwrap();
@@ -144,8 +146,8 @@ async fn a_stop_whose_grace_ran_out_says_so() {
     f.write("i003/control", &[b"kill\n"]).await.unwrap();
     let entries = f.history();
     sound(&entries);
-    let ends = entries.iter().filter_map(|entry| match &entry.kind {
-        Kind::State(state) if state.to == cthulhu::cluster::State::Exited => {
+    let ends = entries.iter().filter_map(|entry| match &entry.event {
+        HistoryEvent::State(state) if state.to == cthulhu::cluster::State::Exited => {
             Some((state.node.as_str(), state.exit_code, state.grace_expired))
         }
         _ => None,
@@ -324,7 +326,7 @@ async fn a_write_with_a_wrong_line_takes_nothing() {
 
 struct Waker;
 
-impl Kernel for Waker {
+impl KernelNotifier for Waker {
     fn invalidate(&self, _: Vec<cthulhu::tree::Ino>) {}
 
     fn wake(&self, wake: Wake) {
@@ -384,7 +386,7 @@ async fn it_goes_on_where_it_was() {
     std::fs::write(&path, &whole[..whole.len() - 5]).unwrap();
     append("{\"n\":2}");
     let text = std::fs::read_to_string(&path).unwrap();
-    let entries: Vec<_> = text.lines().map(|line| Entry::parse(line).unwrap()).collect();
+    let entries: Vec<_> = text.lines().map(|line| HistoryLine::parse(line).unwrap()).collect();
     assert_eq!(entries.iter().map(brief).collect::<Vec<_>>(), [r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":2}"#]);
     sound(&entries);
     std::fs::write(&path, "something else\n").unwrap();

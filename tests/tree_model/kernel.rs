@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-use cthulhu::tree::{Attr, Ino, Kernel, Tree, Wake};
+use cthulhu::tree::{Attr, Ino, KernelNotifier, Tree, Wake};
 use futures_util::future::BoxFuture;
 
 /// A kernel that hears of nothing before it must: what it is told waits until somebody asks for it to have arrived.
@@ -44,7 +44,7 @@ impl Cache {
 /// The way to the kernel.
 pub struct Way(pub Arc<Cache>);
 
-impl Kernel for Way {
+impl KernelNotifier for Way {
     fn invalidate(&self, inos: Vec<Ino>) {
         self.0.0.lock().unwrap().on_the_way.extend(inos);
     }

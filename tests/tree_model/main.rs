@@ -197,7 +197,7 @@ impl World {
         let tree = &self.fixture.tree;
         let reply = |offset: u64, room: usize| {
             let mut found = vec![];
-            tree.readdir(dir, offset, |entry| {
+            tree.readdir(dir, 0, offset, |entry| {
                 let full = found.len() == room;
                 if !full {
                     found.push((entry.name.to_owned(), entry.ino, entry.kind, entry.next_offset));
@@ -218,7 +218,7 @@ impl World {
         assert_eq!(reply(all[from].3, usize::MAX), all[from + 1..], "an earlier offset goes on from there");
         assert_eq!(all[0].1, dir);
         for (name, ino, kind, _) in &all[2..] {
-            assert_eq!(tree.lookup(dir, name.as_ref()), Ok(*ino));
+            assert_eq!(tree.lookup(dir, name.as_ref(), 0), Ok(*ino));
             assert_eq!(tree.kind(*ino), *kind);
         }
         all.into_iter().skip(2).map(|(name, ino, ..)| (name, ino)).collect()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cthulhu::control::{Command, Verb, parse};
+use cthulhu::control::{Command, parse};
 use cthulhu::engine::simulated::Op;
 use cthulhu::tree::{Fh, Written};
 use rustix::io::Errno;
@@ -52,6 +52,7 @@ pub async fn run(world: Arc<World>, script: Script) {
 impl Writer {
     /// The commands of the lines that `piece` ends; none of them if one is no command.
     fn lines(&mut self, piece: &[u8]) -> Result<Vec<Command>, ()> {
+        let begun = self.line.clone();
         self.line.extend_from_slice(piece);
         let mut lines: Vec<Vec<u8>> = self.line.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
         self.line = lines.pop().unwrap();
@@ -59,7 +60,8 @@ impl Writer {
         match parsed {
             Ok(commands) => Ok(commands.into_iter().flatten().collect()),
             Err(_) => {
-                self.line.clear();
+                // Nothing of the write is taken: what was begun before it stays, unless that is how the bad line begins.
+                self.line = if parse(&lines[0]).is_err() { vec![] } else { begun };
                 Err(())
             }
         }
@@ -137,7 +139,7 @@ impl Writer {
 
     /// How often these send a signal, at most.
     fn kills(&self, commands: &[Command]) -> u64 {
-        let kills = commands.iter().filter(|command| matches!(command.verb, Verb::Kill { .. }));
+        let kills = commands.iter().filter(|command| command.verb == "kill");
         kills.map(|command| self.nodes(std::slice::from_ref(command)).len() as u64).sum()
     }
 }

@@ -1,6 +1,6 @@
-//! Why a text is no setting.
+//! Errors of settings.
 
-/// Why a text is no setting; nothing has changed then.
+/// Why a text is not a valid setting. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FaultError {
     /// A sentence that names the word, and says what to write instead.
@@ -12,7 +12,7 @@ pub enum FaultError {
 }
 
 /// Result of reading a text.
-pub type Result<T> = std::result::Result<T, FaultError>;
+pub(crate) type Result<T> = std::result::Result<T, FaultError>;
 
 /// [`FaultError::Invalid`] as a result.
 pub(super) fn invalid<T>(why: impl Into<String>) -> Result<T> {

@@ -2,45 +2,40 @@
 
 use std::fmt;
 
-use super::effects::Effects;
 use super::error::{FaultError, Result, invalid};
+use super::impairments::Impairments;
 use super::partition::node;
-use crate::cluster::{NodeName, shown};
+use crate::cluster::NodeName;
+use crate::text::shown;
 
 /// The most lines that are written at once, and that a table has.
-pub const MOST_LINES: usize = 4_096;
+pub(crate) const MOST_LINES: usize = 4_096;
 
-/// What stands at one end of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// This node.
+/// What one end of a line in `links` stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum LinkPattern {
     Node(usize),
-    /// Every node.
     All,
-    /// Whatever is no node.
     Host,
 }
 
-/// One line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link {
-    /// Who sends.
-    pub from: End,
-    /// Who receives.
-    pub to: End,
-    /// What befalls it; nothing, if what earlier lines say is not to hold.
-    pub effects: Effects,
-    /// Nobody wrote it: it excepts a node that was healed, and goes when there is nothing to except it from.
-    pub healed: bool,
+pub(crate) struct Link {
+    pub(crate) from: LinkPattern,
+    pub(crate) to: LinkPattern,
+    /// What applies to it; nothing if the line cancels earlier ones.
+    pub(crate) impairments: Impairments,
+    /// Added by healing: it exempts a healed node from earlier lines, and is dropped when there are none.
+    pub(crate) healed: bool,
 }
 
 impl Link {
     /// The pairs `(from, to)` that it is about; the host has the number `nodes`.
-    pub fn pairs(self, nodes: usize) -> impl Iterator<Item = (usize, usize)> {
+    pub(crate) fn pairs(self, nodes: usize) -> impl Iterator<Item = (usize, usize)> {
         let ends = move |end| match end {
-            End::Node(node) => node..node + 1,
-            End::All => 0..nodes,
-            End::Host => nodes..nodes + 1,
+            LinkPattern::Node(node) => node..node + 1,
+            LinkPattern::All => 0..nodes,
+            LinkPattern::Host => nodes..nodes + 1,
         };
         ends(self.from).flat_map(move |from| ends(self.to).map(move |to| (from, to))).filter(|(from, to)| from != to)
     }
@@ -51,34 +46,34 @@ impl Link {
             return invalid(format!("'{}' names no link: {how}", shown(line)));
         };
         let rest = rest.trim_start();
-        let (to, effects) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        let (to, impairments) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
         let (from, to) = (end(from.trim(), nodes)?, end(to, nodes)?);
         match (from, to) {
-            (End::Host, End::Host) => return invalid("host>host is no link of the cluster's"),
-            (End::Node(one), End::Node(other)) if one == other => {
+            (LinkPattern::Host, LinkPattern::Host) => return invalid("host>host is no link of the cluster's"),
+            (LinkPattern::Node(one), LinkPattern::Node(other)) if one == other => {
                 let name = NodeName::nth(one);
                 return invalid(format!("{name}>{name}: what a node sends to itself never leaves it"));
             }
             _ => {}
         }
-        let effects = Effects::parse(effects).map_err(|error| match error {
+        let impairments = Impairments::parse(impairments).map_err(|error| match error {
             FaultError::Invalid(why) => FaultError::Invalid(format!("{}: {why}", Ends(from, to))),
             other @ FaultError::NoSuchNode(_) => other,
         })?;
-        Ok(Self { from, to, effects, healed: false })
+        Ok(Self { from, to, impairments, healed: false })
     }
 }
 
-fn end(word: &str, nodes: usize) -> Result<End> {
+fn end(word: &str, nodes: usize) -> Result<LinkPattern> {
     match word {
-        "*" => Ok(End::All),
-        "host" => Ok(End::Host),
+        "*" => Ok(LinkPattern::All),
+        "host" => Ok(LinkPattern::Host),
         "" => invalid("a link has two ends, as in i001>i002; * stands for all nodes, host for the machine outside"),
-        word => node(word, nodes).map(End::Node),
+        word => node(word, nodes).map(LinkPattern::Node),
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for LinkPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Node(node) => NodeName::nth(*node).fmt(f),
@@ -89,7 +84,7 @@ impl fmt::Display for End {
 }
 
 /// `FROM>TO`.
-pub struct Ends(pub End, pub End);
+pub(crate) struct Ends(pub(crate) LinkPattern, pub(crate) LinkPattern);
 
 impl fmt::Display for Ends {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -99,15 +94,15 @@ impl fmt::Display for Ends {
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", Ends(self.from, self.to), self.effects)
+        write!(f, "{} {}", Ends(self.from, self.to), self.impairments)
     }
 }
 
-/// Reads lines; blank ones say nothing. `None` for one that is `heal`, which stands alone.
+/// Reads lines and skips blank ones. `None` for the single line `heal`.
 ///
 /// # Errors
 /// What is wrong with the first wrong one.
-pub fn parse(text: &str, nodes: usize) -> Result<Option<Vec<Link>>> {
+pub(crate) fn parse(text: &str, nodes: usize) -> Result<Option<Vec<Link>>> {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     if lines == ["heal"] {
         return Ok(None);
@@ -124,7 +119,7 @@ pub fn parse(text: &str, nodes: usize) -> Result<Option<Vec<Link>>> {
         let link = Link::parse(line, nodes)?;
         let ends = Ends(link.from, link.to).to_string();
         if let Some(earlier) = last.insert(ends.clone(), place)
-            && links[earlier].effects != link.effects
+            && links[earlier].impairments != link.impairments
         {
             return invalid(format!("{ends} is there twice, with different effects: which one is it to be?"));
         }

@@ -1,37 +1,46 @@
-//! What is wrong with the network: the settings that a user writes, what befalls each directed link by them, and what each
-//! sandbox has to bring about. Pure, like all of the model.
+//! Network faults: the settings that a user writes, what they mean for each directed link, and what each sandbox has to
+//! apply. Pure, like all of the model.
 
-mod desired;
-mod dice;
-mod effects;
+mod effective;
 mod error;
+mod grammar;
+mod impairments;
+mod in_force;
 mod links;
-mod matrix;
+mod net_state;
 mod partition;
+mod rng;
 mod shapes;
-mod words;
+mod values;
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
-pub use desired::{Desired, Peer};
-pub use dice::Dice;
-pub use effects::{Cut, Delay, Effects, Rate, Share};
-pub use error::FaultError;
-pub use links::MOST_LINES;
+pub(crate) use error::FaultError;
+pub use impairments::{Cut, Impairments};
+pub(crate) use impairments::{Mechanism, WORDS};
+pub use in_force::FaultInForce;
+pub(crate) use links::MOST_LINES;
+pub(crate) use net_state::ByPeer;
+pub use net_state::{NetState, Peer};
+pub use rng::SeededRng;
+pub use values::{Delay, Rate, Share};
 
+use effective::Effective;
 use error::{Result, invalid};
-use links::{End as LinkEnd, Link};
-use matrix::Matrix;
+use in_force::add_link;
+use links::{Link, LinkPattern};
 use partition::Partition;
 
 use super::NodeName;
 
-/// Up to so many nodes each link is told of by itself: of a thousand nodes there are a million.
+/// Up to this number of nodes, faults in force are listed link by link. A thousand nodes have a million links.
 const SPELLED_OUT: usize = 64;
 
 /// One end of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum LinkEnd {
     /// The node with this index.
     Node(usize),
     /// The machine outside.
@@ -40,46 +49,45 @@ pub enum End {
 
 /// All faults of a cluster: what was written, and what follows from it.
 ///
-/// What befalls a link is the partition's cut, if it cuts it; else what the last line of `links` says that is about it; else
-/// what its sender's `net` says. A text that is wrong changes nothing.
+/// What applies to a link is the partition's cut, if there is one; else what the last line of `links` about it says;
+/// else its sender's `net`. An invalid text changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults {
     nodes: usize,
     partition: Partition,
     links: Vec<Link>,
-    net: Vec<Effects>,
+    net: Vec<Impairments>,
     crashed: Vec<bool>,
-    /// Follows from the others.
-    matrix: Matrix,
+    effective: Effective,
 }
 
 impl Faults {
-    /// None, for a cluster of so many nodes.
+    /// No faults, for a cluster of this number of nodes.
     pub fn new(nodes: usize) -> Self {
         Self {
             nodes,
             partition: Partition::default(),
             links: vec![],
-            net: vec![Effects::default(); nodes],
+            net: vec![Impairments::default(); nodes],
             crashed: vec![false; nodes],
-            matrix: Matrix::new(nodes),
+            effective: Effective::new(nodes),
         }
     }
 
-    /// The partition is to be this: one line, or `heal`, or nothing but blanks for none.
+    /// Sets the partition: one line; `heal` or only white space for none.
     ///
     /// # Errors
     /// What is wrong with the text.
-    pub fn set_partition(&mut self, text: &str, dice: &mut Dice) -> Result<()> {
+    pub fn set_partition(&mut self, text: &str, rng: &mut SeededRng) -> Result<()> {
         self.partition = match one_line(text, "partition")? {
             "heal" => Partition::default(),
-            line => Partition::parse(line, self.nodes, dice)?,
+            line => Partition::parse(line, self.nodes, rng)?,
         };
         self.follow();
         Ok(())
     }
 
-    /// The table of links is to be this.
+    /// Replaces the table of links.
     ///
     /// # Errors
     /// What is wrong with the text.
@@ -89,7 +97,7 @@ impl Faults {
         Ok(())
     }
 
-    /// The table of links gets these lines too; `heal` empties it.
+    /// Adds lines to the table of links; `heal` empties it.
     ///
     /// # Errors
     /// What is wrong with the text, or that the table would be too long.
@@ -107,49 +115,50 @@ impl Faults {
         Ok(())
     }
 
-    /// What befalls all that a node sends to other nodes is to be this; `heal`, or nothing but blanks, for nothing.
+    /// Sets what applies to everything that a node sends to other nodes; `heal` or only white space for nothing.
     ///
     /// # Errors
     /// What is wrong with the text.
     pub fn set_net(&mut self, node: usize, text: &str) -> Result<()> {
         self.net[node] = match one_line(text, "net")? {
-            "" | "heal" => Effects::default(),
+            "" | "heal" => Impairments::default(),
             line if line.contains('>') => {
                 return invalid("net is about all that the node sends: a single link is written to links, at the root");
             }
-            line => Effects::parse(line)?,
+            line => Impairments::parse(line)?,
         };
         self.follow();
         Ok(())
     }
 
-    /// All is well again, but for crashed nodes.
-    pub fn heal(&mut self) {
+    /// Removes all faults, except crashes.
+    pub(crate) fn heal(&mut self) {
         *self = Self { crashed: std::mem::take(&mut self.crashed), ..Self::new(self.nodes) };
     }
 
-    /// Nothing befalls what these nodes send or get: they join every group, their lines go, and those that mean all except them.
+    /// Removes all faults from what these nodes send and receive: they join every group, their lines are removed, and
+    /// lines about all nodes except them.
     pub fn heal_nodes(&mut self, nodes: &[usize]) {
-        nodes.iter().for_each(|node| self.net[*node] = Effects::default());
+        nodes.iter().for_each(|node| self.net[*node] = Impairments::default());
         self.partition.heal(nodes, self.nodes);
-        let is_healed = |end| matches!(end, LinkEnd::Node(node) if nodes.contains(&node));
+        let is_healed = |end| matches!(end, LinkPattern::Node(node) if nodes.contains(&node));
         self.links.retain(|link| !is_healed(link.from) && !is_healed(link.to));
         for &node in nodes {
-            let own = LinkEnd::Node(node);
-            let effects = Effects::default();
-            let ends = [(own, LinkEnd::All), (LinkEnd::All, own), (own, LinkEnd::Host), (LinkEnd::Host, own)];
-            self.links.extend(ends.map(|(from, to)| Link { from, to, effects, healed: true }));
+            let own = LinkPattern::Node(node);
+            let impairments = Impairments::default();
+            let ends =
+                [(own, LinkPattern::All), (LinkPattern::All, own), (own, LinkPattern::Host), (LinkPattern::Host, own)];
+            self.links.extend(ends.map(|(from, to)| Link { from, to, impairments, healed: true }));
         }
         self.follow();
     }
 
-    /// Whether a node is to be as if its power had failed.
-    pub fn set_crashed(&mut self, node: usize, crashed: bool) {
+    /// Sets whether a node behaves as if its power had failed.
+    pub(crate) fn set_crashed(&mut self, node: usize, crashed: bool) {
         self.crashed[node] = crashed;
     }
 
-    /// Whether it is.
-    pub fn is_crashed(&self, node: usize) -> bool {
+    pub(crate) fn is_crashed(&self, node: usize) -> bool {
         self.crashed[node]
     }
 
@@ -165,91 +174,131 @@ impl Faults {
 
     /// What a node's `net` says: a line, or nothing.
     pub fn net(&self, node: usize) -> String {
-        let effects = self.net[node];
-        if effects.is_none() { String::new() } else { format!("{effects}\n") }
+        let impairments = self.net[node];
+        if impairments.is_none() { String::new() } else { format!("{impairments}\n") }
     }
 
-    /// What befalls a directed link.
-    pub fn effects(&self, from: End, to: End) -> Effects {
-        self.matrix.get(self.number(from), self.number(to))
+    /// What applies to a directed link.
+    pub fn impairments(&self, from: LinkEnd, to: LinkEnd) -> Impairments {
+        self.get(self.number(from), self.number(to))
     }
 
-    fn number(&self, end: End) -> usize {
+    fn number(&self, end: LinkEnd) -> usize {
         match end {
-            End::Node(node) => node,
-            End::Host => self.nodes,
+            LinkEnd::Node(node) => node,
+            LinkEnd::Host => self.nodes,
         }
     }
 
-    /// What the sandbox of a node has to bring about; `addresses` are those of all nodes, in order.
-    pub fn desired(&self, node: usize, addresses: &[Ipv4Addr]) -> Desired {
-        let peers = || (0..=self.nodes).filter(|peer| *peer != node);
-        let peer = |number: usize| addresses.get(number).map_or(Peer::Host, |address| Peer::Node(*address));
-        let from: Vec<_> =
-            peers().filter_map(|other| self.matrix.some(other, node).map(|effects| (peer(other), effects))).collect();
-        // What only the receiver acts on need not be told to the sender.
-        let is_senders =
-            |effects: &Effects| effects.cut.is_none() && !(Effects { loss: Share::NONE, ..*effects }).is_none();
-        let to: Vec<_> = peers()
-            .filter_map(|other| self.matrix.some(node, other).map(|effects| (peer(other), effects)))
-            .filter(|(peer, effects)| *peer == Peer::Host || is_senders(effects))
+    fn get(&self, from: usize, to: usize) -> Impairments {
+        self.effective.get(&self.links, &self.net, from, to)
+    }
+
+    /// The same; `None` if nothing does.
+    fn some(&self, from: usize, to: usize) -> Option<Impairments> {
+        Some(self.get(from, to)).filter(|impairments| !impairments.is_none())
+    }
+
+    /// What each node's sandbox has to apply; `addresses` are those of all nodes, in order. Nodes to which the same applies share one
+    /// state: in a partition those of one part, unless a line or a `net` names them.
+    pub fn desired(&self, addresses: &[Ipv4Addr]) -> Vec<Arc<NetState>> {
+        let mut is_named: Vec<bool> = self.net.iter().map(|impairments| !impairments.is_none()).collect();
+        for end in self.links.iter().flat_map(|link| [link.from, link.to]) {
+            if let LinkPattern::Node(node) = end {
+                is_named[node] = true;
+            }
+        }
+        let class = |node: usize| (self.crashed[node], self.effective.part(node), is_named[node].then_some(node));
+        let mut members: HashMap<_, Vec<usize>> = HashMap::new();
+        (0..self.nodes).for_each(|node| members.entry(class(node)).or_default().push(node));
+        let mut states = vec![Arc::default(); self.nodes];
+        for members in members.values() {
+            let state = Arc::new(self.desired_by(members, addresses));
+            members.iter().for_each(|node| states[*node] = state.clone());
+        }
+        states
+    }
+
+    /// The state of all these nodes, to which the same applies.
+    fn desired_by(&self, members: &[usize], addresses: &[Ipv4Addr]) -> NetState {
+        // What applies between the first and the others is what applies between any two of them.
+        let peers =
+            || (0..=self.nodes).filter_map(|peer| Some((*members.iter().find(|member| **member != peer)?, peer)));
+        let named = |number: usize| addresses.get(number).map_or(Peer::Host, |address| Peer::Node(*address));
+        let ingress: ByPeer = peers()
+            .filter_map(|(node, peer)| self.some(peer, node).map(|impairments| (named(peer), impairments)))
             .collect();
-        let names_host = from.iter().chain(&to).any(|(peer, _)| *peer == Peer::Host);
-        let others = || addresses.iter().enumerate().filter(|(other, _)| *other != node).map(|(_, address)| *address);
-        Desired { silent: self.crashed[node], nodes: if names_host { others().collect() } else { vec![] }, from, to }
+        // The sender does not need what only the receiver applies.
+        let is_senders = |impairments: &Impairments| {
+            impairments.cut.is_none() && !(Impairments { loss: Share::NONE, ..*impairments }).is_none()
+        };
+        let egress: ByPeer = peers()
+            .filter_map(|(node, peer)| self.some(node, peer).map(|impairments| (named(peer), impairments)))
+            .filter(|(peer, impairments)| *peer == Peer::Host || is_senders(impairments))
+            .collect();
+        let names_host = ingress.groups().chain(egress.groups()).any(|(_, has_host)| has_host);
+        let nodes = if names_host { addresses.to_vec() } else { vec![] };
+        NetState { blackholed: self.crashed[members[0]], nodes, ingress, egress }
     }
 
-    /// Every link that something befalls, as in `links`, and every crashed node. A node whose links to all others have the same has
-    /// one text, with `*`, except for cuts. Of a large cluster it is the settings instead: each `net` as a link to `*`, the lines
-    /// of `links`, which win over those, and the partition, which wins over all.
-    pub fn in_force(&self) -> Vec<String> {
-        let mut texts = if self.nodes > SPELLED_OUT { self.settings() } else { self.spelled_out() };
+    /// Every impaired link and every crashed node. A node with the same impairments on its links to all others gets one
+    /// link to `*`, except for cuts. For a large cluster it is the settings instead: each `net` as a link to `*`, the
+    /// lines of `links`, which win over those, and the partition, which wins over all.
+    pub fn in_force(&self) -> Vec<FaultInForce> {
+        let mut faults = if self.nodes > SPELLED_OUT { self.settings() } else { self.spelled_out() };
         let crashed = (0..self.nodes).filter(|node| self.crashed[*node]);
-        texts.extend(crashed.map(|node| format!("{} crashed", NodeName::nth(node))));
-        texts
+        faults.extend(crashed.map(|node| FaultInForce::Crashed(NodeName::nth(node).to_string())));
+        faults
     }
 
-    fn settings(&self) -> Vec<String> {
-        let net = self.net.iter().enumerate().filter(|(_, effects)| !effects.is_none());
-        let net = net.map(|(node, effects)| format!("{}>* {effects}", NodeName::nth(node)));
-        let partition =
-            Some(format!("partition {}", self.partition)).filter(|_| self.partition != Partition::default());
-        net.chain(self.links.iter().map(Link::to_string)).chain(partition).collect()
+    fn settings(&self) -> Vec<FaultInForce> {
+        let mut faults = vec![];
+        for (node, impairments) in self.net.iter().enumerate().filter(|(_, impairments)| !impairments.is_none()) {
+            add_link(&mut faults, NodeName::nth(node).to_string(), "*".into(), *impairments);
+        }
+        for link in &self.links {
+            add_link(&mut faults, link.from.to_string(), link.to.to_string(), link.impairments);
+        }
+        let partition = |cut| FaultInForce::Partition { groups: self.partition.names(), cut };
+        faults.extend(self.partition.cut().map(partition));
+        faults
     }
 
-    fn spelled_out(&self) -> Vec<String> {
-        let mut texts = vec![];
+    fn spelled_out(&self) -> Vec<FaultInForce> {
+        let mut faults = vec![];
         let name = |number: usize| if number == self.nodes { "host".into() } else { NodeName::nth(number).to_string() };
         for from in 0..=self.nodes {
             let same = self.same_to_all(from);
-            if let Some(effects) = same {
-                texts.push(format!("{}>* {effects}", name(from)));
+            if let Some(impairments) = same {
+                add_link(&mut faults, name(from), "*".into(), impairments);
             }
-            let rest = (0..=self.nodes).filter(|to| *to != from && (same.is_none() || *to == self.nodes));
-            texts.extend(
-                rest.filter_map(|to| Some(format!("{}>{} {}", name(from), name(to), self.matrix.some(from, to)?))),
-            );
+            for to in (0..=self.nodes).filter(|to| *to != from && (same.is_none() || *to == self.nodes)) {
+                if let Some(impairments) = self.some(from, to) {
+                    add_link(&mut faults, name(from), name(to), impairments);
+                }
+            }
         }
-        texts
+        faults
     }
 
-    /// What befalls all that is sent to the other nodes, if that is the same, and more than one link.
-    fn same_to_all(&self, from: usize) -> Option<Effects> {
-        let mut others = (0..self.nodes).filter(|to| *to != from).map(|to| self.matrix.some(from, to));
+    /// What applies to everything that is sent to the other nodes, if it is the same for all and there is more than one
+    /// link.
+    fn same_to_all(&self, from: usize) -> Option<Impairments> {
+        let mut others = (0..self.nodes).filter(|to| *to != from).map(|to| self.some(from, to));
         let first = others.next()??;
         let more = others.next()?;
         let same = more == Some(first) && others.all(|other| other == Some(first));
         (same && first.cut.is_none()).then_some(first)
     }
 
-    /// Computes what follows from the settings, and forgets lines that hold for no link.
+    /// Computes what follows from the settings, and drops lines that apply to no link.
     fn follow(&mut self) {
-        self.links = matrix::in_force(self.nodes, std::mem::take(&mut self.links), &self.net);
-        self.matrix = Matrix::of(self.nodes, &self.partition, &self.links, &self.net);
+        self.links = effective::in_force(self.nodes, std::mem::take(&mut self.links), &self.net);
+        self.effective = Effective::of(self.nodes, &self.partition, &self.links);
     }
 }
 
-/// The one line that says something; empty if none does.
+/// The one line that is not blank; empty if there is none.
 fn one_line<'a>(text: &'a str, file: &str) -> Result<&'a str> {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let line = lines.next().unwrap_or_default();

@@ -2,19 +2,20 @@
 
 use std::fmt;
 
-use super::dice::Dice;
-use super::effects::Cut;
 use super::error::{FaultError, Result, invalid};
+use super::impairments::Cut;
+use super::rng::SeededRng;
 use super::shapes::{Groups, Shape};
-use crate::cluster::{NodeName, shown};
+use crate::cluster::NodeName;
+use crate::text::shown;
 
 const HOW: &str =
     "write groups of nodes split by |, as in i001 | i002 i003, or halves, majority, isolate NODE..., bridge NODE, ring";
 
 /// Which nodes hear each other. The default: all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Partition {
-    /// Every node is in one at least, if there are any: those it shares one with it hears. Nodes ascend in each.
+pub(crate) struct Partition {
+    /// If there are any, every node is in at least one, and hears the nodes that it shares one with. Sorted by node.
     groups: Groups,
     /// What happens to the rest.
     rejects: bool,
@@ -25,7 +26,7 @@ impl Partition {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn parse(line: &str, nodes: usize, dice: &mut Dice) -> Result<Self> {
+    pub(crate) fn parse(line: &str, nodes: usize, rng: &mut SeededRng) -> Result<Self> {
         let mut words: Vec<&str> = line.split_whitespace().collect();
         let rejects = words.first() == Some(&"reject");
         if matches!(words.first(), Some(&"drop" | &"reject")) {
@@ -38,7 +39,7 @@ impl Partition {
             return Ok(Self::default());
         };
         let groups = match shape(first, rest, nodes)? {
-            Some(shape) => shape.groups(nodes, dice)?,
+            Some(shape) => shape.groups(nodes, rng)?,
             None => groups(&words.join(" "), nodes)?,
         };
         Ok(Self::of(groups, rejects, nodes))
@@ -66,37 +67,40 @@ impl Partition {
     }
 
     fn cuts_nothing(&self, nodes: usize) -> bool {
-        self.groups.iter().any(|group| group.len() == nodes) || self.hears(nodes).iter().all(|hears| *hears)
+        let heard = |row: &Vec<u64>| row.iter().map(|word| word.count_ones() as usize).sum::<usize>();
+        self.groups.iter().any(|group| group.len() == nodes) || self.hears(nodes).iter().all(|row| heard(row) == nodes)
     }
 
-    /// For each pair, the receiver's row first, whether they share a group: at `to * nodes + from`.
-    fn hears(&self, nodes: usize) -> Vec<bool> {
-        let mut hears = vec![false; nodes * nodes];
+    /// What happens between nodes that share no group, if there are groups.
+    pub(crate) fn cut(&self) -> Option<Cut> {
+        let how = if self.rejects { Cut::Reject } else { Cut::Drop };
+        (!self.groups.is_empty()).then_some(how)
+    }
+
+    /// The groups by the names of their nodes.
+    pub(crate) fn names(&self) -> Vec<Vec<String>> {
+        let name = |node: &usize| NodeName::nth(*node).to_string();
+        self.groups.iter().map(|group| group.iter().map(name).collect()).collect()
+    }
+
+    /// For each receiver, a row of bits: which nodes share a group with it, itself too. Nothing if there are no groups.
+    pub(crate) fn hears(&self, nodes: usize) -> Vec<Vec<u64>> {
+        if self.groups.is_empty() {
+            return vec![];
+        }
+        let mut hears = vec![vec![0; nodes.div_ceil(64)]; nodes];
         for group in &self.groups {
-            for to in group {
-                group.iter().for_each(|from| hears[to * nodes + from] = true);
+            let mut members = vec![0; nodes.div_ceil(64)];
+            group.iter().for_each(|node| members[node / 64] |= 1 << (node % 64));
+            for node in group {
+                hears[*node].iter_mut().zip(&members).for_each(|(row, members): (&mut u64, &u64)| *row |= members);
             }
         }
         hears
     }
 
-    /// Calls `cut` with every pair `(from, to)` that is cut.
-    pub fn each_cut(&self, nodes: usize, mut cut: impl FnMut(usize, usize, Cut)) {
-        if self.groups.is_empty() {
-            return;
-        }
-        let how = if self.rejects { Cut::Reject } else { Cut::Drop };
-        let hears = self.hears(nodes);
-        for (at, _) in hears.iter().enumerate().filter(|(_, hears)| !**hears) {
-            // Nobody is cut off from itself.
-            if at % nodes != at / nodes {
-                cut(at % nodes, at / nodes, how);
-            }
-        }
-    }
-
-    /// These nodes hear everybody and are heard by everybody: they join every group.
-    pub fn heal(&mut self, healed: &[usize], nodes: usize) {
+    /// These nodes hear all others and are heard by all: they join every group.
+    pub(crate) fn heal(&mut self, healed: &[usize], nodes: usize) {
         if self.groups.is_empty() {
             return;
         }
@@ -107,17 +111,18 @@ impl Partition {
     }
 }
 
-/// Groups spelled out, with those that nobody has named; nothing for none.
+/// Every group written out, with the nodes that the text did not name; empty if there are no groups.
 impl fmt::Display for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.rejects {
-            f.write_str("reject ")?;
-        }
-        let name = |node: &usize| NodeName::nth(*node).to_string();
-        let groups: Vec<String> =
-            self.groups.iter().map(|group| group.iter().map(name).collect::<Vec<_>>().join(" ")).collect();
-        f.write_str(&groups.join(" | "))
+        f.write_str(&self.cut().map(|cut| line(&self.names(), cut)).unwrap_or_default())
     }
+}
+
+/// A partition as it is written.
+pub(super) fn line(groups: &[Vec<String>], cut: Cut) -> String {
+    let groups: Vec<String> = groups.iter().map(|group| group.join(" ")).collect();
+    let how = if cut == Cut::Reject { "reject " } else { "" };
+    format!("{how}{}", groups.join(" | "))
 }
 
 /// The index of the node that a word names.

@@ -1,14 +1,14 @@
 //! Partitions by their shapes, computed over all nodes; what is random in them is drawn.
 
-use super::dice::Dice;
 use super::error::{Result, invalid};
+use super::rng::SeededRng;
 
 /// Groups of node indices.
-pub type Groups = Vec<Vec<usize>>;
+pub(crate) type Groups = Vec<Vec<usize>>;
 
 /// A way to cut a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// Two halves; the first has one node more if their number is odd.
     Halves,
     /// A random majority, and the rest.
@@ -40,11 +40,11 @@ impl Shape {
         }
     }
 
-    /// The groups of a cluster of so many nodes. Nodes in no group are one more, which the caller adds.
+    /// The groups of a cluster of `nodes` nodes. Nodes in no group are one more, which the caller adds.
     ///
     /// # Errors
     /// A sentence, when the nodes are too few.
-    pub fn groups(&self, nodes: usize, dice: &mut Dice) -> Result<Groups> {
+    pub(crate) fn groups(&self, nodes: usize, rng: &mut SeededRng) -> Result<Groups> {
         if nodes < self.least() {
             let (name, least) = (self.name(), self.least());
             return invalid(format!("{name} takes at least {least} nodes, and there {}", count(nodes)));
@@ -52,23 +52,23 @@ impl Shape {
         let mut order: Vec<usize> = (0..nodes).collect();
         Ok(match self {
             Self::Halves => {
-                dice.shuffle(&mut order);
+                rng.shuffle(&mut order);
                 split(&order, nodes.div_ceil(2))
             }
             Self::Majority => {
-                dice.shuffle(&mut order);
+                rng.shuffle(&mut order);
                 split(&order, nodes / 2 + 1)
             }
             Self::Isolate(alone) => alone.iter().map(|&node| vec![node]).collect(),
             Self::Bridge(bridge) => {
                 order.remove(*bridge);
-                dice.shuffle(&mut order);
+                rng.shuffle(&mut order);
                 let mut halves = split(&order, order.len().div_ceil(2));
                 halves.iter_mut().for_each(|half| half.push(*bridge));
                 halves
             }
             Self::Ring => {
-                dice.shuffle(&mut order);
+                rng.shuffle(&mut order);
                 ring(&order)
             }
         })
@@ -87,7 +87,7 @@ fn split(order: &[usize], first: usize) -> Groups {
 /// allows. Neighbours within a window hear each other, so windows are the groups.
 fn ring(order: &[usize]) -> Groups {
     let nodes = order.len();
-    // On a circle of three everybody is everybody's neighbour: its ends are cut apart.
+    // On a circle of three, all nodes are neighbours, so the link between its ends is cut.
     if nodes == 3 {
         return vec![order[..2].to_vec(), order[1..].to_vec()];
     }

@@ -14,6 +14,7 @@ fn cluster_of(nodes: u8) -> Cluster {
         name: NodeName::nth(index.into()),
         ip: [172, 30, 0, 2 + index].into(),
         published_port: None,
+        probed: false,
         dir: PathBuf::from("/nowhere"),
     };
     Cluster::new(ClusterSpec {
@@ -47,9 +48,9 @@ fn seen(container: &str, status: Status, pid: i32, started_at: i64, exit_code: i
     }
 }
 
-/// News of an inspection after which no end was told.
+/// News of an inspection that no end followed.
 fn inspected(cluster: &Cluster, seen: Inspection) -> News {
-    News::Inspected { seen, begun: cluster.ends(0) }
+    News::Inspected { seen, asked_at_epoch: cluster.exit_epoch(0) }
 }
 
 #[test]
@@ -63,11 +64,11 @@ fn a_life() {
     assert_eq!((node().state, node().pid), (State::Running, Some(7)));
     assert_eq!(cluster.apply(0, &News::ProcessEnded { pid: 7, started_at: 100 }), Change::Node(0));
     assert_eq!((node().state, node().pid, node().exit_code), (State::Exited, None, None));
-    assert!(node().engine_lags);
+    assert!(node().exit_unconfirmed_by_engine);
     cluster.apply(0, &News::Died { container: id("a"), exit_code: Some(137), time: 150 });
-    assert_eq!((node().exit_code, node().engine_lags), (Some(137), false));
+    assert_eq!((node().exit_code, node().exit_unconfirmed_by_engine), (Some(137), false));
     assert_eq!(cluster.apply(0, &News::Removed(id("a"))), Change::Node(0));
-    assert_eq!((node().state, node().container, node().exit_code), (State::Missing, None, Some(137)));
+    assert_eq!((node().state, node().container.clone(), node().exit_code), (State::Missing, None, Some(137)));
 }
 
 #[test]
@@ -89,7 +90,9 @@ fn an_inspection_from_before_a_death_does_not_revive() {
 
 #[test]
 fn a_probe_speaks_of_its_own_run_only() {
-    let cluster = Cluster::probed(cluster().spec().as_ref().clone());
+    let mut spec = cluster().spec().as_ref().clone();
+    spec.nodes.iter_mut().for_each(|node| node.probed = true);
+    let cluster = Cluster::new(spec);
     let ready = || cluster.node(0).is_ready();
     let found = |passed: bool| if passed { Ok(()) } else { Err("refused".into()) };
     let probed = |started_at, passed| cluster.apply(0, &News::Probed { started_at, found: found(passed) });
@@ -140,14 +143,14 @@ fn a_pause_makes_nobody_unhealthy() {
     assert_eq!(tell(Status::Paused, Health::Unhealthy, true, before), (Health::Starting, false));
     assert_eq!(tell(Status::Running, Health::Unhealthy, true, before), (Health::Starting, false));
     assert_eq!(tell(Status::Running, Health::Healthy, false, Some((110, 0))), (Health::Healthy, true));
-    // One has failed that nobody told of, and the next one would have to fail too.
+    // One check failed without an event, and the next one would have to fail too.
     assert_eq!(tell(Status::Paused, Health::Unhealthy, true, Some((120, 1))), (Health::Healthy, false));
     assert_eq!(tell(Status::Running, Health::Unhealthy, true, Some((120, 1))), (Health::Healthy, true));
     assert_eq!(tell(Status::Running, Health::Unhealthy, false, Some((130, 1))), (Health::Unhealthy, false));
     // One that is unhealthy stays so.
     assert_eq!(tell(Status::Paused, Health::Unhealthy, false, Some((130, 1))), (Health::Unhealthy, false));
     assert_eq!(tell(Status::Running, Health::Unhealthy, false, Some((130, 1))), (Health::Unhealthy, false));
-    // The first that is heard of a node: it has passed.
+    // The first check known of a node: it has passed.
     let other = self::cluster();
     let check = Some(Check { began: 110, exit_code: 0, output: String::new() });
     let paused = Inspection {

@@ -8,7 +8,7 @@ use crate::engine::Engine;
 
 /// Those that answer, and those that don't.
 #[derive(Default)]
-pub struct Engines {
+pub(crate) struct Engines {
     reached: Vec<Arc<dyn Engine>>,
     /// Address as it was asked for, and why not.
     missed: Vec<(String, String)>,
@@ -18,9 +18,9 @@ pub struct Engines {
 
 impl Engines {
     /// The engine that the user means now, and those that records name.
-    pub async fn find(host: Option<&str>, recorded: &[String], patience: Duration) -> Self {
+    pub(crate) async fn find(host: Option<&str>, recorded: &[String], engine_timeout: Duration) -> Self {
         let mut engines = Self::default();
-        match connect(host, patience).await {
+        match connect(host, engine_timeout).await {
             Ok(engine) => {
                 engines.has_usual = true;
                 engines.reached.push(engine);
@@ -31,7 +31,7 @@ impl Engines {
             if address.starts_with("simulated:") || engines.at(address).is_some() || engines.has_missed(address) {
                 continue;
             }
-            match connect(Some(address), patience).await {
+            match connect(Some(address), engine_timeout).await {
                 Ok(engine) => engines.reached.push(engine),
                 Err(error) => engines.missed.push((address.clone(), error.to_string())),
             }
@@ -44,32 +44,32 @@ impl Engines {
     }
 
     /// All that answer.
-    pub fn reached(&self) -> &[Arc<dyn Engine>] {
+    pub(crate) fn reached(&self) -> &[Arc<dyn Engine>] {
         &self.reached
     }
 
     /// The user's own, if it answers.
-    pub fn usual(&self) -> Option<&Arc<dyn Engine>> {
+    pub(crate) fn usual(&self) -> Option<&Arc<dyn Engine>> {
         self.reached.first().filter(|_| self.has_usual)
     }
 
     /// The one at an address, if it answers.
-    pub fn at(&self, address: &str) -> Option<&Arc<dyn Engine>> {
+    pub(crate) fn at(&self, address: &str) -> Option<&Arc<dyn Engine>> {
         self.reached.iter().find(|engine| engine.info().address == address)
     }
 
     /// One whose containers see the files of this machine.
-    pub fn of_this_machine(&self) -> Option<&Arc<dyn Engine>> {
+    pub(crate) fn of_this_machine(&self) -> Option<&Arc<dyn Engine>> {
         self.reached.iter().find(|engine| engine.info().local).or(self.reached.first())
     }
 
     /// Why some don't answer, a sentence each.
-    pub fn obstacles(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn obstacles(&self) -> impl Iterator<Item = String> {
         self.missed.iter().map(|(_, why)| why.clone())
     }
 
     /// Takes one that has stopped to answer away.
-    pub fn lose(&mut self, address: &str, why: String) {
+    pub(crate) fn lose(&mut self, address: &str, why: String) {
         if self.usual().is_some_and(|engine| engine.info().address == address) {
             self.has_usual = false;
         }

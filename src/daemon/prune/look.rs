@@ -9,33 +9,36 @@ use anyhow::Result;
 
 use super::engines::Engines;
 use super::{Left, LeftCluster, LeftPlace};
+use crate::daemon::answers::silent;
+use crate::daemon::data;
 use crate::daemon::owner::Owner;
-use crate::daemon::place::{Place, our_mounts, places};
+use crate::daemon::paths::{ClusterPaths, our_mounts, places};
+use crate::engine::ListedImage;
 use crate::provision::{Found, clusters};
 use crate::selfimage;
 use crate::sweep;
-use crate::sys::process_start_time;
+use crate::sys::{Asked, process_start_time};
 
 /// What to look for.
 #[derive(Clone, Debug, Default)]
-pub struct Wish {
+pub(crate) struct PruneFilter {
     /// At these mountpoints only; everywhere if it is empty.
-    pub mountpoints: Vec<PathBuf>,
+    pub(crate) mountpoints: Vec<PathBuf>,
     /// The user's engine; the usual one if `None`.
-    pub host: Option<String>,
+    pub(crate) host: Option<String>,
     /// How long an engine may take to answer.
-    pub patience: Duration,
+    pub(crate) engine_timeout: Duration,
 }
 
-impl Wish {
+impl PruneFilter {
     /// The places that are meant; `None` for all.
-    fn wanted(&self) -> Result<Option<Vec<Place>>> {
+    fn wanted(&self) -> Result<Option<Vec<ClusterPaths>>> {
         if self.mountpoints.is_empty() {
             return Ok(None);
         }
         // Its parent directory may be gone by now.
-        let place = |path: &PathBuf| Place::of(path).or_else(|_| Place::exactly(std::path::absolute(path)?));
-        self.mountpoints.iter().map(place).collect::<Result<_>>().map(Some)
+        let paths = |at: &PathBuf| ClusterPaths::of(at).or_else(|_| ClusterPaths::exactly(std::path::absolute(at)?));
+        self.mountpoints.iter().map(paths).collect::<Result<_>>().map(Some)
     }
 }
 
@@ -43,18 +46,19 @@ impl Wish {
 ///
 /// # Errors
 /// A sentence: no home for state. Engines that do not answer are among [`Left::obstacles`].
-pub async fn look(wish: &Wish) -> Result<Left> {
-    let wanted = wish.wanted()?;
+pub(crate) async fn look(filter: &PruneFilter) -> Result<Left> {
+    let wanted = filter.wanted()?;
     let wants = |mountpoint: &Path| {
-        wanted.as_ref().is_none_or(|wanted| wanted.iter().any(|place| place.mountpoint == mountpoint))
+        wanted.as_ref().is_none_or(|wanted| wanted.iter().any(|paths| paths.mountpoint == mountpoint))
     };
     let free: Vec<_> = places()?
         .into_iter()
-        .filter(|place| wanted.as_ref().is_none_or(|wanted| wanted.iter().any(|other| other.state == place.state)))
-        .filter(|place| !place.is_held())
+        .filter(|paths| wanted.as_ref().is_none_or(|wanted| wanted.iter().any(|other| other.state == paths.state)))
+        .filter(|paths| !paths.is_held())
         .collect();
-    let recorded: Vec<_> = free.iter().filter_map(Place::record).map(|record| record.engine).collect();
-    let mut engines = Engines::find(wish.host.as_deref(), &recorded, wish.patience).await;
+    let held = held_clusters()?;
+    let recorded: Vec<_> = free.iter().filter_map(ClusterPaths::record).map(|record| record.engine).collect();
+    let mut engines = Engines::find(filter.host.as_deref(), &recorded, filter.engine_timeout).await;
 
     let (mut left, mut alive) = (vec![], HashSet::new());
     for engine in engines.reached().to_vec() {
@@ -62,7 +66,7 @@ pub async fn look(wish: &Wish) -> Result<Left> {
         match clusters(engine.as_ref()).await {
             Ok(found) => {
                 for found in found {
-                    if !Owner::is_gone(&found.owner, info.local) {
+                    if !is_left(&found, &held, info.local) {
                         alive.insert(PathBuf::from(&found.mountpoint));
                     } else if is_ours(&found) && wants(Path::new(&found.mountpoint)) {
                         left.push(LeftCluster { found, engine: info.address.clone() });
@@ -76,25 +80,33 @@ pub async fn look(wish: &Wish) -> Result<Left> {
 
     let mut dead = vec![];
     for (mountpoint, user) in our_mounts()? {
-        let here = Place::exactly(mountpoint.clone())?;
+        let here = ClusterPaths::exactly(mountpoint.clone())?;
         if alive.contains(&mountpoint) || here.is_held() {
             continue;
         }
         let mine = user.is_none() || user == Some(uid()) || uid() == 0;
+        if mine && wants(&mountpoint) && here.is_mounted() && here.ask_mount() == Asked::Silent {
+            obstacles.push(silent(&mountpoint));
+            alive.insert(mountpoint);
+            continue;
+        }
         if mine && here.is_dead_mount() {
             if wants(&mountpoint) && !dead.contains(&mountpoint) {
                 dead.push(mountpoint);
             }
         } else {
-            // Whoever serves it, it lives.
+            // It is served, so it is live.
             alive.insert(mountpoint);
         }
     }
 
-    let living: HashSet<_> = alive.into_iter().filter_map(|at| Some(Place::exactly(at).ok()?.state)).collect();
+    let living: HashSet<_> = alive.into_iter().filter_map(|at| Some(ClusterPaths::exactly(at).ok()?.state)).collect();
     let mut kept = vec![];
-    for place in free.into_iter().filter(|place| !living.contains(&place.state)) {
-        let record = place.record();
+    // The data of this place may be in use at another one (--data).
+    let is_used =
+        |paths: &ClusterPaths| living.contains(&paths.state) || paths.data().iter().any(|data| data::is_taken(data));
+    for paths in free.into_iter().filter(|paths| !is_used(paths)) {
+        let record = paths.record();
         if let Some(record) = &record
             && !record.engine.starts_with("simulated:")
             && engines.at(&record.engine).is_none()
@@ -105,8 +117,8 @@ pub async fn look(wish: &Wish) -> Result<Left> {
             ));
             continue;
         }
-        let size = sweep::open(&place.state).map(|dir| sweep::measure(dir.as_fd())).unwrap_or_default();
-        kept.push(LeftPlace { place, record, size });
+        let size = sweep::open(&paths.state).map(|dir| sweep::measure(dir.as_fd())).unwrap_or_default();
+        kept.push(LeftPlace { paths, record, size });
     }
 
     let mut images = vec![];
@@ -117,6 +129,20 @@ pub async fn look(wish: &Wish) -> Result<Left> {
         }
     }
     Ok(Left { engines, clusters: left, mounts: dead, places: kept, images, obstacles })
+}
+
+/// Ids of the clusters of this user whose places are held.
+pub(super) fn held_clusters() -> Result<HashSet<String>> {
+    let held = places()?.into_iter().filter(ClusterPaths::is_held);
+    Ok(held.filter_map(|paths| Some(paths.record()?.id)).collect())
+}
+
+/// Whether a cluster is left over: its place is not locked, and every owner that its things name is gone.
+pub(super) fn is_left(found: &Found, held: &HashSet<String>, local: bool) -> bool {
+    let at = Path::new(&found.mountpoint);
+    let is_held =
+        held.contains(&found.cluster) || ClusterPaths::exactly(at.to_owned()).is_ok_and(|paths| paths.is_held());
+    !is_held && Owner::all_gone(&found.owners, local)
 }
 
 fn uid() -> u32 {
@@ -138,6 +164,7 @@ async fn unused_images(engine: &dyn crate::engine::Engine) -> Result<Vec<(String
     let own = tokio::task::spawn_blocking(selfimage::reference).await??;
     let used: HashSet<_> = engine.list(None).await?.into_iter().map(|listed| listed.image).collect();
     let all = engine.list_images(selfimage::REPOSITORY).await?;
-    let unused = all.into_iter().filter(|image| image.reference != own && !used.contains(&image.reference));
+    let is_ours = |image: &ListedImage| selfimage::is_reference(&image.reference) && image.reference != own;
+    let unused = all.into_iter().filter(|image| is_ours(image) && !used.contains(&image.reference));
     Ok(unused.map(|image| (image.reference, image.size)).collect())
 }

@@ -1,65 +1,61 @@
 //! What is left of clusters whose daemon is gone: [`look`] finds it and changes nothing, [`remove`] takes it away.
 //!
-//! A living cluster's things are never among it, whoever's it is. Alive is a cluster whose place in the state directory
-//! is locked, whose owner's process is there, or of whose owner nobody here can tell.
+//! Never includes what belongs to a live cluster of any user. A cluster is live if its place in the state directory is
+//! locked, if its owner's process exists, or if that cannot be found out.
 
 mod engines;
 mod look;
 mod remove;
-mod rubbish;
 
 use std::path::PathBuf;
 
-use super::place::{Place, Record};
+use super::paths::{ClusterPaths, Record};
 use crate::provision::Found;
 use crate::sweep::Size;
 use engines::Engines;
 
-pub use look::{Wish, look};
-pub use remove::remove;
+pub(crate) use look::{PruneFilter, look};
+pub(crate) use remove::remove;
 
 /// Everything that [`remove`] would remove.
-pub struct Left {
+pub(crate) struct Left {
     engines: Engines,
     /// In engines.
-    pub clusters: Vec<LeftCluster>,
+    pub(crate) clusters: Vec<LeftCluster>,
     /// Dead mounts.
-    pub mounts: Vec<PathBuf>,
+    pub(crate) mounts: Vec<PathBuf>,
     /// In the state directory.
-    pub places: Vec<LeftPlace>,
+    pub(crate) places: Vec<LeftPlace>,
     /// Images of the program's other versions, with their bytes.
-    pub images: Vec<(String, u64)>,
+    pub(crate) images: Vec<(String, u64)>,
     /// What there may be and cannot be removed now, a sentence each.
-    pub obstacles: Vec<String>,
+    pub(crate) obstacles: Vec<String>,
 }
 
 /// What a cluster has left in an engine.
-pub struct LeftCluster {
-    /// What there is.
-    pub found: Found,
+pub(crate) struct LeftCluster {
+    pub(crate) found: Found,
     /// Address of the engine.
-    pub engine: String,
+    pub(crate) engine: String,
 }
 
 /// A directory of the state directory.
-pub struct LeftPlace {
-    place: Place,
+pub(crate) struct LeftPlace {
+    paths: ClusterPaths,
     /// Of its cluster, if that is not all gone.
-    pub record: Option<Record>,
-    /// How much lies in it.
-    pub size: Size,
+    pub(crate) record: Option<Record>,
+    pub(crate) size: Size,
 }
 
 impl LeftPlace {
-    /// Its path.
-    pub fn path(&self) -> &std::path::Path {
-        &self.place.state
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.paths.state
     }
 }
 
 impl Left {
     /// Whether there is nothing to remove.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.clusters.is_empty() && self.mounts.is_empty() && self.places.is_empty() && self.images.is_empty()
     }
 }

@@ -4,21 +4,26 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
-use super::rubbish::empty;
+use super::super::remove_contents::{Emptying, empty};
+use super::look::{held_clusters, is_left};
 use super::{Left, LeftPlace};
-use crate::daemon::owner::Owner;
-use crate::daemon::place::Place;
+use crate::daemon::data::{self, DataLock};
+use crate::daemon::paths::ClusterPaths;
 use crate::engine::EngineError;
-use crate::provision::remove_cluster;
+use crate::provision::{clusters, remove_cluster};
 
-/// Removes it, and tells of each thing that it could not remove, in a sentence.
-pub async fn remove(left: Left) -> Vec<String> {
+/// Removes it, and returns a sentence for each thing that could not be removed.
+pub(crate) async fn remove(left: Left) -> Vec<String> {
     let mut failures = vec![];
     // Clusters that are not all gone: who removed their records would lose them.
     let mut kept = HashSet::new();
     for cluster in &left.clusters {
-        let (found, engine) = (&cluster.found, left.engines.at(&cluster.engine));
-        let Some(engine) = engine.filter(|engine| Owner::is_gone(&found.owner, engine.info().local)) else { continue };
+        let found = &cluster.found;
+        let Some(engine) = left.engines.at(&cluster.engine) else { continue };
+        // It was a while until the answer came.
+        if !held_clusters().is_ok_and(|held| is_left(found, &held, engine.info().local)) {
+            continue;
+        }
         if let Err(error) = remove_cluster(engine.as_ref(), &found.cluster).await {
             kept.insert(found.cluster.as_str());
             failures.push(format!("what is left of the cluster at {}: {}", found.mountpoint, explained(&error)));
@@ -40,7 +45,7 @@ pub async fn remove(left: Left) -> Vec<String> {
     if let Some(engine) = left.engines.usual() {
         for (image, _) in &left.images {
             match engine.remove_image(image).await {
-                // Somebody has begun to use it.
+                // It is in use by now.
                 Ok(()) | Err(EngineError::Conflict(_)) => {}
                 Err(error) => failures.push(format!("cannot remove the image {image}: {error}")),
             }
@@ -49,16 +54,16 @@ pub async fn remove(left: Left) -> Vec<String> {
     failures
 }
 
-/// Detaches what is dead there, unless somebody is mounting there just now.
+/// Detaches dead mounts there, unless a mount is being made there right now.
 fn detach(mountpoint: &Path) -> Result<(), String> {
-    let place = Place::exactly(mountpoint.to_owned()).map_err(|error| error.to_string())?;
-    let lock = place.lock_to_prune();
-    if lock.is_none() && place.is_held() {
+    let paths = ClusterPaths::exactly(mountpoint.to_owned()).map_err(|error| error.to_string())?;
+    let lock = paths.lock_to_prune();
+    if lock.is_none() && paths.is_held() {
         return Ok(());
     }
-    match place.is_dead_mount().then(|| place.detach()) {
+    match paths.is_dead_mount().then(|| paths.detach()) {
         // Another prune may have been quicker.
-        Some(Err(error)) if place.is_dead_mount() => Err(error.to_string()),
+        Some(Err(error)) if paths.is_dead_mount() => Err(error.to_string()),
         _ => Ok(()),
     }
 }
@@ -74,24 +79,29 @@ fn explained(error: &EngineError) -> String {
 
 /// Removes a directory of the state directory, all but what is not of our making.
 async fn remove_place(left: &LeftPlace, all: &Left) -> Result<(), String> {
-    let state = &left.place.state;
-    // Somebody may have mounted there by now, or removes the same.
-    let Some(lock) = left.place.lock_to_prune() else { return Ok(()) };
-    if left.place.record().map(|record| record.id) != left.record.as_ref().map(|record| record.id.clone()) {
+    let state = &left.paths.state;
+    // Another process may have mounted there by now, or be removing the same.
+    let Some(lock) = left.paths.lock_to_prune() else { return Ok(()) };
+    if left.paths.record().map(|record| record.id) != left.record.as_ref().map(|record| record.id.clone()) {
         return Ok(());
     }
     let cannot = |path: &Path, why: &dyn std::fmt::Display| format!("cannot remove {}: {why}", path.display());
+    for data in left.paths.data() {
+        let Some(taken) = DataLock::take(&data).map_err(|error| cannot(&data, &format!("{error:#}")))? else {
+            // It is in use at another place (--data).
+            return Ok(());
+        };
+        nobody_writes(&taken, all).await.map_err(|why| cannot(&data, &why))?;
+        // Rename first: from now on nobody finds files at this path that are about to be removed.
+        let aside = taken.move_aside().map_err(|error| format!("{error:#}"))?;
+        empty(&aside, all.engines.of_this_machine(), &Emptying::default()).await.map_err(|why| cannot(&aside, &why))?;
+        fs::remove_dir(&aside).map_err(|error| cannot(&aside, &error))?;
+    }
     let entries = fs::read_dir(state).map_err(|error| cannot(state, &error))?;
-    let entries: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    let is_data = |path: &Path| {
-        let name = path.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| name == "data" || name.starts_with("data.old-"))
-    };
-    let (directories, files): (Vec<_>, Vec<_>) =
-        entries.into_iter().partition(|path| fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()));
-    for data in directories.iter().filter(|path| is_data(path)) {
-        empty(data, &all.engines).await.map_err(|why| cannot(data, &why))?;
-        fs::remove_dir(data).map_err(|error| cannot(data, &error))?;
+    let entries = entries.flatten().map(|entry| entry.path());
+    let files: Vec<_> = entries.filter(|path| fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_dir())).collect();
+    if let Some(record) = &left.record {
+        data::forget(&record.data, &record.id);
     }
     // The record and the lock last, so that what cannot be removed is found again.
     let is_last = |path: &Path| path.ends_with("cluster.json") || path.ends_with("lock");
@@ -101,17 +111,34 @@ async fn remove_place(left: &LeftPlace, all: &Left) -> Result<(), String> {
     }
     if left.record.as_ref().is_some_and(|record| record.made_mountpoint) {
         // Only if it is empty, as at the end of every mount.
-        let _ = fs::remove_dir(&left.place.mountpoint);
+        let _ = fs::remove_dir(&left.paths.mountpoint);
     }
     let removed = fs::remove_dir(state);
     drop(lock);
     match removed {
         Ok(()) => Ok(()),
         // A mount there has begun.
-        Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty && left.place.is_held() => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty && left.paths.is_held() => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
             Err(format!("{} stays: there is something in it that is not cthulhu's", state.display()))
         }
         Err(error) => Err(cannot(state, &error)),
+    }
+}
+
+/// Sees to it that no node of the cluster that had the directory last is left in its engine.
+async fn nobody_writes(data: &DataLock, all: &Left) -> Result<(), String> {
+    let Some(last) = data.last_writer().filter(|last| !last.engine.starts_with("simulated:")) else { return Ok(()) };
+    let there = match all.engines.at(&last.engine) {
+        Some(engine) => clusters(engine.as_ref()).await,
+        None => Err(EngineError::Unreachable(last.engine.clone())),
+    };
+    let at = last.mountpoint.display();
+    match there {
+        Ok(found) if !found.iter().any(|found| found.cluster == last.cluster && found.containers > 0) => Ok(()),
+        Ok(_) => {
+            Err(format!("nodes of the cluster at {at} may still write there; end that first: cthulhu umount {at}"))
+        }
+        Err(error) => Err(format!("nodes of the cluster at {at} may still write there: {error}")),
     }
 }

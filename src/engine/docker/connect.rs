@@ -1,6 +1,6 @@
-//! Connecting: the first place that answers, the API version both sides speak, and who it is.
+//! Connecting: the first endpoint that answers, the API version both sides speak, and who it is.
 //!
-//! Which places there are is in [`locate`](super::locate).
+//! Which endpoints there are is in [`locate`](super::locate).
 
 use std::io;
 use std::path::Path;
@@ -11,28 +11,25 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use super::locate::{self, Place};
-use super::{DockerEngine, error, raw};
+use super::error::{self, NEVER};
+use super::locate::{self, Endpoint};
+use super::{DockerEngine, raw};
 use crate::engine::{EngineError, EngineInfo, Result, Setup};
 
-/// bollard's own limit on waiting for an answer to begin. Ours are set by the callers of [`Engine`](crate::engine::Engine),
-/// and a log that is followed may be silent for days.
-pub(super) const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-
 /// Connects to an engine: at `host` if given, else where `DOCKER_HOST` or the docker context say, else at
-/// `/var/run/docker.sock`, else at podman's sockets. Every place tried may take `timeout`.
+/// `/var/run/docker.sock`, else at podman's sockets. Every endpoint tried may take `timeout`.
 ///
 /// # Errors
-/// [`EngineError::Unreachable`] naming all places tried, `Denied` if a socket may not be used, `TimedOut`, or
+/// [`EngineError::Unreachable`] naming all endpoints tried, `Denied` if a socket may not be used, `TimedOut`, or
 /// `Refused` if the address or its TLS files cannot be used.
 pub async fn connect(host: Option<&str>, timeout: Duration) -> Result<DockerEngine> {
-    let places = locate::places(host, &|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
+    let endpoints = locate::endpoints(host, &|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
     let mut reasons = Vec::new();
     let mut denied = None;
-    for place in &places {
-        let attempt = tokio::time::timeout(timeout, open(place)).await;
+    for endpoint in &endpoints {
+        let attempt = tokio::time::timeout(timeout, open(endpoint)).await;
         match attempt.unwrap_or(Err(EngineError::TimedOut(timeout))) {
-            Err(EngineError::Unreachable(reason)) => reasons.push(format!("{}: {reason}", place.address)),
+            Err(EngineError::Unreachable(reason)) => reasons.push(format!("{}: {reason}", endpoint.address)),
             Err(error @ EngineError::Denied(_)) => denied = denied.or(Some(error)),
             settled => return settled,
         }
@@ -40,17 +37,20 @@ pub async fn connect(host: Option<&str>, timeout: Duration) -> Result<DockerEngi
     Err(denied.unwrap_or_else(|| EngineError::Unreachable(reasons.join("; "))))
 }
 
-/// Connects to one place.
-async fn open(place: &Place) -> Result<DockerEngine> {
-    let (peer, greeting) = match place.address.strip_prefix("unix://") {
+async fn open(endpoint: &Endpoint) -> Result<DockerEngine> {
+    let (peer, greeting) = match endpoint.address.strip_prefix("unix://") {
         Some(path) => greet(path).await?,
         None => (None, None),
     };
     let docker = match &greeting {
-        Some(greeting) => client(place, &oldest(greeting.api))?,
+        Some(greeting) => client(endpoint, &oldest(greeting.api))?,
         None => {
-            let docker = client(place, API_DEFAULT_VERSION)?;
-            docker.negotiate_version().await.map_err(error::from_bollard).map_err(|error| tls_advice(place, error))?
+            let docker = client(endpoint, API_DEFAULT_VERSION)?;
+            docker
+                .negotiate_version()
+                .await
+                .map_err(error::from_bollard)
+                .map_err(|error| tls_advice(endpoint, error))?
         }
     };
     let docker = raw::versioned(docker);
@@ -61,11 +61,11 @@ async fn open(place: &Place) -> Result<DockerEngine> {
     let description = format!("{product}, API {}", docker.client_version());
     let about = match peer {
         Some(_) => raw::json(&docker, "/info").await?,
-        // An engine that is reached through a filter may keep it to itself.
+        // A filter in front of the engine may hide it.
         None => raw::json(&docker, "/info").await.unwrap_or_default(),
     };
     let local = peer.is_some() && is_here(&about);
-    let info = EngineInfo { description, address: place.address.clone(), local, setup: setup(&about) };
+    let info = EngineInfo { description, address: endpoint.address.clone(), local, setup: setup(&about) };
     Ok(DockerEngine { docker, info })
 }
 
@@ -73,27 +73,26 @@ async fn open(place: &Place) -> Result<DockerEngine> {
 struct Greeting {
     /// The newest version of the API that it speaks.
     api: ClientVersion,
-    /// Product and version.
     product: Option<String>,
 }
 
 /// Bytes of an answer's head that are read.
 const MAX_HEAD: u64 = 1 << 14;
 
-/// The pid of the process that listens on a socket, if our pid namespace has it, and its answer to a ping, if that can be
-/// understood. Also tells why the socket cannot be used.
+/// The pid of the process that listens on a socket, if our pid namespace has it, and its answer to a ping, if that can
+/// be understood. The error says why the socket cannot be used.
 async fn greet(path: &str) -> Result<(Option<i32>, Option<Greeting>)> {
     let mut socket = UnixStream::connect(path).await.map_err(|cause| match cause.kind() {
         io::ErrorKind::PermissionDenied => EngineError::Denied(advice(path)),
         _ => EngineError::Unreachable(error::describe(&cause)),
     })?;
     let peer = socket.peer_cred().ok().and_then(|peer| peer.pid()).filter(|pid| *pid > 0);
-    // bollard keeps an answer's headers to itself.
+    // bollard does not expose an answer's headers.
     let head = async {
         socket.write_all(b"GET /_ping HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n").await?;
         let mut head = Vec::new();
         let mut limited = socket.take(MAX_HEAD);
-        // Not to the end: a proxy may keep the connection open.
+        // Do not read to the end: a proxy may keep the connection open.
         while !head.ends_with(b"\r\n\r\n") && limited.read_buf(&mut head).await? > 0 {
             if let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") {
                 head.truncate(end + 4);
@@ -134,14 +133,14 @@ fn oldest(theirs: ClientVersion) -> ClientVersion {
 }
 
 /// Says what to do about certificates, where the connection failed for them.
-fn tls_advice(place: &Place, error: EngineError) -> EngineError {
+fn tls_advice(endpoint: &Endpoint, error: EngineError) -> EngineError {
     let reason = error.to_string();
-    if place.tls.is_none() {
+    if endpoint.tls.is_none() {
         return match reason.contains("HTTP request to an HTTPS server") {
             true => EngineError::Refused(format!(
                 "the engine at {} wants TLS: set DOCKER_TLS_VERIFY=1, and DOCKER_CERT_PATH to the directory of ca.pem, \
                  cert.pem and key.pem",
-                place.address
+                endpoint.address
             )),
             false => error,
         };
@@ -150,11 +149,11 @@ fn tls_advice(place: &Place, error: EngineError) -> EngineError {
     if !WORDS.iter().any(|word| reason.contains(word)) {
         return error;
     }
-    let dir = place.tls.as_deref().unwrap_or(Path::new("")).display();
+    let dir = endpoint.tls.as_deref().unwrap_or(Path::new("")).display();
     EngineError::Refused(format!(
         "no TLS connection to the engine at {}: {}; see that ca.pem, cert.pem and key.pem in {dir} (DOCKER_CERT_PATH) are the \
          engine's, and that its certificate names this host",
-        place.address,
+        endpoint.address,
         reason.trim_start_matches("cannot reach the engine: ")
     ))
 }
@@ -167,9 +166,9 @@ fn advice(path: &str) -> String {
     }
 }
 
-fn client(place: &Place, version: &ClientVersion) -> Result<Docker> {
-    let (address, limit) = (place.address.as_str(), NEVER.as_secs());
-    let client = match &place.tls {
+fn client(endpoint: &Endpoint, version: &ClientVersion) -> Result<Docker> {
+    let (address, limit) = (endpoint.address.as_str(), NEVER.as_secs());
+    let client = match &endpoint.tls {
         _ if address.starts_with("unix://") => Docker::connect_with_unix(address, limit, version),
         None => Docker::connect_with_http(address, limit, version),
         Some(dir) => {
@@ -195,7 +194,6 @@ fn readable(file: &Path) -> Result<()> {
     }
 }
 
-/// Product and version.
 fn product(version: &Value) -> String {
     let components = version["Components"].as_array().into_iter().flatten();
     let mut names = components.filter_map(|component| component["Name"].as_str());
@@ -323,8 +321,8 @@ mod tests {
 
     #[test]
     fn advice_about_certificates_stands_where_they_are_the_cause() {
-        let with = Place { address: "https://h:2376".into(), tls: Some("/certs".into()) };
-        let without = Place { address: "tcp://h:2376".into(), tls: None };
+        let with = Endpoint { address: "https://h:2376".into(), tls: Some("/certs".into()) };
+        let without = Endpoint { address: "tcp://h:2376".into(), tls: None };
         let unreachable = |text: &str| EngineError::Unreachable(text.to_owned());
         for cause in ["invalid peer certificate: UnknownIssuer", "received fatal alert: CertificateRequired"] {
             let told = tls_advice(&with, unreachable(cause)).to_string();

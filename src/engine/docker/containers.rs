@@ -2,6 +2,7 @@
 //!
 //! What a request's body holds is in [`spec`]; what an inspection says is in [`inspection`](super::inspection).
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bollard::Docker;
@@ -10,7 +11,7 @@ use bollard::query_parameters::{
 };
 use tracing::warn;
 
-use super::{error, raw, spec};
+use super::{error, images, raw, spec};
 use crate::engine::{ContainerId, ContainerSpec, EngineError, Listed, Result};
 
 /// How long a removal that someone else began may take.
@@ -58,7 +59,6 @@ pub(super) async fn stop(docker: &Docker, id: &ContainerId, grace: Duration) -> 
     docker.stop_container(&id.0, Some(options)).await.map_err(error::from_bollard)
 }
 
-/// Sends a signal.
 pub(super) async fn kill(docker: &Docker, id: &ContainerId, signal: &str) -> Result<()> {
     let options = KillContainerOptions { signal: signal.to_owned() };
     docker.kill_container(&id.0, Some(options)).await.map_err(error::from_bollard)
@@ -66,13 +66,13 @@ pub(super) async fn kill(docker: &Docker, id: &ContainerId, signal: &str) -> Res
 
 /// Removes it by force, with its anonymous volumes, and returns when the engine no longer knows it.
 ///
-/// Somebody else may be removing it, also the engine itself after a restart. That removal can fail and leave the container
-/// "dead", so it is asked for again until it is done.
+/// Another client may be removing it, or the engine itself after a restart. That removal can fail and leave the
+/// container "dead", so it is requested again until it is done.
 ///
 /// `kills_gently` is whether the engine removes by SIGTERM and a wait of ten seconds, as podman does.
 pub(super) async fn remove(docker: &Docker, id: &ContainerId, kills_gently: bool) -> Result<()> {
     let begin = Instant::now();
-    // Errors of these are the removal's too, or mean that it does not run.
+    // The removal reports the same errors; or the container does not run.
     if kills_gently && matches!(kill(docker, id, "SIGKILL").await, Err(EngineError::Conflict(_))) {
         let thawed = docker.unpause_container(&id.0).await;
         if thawed.is_ok() {
@@ -104,10 +104,20 @@ pub(super) async fn list(docker: &Docker, label: Option<&str>) -> Result<Vec<Lis
     let answer = raw::json(docker, &target).await?;
     let containers = answer.as_array().ok_or_else(|| raw::nonsense("the list of containers is no list"))?;
     let mut known = Vec::with_capacity(containers.len());
-    for container in containers.iter().map(listed) {
-        if !container.name.is_empty() || is_known(docker, &container.id).await? {
-            known.push(container);
+    let mut images = HashMap::new();
+    for answer in containers {
+        let mut container = listed(answer);
+        if container.name.is_empty() && !is_known(docker, &container.id).await? {
+            continue;
         }
+        let image = raw::string(answer, "ImageID");
+        if label.is_some() && !image.is_empty() {
+            if !images.contains_key(&image) {
+                images.insert(image.clone(), images::labels(docker, &image).await?);
+            }
+            container.image_labels = images[&image].clone();
+        }
+        known.push(container);
     }
     Ok(known)
 }
@@ -136,6 +146,7 @@ fn listed(container: &serde_json::Value) -> Listed {
         name: name.to_owned(),
         image: raw::short_image(&raw::string(container, "Image")).to_owned(),
         labels: raw::labels(container),
+        image_labels: None,
         running: matches!(state, "running" | "paused" | "stopping"),
     }
 }
@@ -217,6 +228,28 @@ mod tests {
         assert_eq!(list(&broken.docker, None).await, Err(EngineError::Refused("out of order".into())));
     }
 
+    #[tokio::test]
+    async fn a_listing_by_a_label_tells_the_images_own_labels() {
+        let row = |id: &str, image: &str| format!(r#"{{"Id":"{id}","Names":["/{id}"],"ImageID":"{image}"}}"#);
+        let rows =
+            format!("[{},{},{},{}]", row("a", "sha256:1"), row("b", "sha256:1"), row("c", "gone"), row("d", "x"));
+        let engine = fake::engine(move |_, target| match target {
+            _ if target.contains("/containers/json?") => fake::answer(200, &rows),
+            _ if target.ends_with("/images/sha256:1/json") => {
+                fake::answer(200, r#"{"Config":{"Labels":{"k":"v","a":"b"}}}"#)
+            }
+            _ if target.ends_with("/images/x/json") => fake::answer(200, r#"{"Config":{"Labels":null}}"#),
+            _ => fake::answer(404, r#"{"message":"No such image"}"#),
+        });
+        let labels = |found: Vec<Listed>| found.into_iter().map(|listed| listed.image_labels).collect::<Vec<_>>();
+        let image = Some(vec![("a".to_owned(), "b".to_owned()), ("k".to_owned(), "v".to_owned())]);
+        let found = labels(list(&engine.docker, Some("k")).await.unwrap());
+        assert_eq!(found, [image.clone(), image, None, Some(vec![])]);
+        assert_eq!(engine.asked().len(), 4, "each image once: {:?}", engine.asked());
+        assert_eq!(labels(list(&engine.docker, None).await.unwrap()), [None, None, None, None]);
+        assert_eq!(engine.asked().len(), 5);
+    }
+
     #[test]
     fn a_listing_gives_the_own_name_and_copes_with_unknown_states() {
         let value = serde_json::json!({
@@ -227,6 +260,7 @@ mod tests {
             name: "mine".into(),
             image: "x:1".into(),
             labels: vec![("k".into(), "v".into())],
+            image_labels: None,
             running: false,
         };
         assert_eq!(listed(&value), expected);

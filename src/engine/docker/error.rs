@@ -5,11 +5,16 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::time::Duration;
 
 use bollard::errors::Error;
 
-use super::connect::NEVER;
 use crate::engine::EngineError;
+use crate::text::harmless;
+
+/// bollard's own limit on waiting for an answer to begin. Ours are set by the callers of [`Engine`](crate::engine::Engine),
+/// and a log that is followed may be silent for days.
+pub(super) const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// Parts of messages which mean that the present state forbids the operation or that something is taken.
 const CONFLICTS: &[&str] = &[
@@ -33,7 +38,7 @@ pub(super) fn from_bollard(error: Error) -> EngineError {
     match &error {
         Error::DockerResponseServerError { status_code, message } => from_status(*status_code, message),
         Error::RequestTimeoutError => EngineError::TimedOut(NEVER),
-        Error::DockerStreamError { error } => EngineError::Refused(error.clone()),
+        Error::DockerStreamError { error } => EngineError::Refused(in_a_line(error)),
         Error::SocketNotFoundError(path) => EngineError::Unreachable(format!("there is no socket {path}")),
         _ => match io_cause(outermost(&error)) {
             Some(cause) if cause.kind() == io::ErrorKind::PermissionDenied => EngineError::Denied(cause.to_string()),
@@ -48,7 +53,7 @@ pub(super) fn from_bollard(error: Error) -> EngineError {
 pub(super) fn from_status(status: u16, message: &str) -> EngineError {
     let message = match message.trim() {
         "" => format!("the engine answered with HTTP status {status} and no reason"),
-        message => message.to_owned(),
+        message => in_a_line(message),
     };
     let name_taken = message.contains("name") && message.contains("is already in use");
     match status {
@@ -57,6 +62,11 @@ pub(super) fn from_status(status: u16, message: &str) -> EngineError {
         _ if name_taken || CONFLICTS.iter().any(|part| message.contains(part)) => EngineError::Conflict(message),
         _ => EngineError::Refused(message),
     }
+}
+
+/// What the engine says, made safe for our sentences: it may contain names that others have chosen.
+pub(super) fn in_a_line(message: &str) -> String {
+    harmless(&message.trim().replace('\n', " "))
 }
 
 /// What an I/O error on the way to the engine means.
@@ -77,7 +87,7 @@ fn is_transport(error: &Error) -> bool {
     matches!(error, Error::HyperLegacyError { .. } | Error::HyperResponseError { .. } | Error::IOError { .. })
 }
 
-/// Where the chain of causes begins: bollard's transparent wrappers hide the very error they wrap.
+/// Where the chain of causes begins: bollard's transparent wrappers hide the error that they wrap.
 fn outermost(error: &Error) -> &(dyn StdError + 'static) {
     match error {
         Error::IOError { err } => err,
@@ -131,6 +141,14 @@ mod tests {
             from_status(500, "Bind for 0.0.0.0:80 failed: port is already allocated"),
             EngineError::Refused(_)
         ));
+    }
+
+    #[test]
+    fn what_the_engine_says_is_harmless() {
+        let said = from_status(500, "no \x1b[8mprogram\u{9b}2J\r\nhere\n").to_string();
+        assert_eq!(said, "no \\u{1b}[8mprogram\\u{9b}2J\\r here");
+        let said = from_bollard(Error::DockerStreamError { error: "a\x07".into() }).to_string();
+        assert_eq!(said, "a\\u{7}");
     }
 
     #[test]

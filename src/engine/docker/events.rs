@@ -25,8 +25,8 @@ pub(super) async fn subscribe(docker: &Docker, local: bool, label: &str) -> Resu
         .map(|filters| follow(docker, &format!("/events?since={since}&filters={}", raw::encode(&filters.to_string()))));
     let mut events = stream::select(containers, networks);
 
-    // The answer's head cannot be seen through bollard. But the request is sent by the first poll, here, and an
-    // engine that then answers another one has had it: a refusal or a broken connection shows at once.
+    // The answer's head cannot be seen through bollard. But the request is sent by the first poll, here, and an engine
+    // that then answers another one has received it: a refusal or a broken connection shows at once.
     let mut first = None;
     let mut ping = std::pin::pin!(docker.ping());
     let answered = loop {
@@ -106,7 +106,7 @@ impl Lines {
     }
 }
 
-/// Reads one message; `None` if it tells nothing of a container's state.
+/// Reads one message; `None` if it is not about a container's state.
 fn event(message: &Value) -> Option<Event> {
     let action = message["Action"].as_str().or(message["status"].as_str())?;
     let actor = &message["Actor"];

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use super::{error, raw};
 use crate::engine::{ContainerId, EngineError, Exit, OUTPUT_KEPT, Result};
 
-/// What a shell says of a program that cannot be started.
+/// A shell's exit status for a program that cannot be started.
 const CANNOT_START: i64 = 126;
 
 /// Runs a program to its end. Its output ends when it has, or when whatever it has left behind closes it.
@@ -29,7 +29,8 @@ pub(super) async fn run(docker: &Docker, id: &ContainerId, argv: &[String]) -> R
             }
         }
         Ok(StartExecResults::Detached) => {}
-        // Docker: no such program in the container. (Podman, and Docker with some runtimes, tell it in the status only.)
+        // Docker: no such program in the container. (Podman, and Docker with some runtimes, report it in the status
+        // only.)
         Err(EngineError::Refused(why)) => return Ok(Exit { code: CANNOT_START, output: why.into_bytes() }),
         Err(error) => return Err(error),
     }

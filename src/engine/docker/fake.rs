@@ -10,15 +10,15 @@ use tokio::net::{UnixListener, UnixStream};
 
 /// A fake engine. Ends with the test's runtime.
 pub(super) struct Fake {
-    pub docker: Docker,
-    pub socket: PathBuf,
+    pub(crate) docker: Docker,
+    pub(crate) socket: PathBuf,
     asked: Arc<Mutex<Vec<String>>>,
     _dir: tempfile::TempDir,
 }
 
 impl Fake {
     /// `METHOD TARGET` of the requests so far.
-    pub fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().clone()
     }
 }

@@ -5,7 +5,7 @@
 
 use futures_util::{Stream, StreamExt, stream};
 
-use super::raw;
+use super::{error, raw};
 use crate::engine::{EngineError, Result};
 
 const HEADER: usize = 8;
@@ -71,7 +71,7 @@ impl Frames {
                 let text = String::from_utf8_lossy(payload);
                 Err(EngineError::Refused(match text.trim() {
                     "" => "the engine failed to read a container's output, and gave no reason".into(),
-                    why => why.into(),
+                    why => error::in_a_line(why),
                 }))
             }
             _ => Err(raw::nonsense("output of an unknown stream")),

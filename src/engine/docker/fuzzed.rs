@@ -1,4 +1,4 @@
-//! What fuzzing reaches of this room: how it reads the engine's answers.
+//! Entry points for fuzzing: how the engine's answers are read.
 
 use super::{events, inspection, locate, logs, time};
 use crate::engine::{Event, Inspection, LogChunk, Result};
@@ -6,7 +6,7 @@ use crate::engine::{Event, Inspection, LogChunk, Result};
 /// A description of a container.
 ///
 /// # Errors
-/// When it is none.
+/// If it is not one.
 pub fn inspection(text: &str) -> Result<Inspection> {
     inspection::read(text)
 }
@@ -30,7 +30,7 @@ pub fn time(text: &str) -> Option<i64> {
 /// An engine's address as a user gives it.
 ///
 /// # Errors
-/// When it is none.
+/// If it is not one.
 pub fn address(text: &str) -> Result<String> {
-    Ok(locate::places(Some(text), &|_| None)?.remove(0).address)
+    Ok(locate::endpoints(Some(text), &|_| None)?.remove(0).address)
 }

@@ -10,7 +10,7 @@ use bollard::query_parameters::{CreateImageOptions, RemoveImageOptions};
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::{error, raw};
-use crate::engine::{BoxStream, EngineError, ListedImage, PullProgress, Result};
+use crate::engine::{BoxStream, EngineError, Labels, ListedImage, PullProgress, Result};
 
 /// Whether the image is there.
 pub(super) async fn present(docker: &Docker, reference: &str) -> Result<bool> {
@@ -24,6 +24,15 @@ pub(super) async fn present(docker: &Docker, reference: &str) -> Result<bool> {
 /// The paths that it declares as volumes.
 pub(super) async fn volumes(docker: &Docker, reference: &str) -> Result<Vec<String>> {
     Ok(declared(&raw::json(docker, &format!("/images/{}/json", raw::encode(reference))).await?))
+}
+
+/// Its own labels, which all containers made of it have too; `None` if it is gone.
+pub(super) async fn labels(docker: &Docker, reference: &str) -> Result<Option<Labels>> {
+    match raw::json(docker, &format!("/images/{}/json", raw::encode(reference))).await {
+        Ok(image) => Ok(Some(raw::labels(&image["Config"]))),
+        Err(EngineError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn declared(image: &serde_json::Value) -> Vec<String> {

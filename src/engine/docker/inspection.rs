@@ -11,7 +11,6 @@ use crate::engine::{Check, ContainerId, Health, Inspection, OUTPUT_KEPT, Result,
 /// Failed checks in a row that make a container unhealthy, unless its HEALTHCHECK says otherwise.
 const RETRIES: i64 = 3;
 
-/// Inspects a container.
 pub(super) async fn inspect(docker: &Docker, id: &ContainerId) -> Result<Inspection> {
     let text = raw::text(docker, &format!("/containers/{}/json", raw::encode(&id.0))).await?;
     read(&text)

@@ -9,27 +9,27 @@ use sha2::{Digest, Sha256};
 
 use crate::engine::{EngineError, Result};
 
-/// A place where an engine may be.
+/// An address where an engine may listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Endpoint {
     /// `unix://`, `tcp://`, `http://` or `https://`.
-    pub address: String,
+    pub(crate) address: String,
     /// The folder of `ca.pem`, `cert.pem` and `key.pem`, if TLS is to be used.
-    pub tls: Option<PathBuf>,
+    pub(crate) tls: Option<PathBuf>,
 }
 
 /// Gives the value of an environment variable; an empty one counts as unset.
 pub(super) type Env<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
 
-/// The places to try, in order: exactly one if the user named it.
+/// The endpoints to try, in order: exactly one if the user named it.
 ///
 /// [`EngineError::Refused`] if what the user named cannot be used.
-pub(super) fn places(explicit: Option<&str>, env: Env<'_>) -> Result<Vec<Place>> {
+pub(super) fn endpoints(explicit: Option<&str>, env: Env<'_>) -> Result<Vec<Endpoint>> {
     if let Some(address) = explicit.map(str::to_owned).or_else(|| env("DOCKER_HOST")) {
         return Ok(vec![named(&address, env)?]);
     }
-    if let Some(place) = context(env)? {
-        return Ok(vec![place]);
+    if let Some(endpoint) = context(env)? {
+        return Ok(vec![endpoint]);
     }
     let own = |socket: &str| env("XDG_RUNTIME_DIR").map(|dir| format!("unix://{dir}/{socket}"));
     let usual = [
@@ -39,19 +39,19 @@ pub(super) fn places(explicit: Option<&str>, env: Env<'_>) -> Result<Vec<Place>>
         own("podman/podman.sock"),
         Some("unix:///run/podman/podman.sock".to_owned()),
     ];
-    Ok(usual.into_iter().flatten().map(|address| Place { address, tls: None }).collect())
+    Ok(usual.into_iter().flatten().map(|address| Endpoint { address, tls: None }).collect())
 }
 
 /// An address that the user gave, with TLS as the environment says.
-fn named(address: &str, env: Env<'_>) -> Result<Place> {
+fn named(address: &str, env: Env<'_>) -> Result<Endpoint> {
     let address = supported(address)?;
     let tls = address.starts_with("https://") || (!is_unix(&address) && env("DOCKER_TLS_VERIFY").is_some());
     let certificates = env("DOCKER_CERT_PATH").map(PathBuf::from).or_else(|| config_dir(env));
-    Ok(Place { address: with_port(address, tls), tls: certificates.filter(|_| tls) })
+    Ok(Endpoint { address: with_port(address, tls), tls: certificates.filter(|_| tls) })
 }
 
 /// The endpoint of the current docker context; `None` for the default one.
-fn context(env: Env<'_>) -> Result<Option<Place>> {
+fn context(env: Env<'_>) -> Result<Option<Endpoint>> {
     let Some(dir) = config_dir(env) else {
         return Ok(None);
     };
@@ -77,7 +77,7 @@ fn context(env: Env<'_>) -> Result<Option<Place>> {
     let address = supported(host)?;
     let material = dir.join("contexts/tls").join(&digest).join("docker");
     let tls = !is_unix(&address) && material.join("ca.pem").exists();
-    Ok(Some(Place { address: with_port(address, tls), tls: tls.then_some(material) }))
+    Ok(Some(Endpoint { address: with_port(address, tls), tls: tls.then_some(material) }))
 }
 
 fn config_dir(env: Env<'_>) -> Option<PathBuf> {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     fn addresses(explicit: Option<&str>, pairs: &[(&str, &str)]) -> Vec<String> {
-        places(explicit, &env(pairs)).unwrap().into_iter().map(|place| place.address).collect()
+        endpoints(explicit, &env(pairs)).unwrap().into_iter().map(|endpoint| endpoint.address).collect()
     }
 
     #[test]
@@ -151,19 +151,19 @@ mod tests {
     #[test]
     fn tls_as_the_environment_says() {
         let pairs = [("DOCKER_HOST", "tcp://h"), ("DOCKER_TLS_VERIFY", "1"), ("DOCKER_CERT_PATH", "/c")];
-        let place = places(None, &env(&pairs)).unwrap().remove(0);
-        assert_eq!(place, Place { address: "tcp://h:2376".into(), tls: Some("/c".into()) });
-        let place = places(Some("https://h:1"), &env(&[("HOME", "/h")])).unwrap().remove(0);
-        assert_eq!(place.tls, Some("/h/.docker".into()));
-        assert_eq!(places(Some("unix:///x"), &env(&pairs)).unwrap()[0].tls, None);
+        let endpoint = endpoints(None, &env(&pairs)).unwrap().remove(0);
+        assert_eq!(endpoint, Endpoint { address: "tcp://h:2376".into(), tls: Some("/c".into()) });
+        let endpoint = endpoints(Some("https://h:1"), &env(&[("HOME", "/h")])).unwrap().remove(0);
+        assert_eq!(endpoint.tls, Some("/h/.docker".into()));
+        assert_eq!(endpoints(Some("unix:///x"), &env(&pairs)).unwrap()[0].tls, None);
     }
 
     #[test]
     fn other_schemes_are_refused_with_advice() {
-        let error = places(Some("ssh://me@host"), &env(&[])).unwrap_err().to_string();
+        let error = endpoints(Some("ssh://me@host"), &env(&[])).unwrap_err().to_string();
         assert!(error.contains("ssh -nNT -L") && error.contains("me@host"), "{error}");
-        assert!(places(Some("npipe:////x"), &env(&[])).is_err());
-        assert!(places(Some("host:2375"), &env(&[])).is_err());
+        assert!(endpoints(Some("npipe:////x"), &env(&[])).is_err());
+        assert!(endpoints(Some("host:2375"), &env(&[])).is_err());
     }
 
     #[test]
@@ -172,21 +172,24 @@ mod tests {
         let home = dir.path().to_str().unwrap().to_owned();
         let variables = [("DOCKER_CONFIG", home.as_str())];
         std::fs::write(dir.path().join("config.json"), r#"{"currentContext":"far"}"#).unwrap();
-        let error = places(None, &env(&variables)).unwrap_err().to_string();
+        let error = endpoints(None, &env(&variables)).unwrap_err().to_string();
         assert!(error.contains("docker context far"), "{error}");
 
         let digest = "512eea46ceb3921dff4363c7069d89d4964d1d9fccaa0f411851a7aa60a5c868";
         let meta = dir.path().join("contexts/meta").join(digest);
         std::fs::create_dir_all(&meta).unwrap();
         std::fs::write(meta.join("meta.json"), r#"{"Endpoints":{"docker":{"Host":"tcp://far:2376"}}}"#).unwrap();
-        assert_eq!(places(None, &env(&variables)).unwrap()[0], Place { address: "tcp://far:2376".into(), tls: None });
+        assert_eq!(
+            endpoints(None, &env(&variables)).unwrap()[0],
+            Endpoint { address: "tcp://far:2376".into(), tls: None }
+        );
 
         let material = dir.path().join("contexts/tls").join(digest).join("docker");
         std::fs::create_dir_all(&material).unwrap();
         std::fs::write(material.join("ca.pem"), "").unwrap();
-        assert_eq!(places(None, &env(&variables)).unwrap()[0].tls, Some(material));
+        assert_eq!(endpoints(None, &env(&variables)).unwrap()[0].tls, Some(material));
 
         let variables = [("DOCKER_CONFIG", home.as_str()), ("DOCKER_CONTEXT", "default")];
-        assert_eq!(places(None, &env(&variables)).unwrap().len(), 2);
+        assert_eq!(endpoints(None, &env(&variables)).unwrap().len(), 2);
     }
 }

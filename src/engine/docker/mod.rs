@@ -12,7 +12,7 @@ mod exec;
 #[cfg(test)]
 mod fake;
 mod frames;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzzed;
 mod images;
 mod inspection;
@@ -36,7 +36,7 @@ use super::{
 };
 
 pub use connect::connect;
-pub use time::parse as parse_time;
+pub(crate) use time::parse as parse_time;
 
 /// A connection to an engine that speaks the Docker API. Every request opens a connection of its own.
 pub struct DockerEngine {

@@ -16,7 +16,6 @@ use crate::engine::{EngineError, Labels, ListedNetwork, Result};
 /// Containers inspected at once.
 const AT_ONCE: usize = 8;
 
-/// Creates a bridge network.
 pub(super) async fn create(docker: &Docker, name: &str, subnet: &str, labels: &Labels) -> Result<String> {
     let range = IpamConfig { subnet: Some(subnet.to_owned()), ..IpamConfig::default() };
     let request = NetworkCreateRequest {
@@ -28,14 +27,13 @@ pub(super) async fn create(docker: &Docker, name: &str, subnet: &str, labels: &L
         labels: Some(labels.iter().cloned().collect::<HashMap<_, _>>()),
         ..NetworkCreateRequest::default()
     };
-    // Engines before API 1.44 allow two networks of one name unless told otherwise; bollard has forgotten the field.
+    // Engines before API 1.44 allow two networks of one name unless this field forbids it; bollard lacks the field.
     let mut body = serde_json::to_value(&request).map_err(|error| EngineError::Refused(error.to_string()))?;
     body["CheckDuplicate"] = Value::Bool(true);
     let strict = raw::with_body(docker, body.to_string());
     Ok(strict.create_network(request).await.map_err(error::from_bollard)?.id)
 }
 
-/// Lists networks.
 pub(super) async fn list(docker: &Docker, label: Option<&str>) -> Result<Vec<ListedNetwork>> {
     let answer = raw::json(docker, &format!("/networks?{}", raw::label_filter(label))).await?;
     let networks = answer.as_array().ok_or_else(|| raw::nonsense("the list of networks is no list"))?;
@@ -55,7 +53,7 @@ pub(super) async fn inspect(docker: &Docker, name: &str) -> Result<ListedNetwork
     Ok(ListedNetwork { names, ..network })
 }
 
-/// The DNS names that containers have in a network: only an inspection of each tells its aliases.
+/// The DNS names that containers have in a network. Only an inspection of each container shows its aliases.
 async fn names(docker: &Docker, network: &ListedNetwork) -> Result<Vec<(String, String)>> {
     let filter = raw::encode(&serde_json::json!({ "network": [network.id, network.name] }).to_string());
     let listed = raw::json(docker, &format!("/containers/json?all=true&filters={filter}")).await?;
@@ -63,7 +61,7 @@ async fn names(docker: &Docker, network: &ListedNetwork) -> Result<Vec<(String, 
     let inspected = stream::iter(ids).map(|id| async move {
         match raw::json(docker, &format!("/containers/{}/json", raw::encode(&id))).await {
             Ok(container) => Ok(names_of(&container, network)),
-            // It went in between.
+            // It was removed in between.
             Err(EngineError::NotFound(_)) => Ok(vec![]),
             Err(error) => Err(error),
         }
@@ -77,7 +75,7 @@ async fn names(docker: &Docker, network: &ListedNetwork) -> Result<Vec<(String, 
 fn names_of(container: &Value, network: &ListedNetwork) -> Vec<(String, String)> {
     let own = raw::string(container, "Name").trim_start_matches('/').to_owned();
     let endpoints = container["NetworkSettings"]["Networks"].as_object().into_iter().flatten();
-    // One that was never started has no id of it yet.
+    // A container that was never started has no id for it yet.
     let is_here = |key: &str, endpoint: &Value| key == network.name || endpoint["NetworkID"] == *network.id;
     let Some((_, endpoint)) = endpoints.into_iter().find(|(key, endpoint)| is_here(key, endpoint)) else {
         return vec![];

@@ -64,7 +64,6 @@ pub(super) async fn json(docker: &Docker, target: &str) -> Result<Value> {
     parse(&text(docker, target).await?)
 }
 
-/// Parses an answer.
 pub(super) fn parse(text: &str) -> Result<Value> {
     serde_json::from_str(text).map_err(|error| nonsense(&error.to_string()))
 }
@@ -101,7 +100,7 @@ pub(super) fn string(value: &Value, key: &str) -> String {
     value[key].as_str().unwrap_or_default().to_owned()
 }
 
-/// An image's name as Docker tells it. Podman puts a registry before every name, `localhost` or Docker's own.
+/// An image's name as Docker writes it. Podman puts a registry before every name, `localhost` or Docker's own.
 pub(super) fn short_image(name: &str) -> &str {
     let rest = name.strip_prefix("localhost/").or(name.strip_prefix("docker.io/library/"));
     rest.unwrap_or(name)

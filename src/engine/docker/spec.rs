@@ -11,15 +11,16 @@ use bollard::models::{
 
 use crate::engine::{Bind, ContainerSpec, Network, VolumeMount};
 
-/// Where the engine is to keep a container's output, best first: whatever its default is, it can then be read whole.
+/// Log drivers to try for a container's output, best first, so that all of it can be read whatever the engine's
+/// default.
 ///
 /// `json-file` is Docker's own default, and podman has it too. An engine whose default is json-file with
 /// `max-buffer-size` refuses to block instead (moby, daemon/logger/factory.go: ValidateLogOpts), but adds options of its
 /// default to those of the same driver only.
 pub(super) const LOG_DRIVERS: [&str; 2] = ["json-file", "local"];
 
-/// Without rotation: an engine that follows a log loses and repeats lines where it is rotated. Both drivers take no word for
-/// "unbounded" where the engine's default has a size.
+/// Without rotation: an engine that follows a log loses and repeats lines where it is rotated. Neither driver has a
+/// word for "unbounded" if the engine's default has a size.
 const UNBOUNDED: &str = "1000p";
 /// Of an output that an attached client reads; the engine's copy helps to find the cause of a failure.
 const ATTACHED: &str = "1m";

@@ -6,8 +6,7 @@ use serde_json::Value;
 use super::raw;
 use crate::engine::{ContainerId, Result, Usage};
 
-/// Asks once. `one-shot` spares the second that the engine would wait for a second sample; podman takes its time all the
-/// same.
+/// Asks once. With `one-shot` the engine does not wait a second for a second sample; podman waits anyway.
 pub(super) async fn stats(docker: &Docker, id: &ContainerId) -> Result<Usage> {
     let target = format!("/containers/{}/stats?stream=false&one-shot=true", raw::encode(&id.0));
     Ok(read(&raw::json(docker, &target).await?))

@@ -4,7 +4,7 @@
 //! except the zero time 0001-01-01T00:00:00Z, which means never.
 
 /// Parses a time; the zero time and anything else before 1970 give 0. `None` if it is no RFC 3339 time.
-pub fn parse(text: &str) -> Option<i64> {
+pub(crate) fn parse(text: &str) -> Option<i64> {
     let (date, rest) = text.split_at_checked(10)?;
     let (year, month, day) = (number(date, 0, 4)?, number(date, 5, 2)?, number(date, 8, 2)?);
     let (clock, rest) = rest.split_at_checked(9)?;

@@ -19,12 +19,11 @@ pub(super) async fn create(docker: &Docker, name: &str, labels: &Labels) -> Resu
     docker.create_volume(request).await.map(drop).map_err(error::from_bollard)
 }
 
-/// Lists volumes.
 pub(super) async fn list(docker: &Docker, label: Option<&str>) -> Result<Vec<ListedVolume>> {
     Ok(read(&raw::json(docker, &format!("/volumes?{}", raw::label_filter(label))).await?))
 }
 
-/// There is no list at all where there are none.
+/// If there are none, the list is missing.
 fn read(answer: &serde_json::Value) -> Vec<ListedVolume> {
     let volumes = answer["Volumes"].as_array().into_iter().flatten();
     volumes.map(|volume| ListedVolume { name: raw::string(volume, "Name"), labels: raw::labels(volume) }).collect()

@@ -1,73 +1,64 @@
 //! One container, and how the engine describes it.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
 use super::networks::{Endpoint, Networks};
 use super::sandbox::Sandbox;
 use super::streams::Journal;
 use crate::engine::{Check, ContainerId, ContainerSpec, Health, Inspection, Listed, Network, Status};
+use crate::sync::{AsyncMutex, mpsc};
 
 /// Failed checks in a row that make a container unhealthy.
 pub(super) const RETRIES: i64 = 3;
 
-/// One container.
 pub(super) struct Container {
-    /// Its id.
-    pub id: String,
+    pub(crate) id: String,
     /// How many containers were created before it.
-    pub order: u64,
+    pub(crate) order: u64,
     /// What it was created from.
-    pub spec: ContainerSpec,
-    /// Its state.
-    pub status: Status,
+    pub(crate) spec: ContainerSpec,
+    pub(crate) status: Status,
     /// Pid of its process while there is one.
-    pub pid: Option<i32>,
+    pub(crate) pid: Option<i32>,
     /// Exit code of its last run that ended.
-    pub exit_code: Option<i64>,
-    /// Its last run ended for want of memory, or its present one has had too little.
-    pub out_of_memory: bool,
-    /// State of its HEALTHCHECK.
-    pub health: Health,
+    pub(crate) exit_code: Option<i64>,
+    /// Its last run was ended by the OOM killer, or a process of its present one was.
+    pub(crate) out_of_memory: bool,
+    pub(crate) health: Health,
     /// How many checks in a row have failed.
-    pub failing: i64,
+    pub(crate) failing: i64,
     /// It does not end for its stop signal.
-    pub ignores_stop: bool,
-    /// The latest check.
-    pub check: Option<Check>,
-    /// When it was created.
-    pub created_at: i64,
+    pub(crate) ignores_stop: bool,
+    pub(crate) check: Option<Check>,
+    pub(crate) created_at: i64,
     /// When its present or last run began; 0 if never.
-    pub started_at: i64,
+    pub(crate) started_at: i64,
     /// When its last run ended; 0 if never.
-    pub finished_at: i64,
+    pub(crate) finished_at: i64,
     /// How often it was started.
-    pub starts: u64,
+    pub(crate) starts: u64,
     /// The signals it got through the engine, by name.
-    pub signals: Vec<String>,
+    pub(crate) signals: Vec<String>,
     /// What it holds of a network while it runs.
-    pub endpoint: Option<Endpoint>,
-    /// What becomes of a program run in it.
-    pub exec_status: i64,
-    /// What its sandbox process has been told, if it is one.
-    pub sandbox: Sandbox,
-    /// Its output.
-    pub journal: Arc<Journal>,
+    pub(crate) endpoint: Option<Endpoint>,
+    /// State of its sandbox process, if it is a sandbox.
+    pub(crate) sandbox: Sandbox,
+    pub(crate) journal: Arc<Journal>,
     /// Its standard input, as far as not read yet.
-    pub input: Vec<u8>,
+    pub(crate) input: Vec<u8>,
     /// Whether that input has ended.
-    pub input_ended: bool,
-    /// Who is attached, by key, and where stdout goes.
-    pub attached: Vec<(u64, mpsc::UnboundedSender<Vec<u8>>)>,
+    pub(crate) input_ended: bool,
+    /// The attached clients, by key, and where stdout goes.
+    pub(crate) attached: Vec<(u64, mpsc::UnboundedSender<Vec<u8>>)>,
     /// Held by the operation that works on it.
-    pub busy: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) busy: Arc<AsyncMutex<()>>,
 }
 
 impl Container {
-    /// A container just created.
-    pub fn new(id: String, order: u64, spec: ContainerSpec, created_at: i64) -> Self {
+    pub(crate) fn new(id: String, order: u64, spec: ContainerSpec, created_at: i64) -> Self {
         Self {
             id,
             order,
@@ -86,7 +77,6 @@ impl Container {
             starts: 0,
             signals: Vec::new(),
             endpoint: None,
-            exec_status: 0,
             sandbox: Sandbox::default(),
             journal: Arc::default(),
             input: Vec::new(),
@@ -96,22 +86,30 @@ impl Container {
         }
     }
 
-    /// Whether it has a process, frozen or not.
-    pub fn alive(&self) -> bool {
+    /// Its address, while it has one.
+    pub(crate) fn address(&self) -> Option<Ipv4Addr> {
+        match (&self.spec.network, &self.endpoint) {
+            (Network::Attached { address, .. }, Some(_)) => Some(*address),
+            _ => None,
+        }
+    }
+
+    /// Whether it has a process, paused or not.
+    pub(crate) fn alive(&self) -> bool {
         matches!(self.status, Status::Running | Status::Paused)
     }
 
     /// Writes to stdout, at the time given.
-    pub fn print(&mut self, time: i64, bytes: &[u8]) {
+    pub(crate) fn print(&mut self, time: i64, bytes: &[u8]) {
         self.journal.write(time, bytes);
         for (_, stdout) in &self.attached {
-            // Who no longer reads may still hold stdin, so it stays attached.
+            // A client that no longer reads may still hold stdin, so it stays attached.
             let _ = stdout.send(bytes.to_vec());
         }
     }
 
     /// Takes the next whole line of the input, without its newline.
-    pub fn next_line(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn next_line(&mut self) -> Option<Vec<u8>> {
         let end = self.input.iter().position(|byte| *byte == b'\n')?;
         let mut line: Vec<u8> = self.input.drain(..=end).collect();
         line.pop();
@@ -119,25 +117,27 @@ impl Container {
     }
 
     /// Whether it runs the sandbox process.
-    pub fn is_sandbox(&self) -> bool {
+    pub(crate) fn is_sandbox(&self) -> bool {
         let command = self.spec.command.as_deref().filter(|c| !c.is_empty());
         let words = command.or(self.spec.entrypoint.as_deref());
         words.and_then(<[String]>::last).is_some_and(|word| word == "sandbox")
     }
 
     /// As a listing shows it.
-    pub fn listed(&self) -> Listed {
+    pub(crate) fn listed(&self) -> Listed {
         Listed {
             id: ContainerId(self.id.clone()),
             name: self.spec.name.clone(),
             image: self.spec.image.clone(),
             labels: self.spec.labels.clone(),
+            // Simulated images have none.
+            image_labels: Some(vec![]),
             running: self.alive(),
         }
     }
 
     /// Its description; `hostname` is the one it sees.
-    pub fn inspect(&self, networks: &Networks, hostname: &str) -> Inspection {
+    pub(crate) fn inspect(&self, networks: &Networks, hostname: &str) -> Inspection {
         let raw = self.raw(networks, hostname);
         Inspection {
             id: ContainerId(self.id.clone()),
@@ -153,7 +153,6 @@ impl Container {
         }
     }
 
-    /// Docker's description of it.
     fn raw(&self, networks: &Networks, hostname: &str) -> Value {
         let spec = &self.spec;
         let labels: serde_json::Map<String, Value> =

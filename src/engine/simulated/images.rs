@@ -14,22 +14,21 @@ pub(super) struct Images {
 }
 
 impl Images {
-    pub fn has(&self, reference: &str) -> bool {
+    pub(crate) fn has(&self, reference: &str) -> bool {
         self.present.contains(&full_reference(reference))
     }
 
-    pub fn add(&mut self, reference: &str) {
+    pub(crate) fn add(&mut self, reference: &str) {
         self.present.insert(full_reference(reference));
     }
 
-    /// Makes it declare volumes.
-    pub fn declare(&mut self, reference: &str, paths: &[&str]) {
+    pub(crate) fn declare(&mut self, reference: &str, paths: &[&str]) {
         let mut paths: Vec<_> = paths.iter().map(|path| (*path).to_owned()).collect();
         paths.sort();
         self.volumes.insert(full_reference(reference), paths);
     }
 
-    pub fn volumes(&self, reference: &str) -> Result<Vec<String>> {
+    pub(crate) fn volumes(&self, reference: &str) -> Result<Vec<String>> {
         if !self.has(reference) {
             return Err(EngineError::NotFound(format!("No such image: {reference}")));
         }
@@ -37,29 +36,29 @@ impl Images {
     }
 
     /// Those of a name, which have no bytes.
-    pub fn list(&self, name: &str) -> Vec<ListedImage> {
+    pub(crate) fn list(&self, name: &str) -> Vec<ListedImage> {
         let is_it = |reference: &&String| reference.rsplit_once(':').is_some_and(|(start, _)| start == name);
         let mut found: Vec<_> = self.present.iter().filter(is_it).cloned().collect();
         found.sort();
         found.into_iter().map(|reference| ListedImage { reference, size: 0 }).collect()
     }
 
-    pub fn remove(&mut self, reference: &str) {
+    pub(crate) fn remove(&mut self, reference: &str) {
         self.present.remove(&full_reference(reference));
     }
 
     /// Whether two references name one image.
-    pub fn same(one: &str, other: &str) -> bool {
+    pub(crate) fn same(one: &str, other: &str) -> bool {
         full_reference(one) == full_reference(other)
     }
 
     /// Makes it impossible to pull.
-    pub fn miss(&mut self, reference: &str) {
+    pub(crate) fn miss(&mut self, reference: &str) {
         self.missing.insert(full_reference(reference));
     }
 
     /// Whether a pull of it fails.
-    pub fn missing(&self, reference: &str) -> bool {
+    pub(crate) fn missing(&self, reference: &str) -> bool {
         reference.starts_with("missing") || self.missing.contains(&full_reference(reference))
     }
 }

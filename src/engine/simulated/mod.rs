@@ -5,7 +5,7 @@
 //!
 //! Where Docker leaves a choice, this one is made:
 //! - An operation takes effect at the end of its scripted delay, together with its events. A call dropped before that
-//!   has no effect; [`SimulatedEngine::hang`] with an outside action stands for one that has an effect all the same.
+//!   has no effect; [`SimulatedEngine::hang`] with an outside action stands for one that does have an effect.
 //! - `start`, `pause`, `unpause` and `remove` lock their container and `inspect` waits for that lock; `stop`, `kill` and
 //!   `list` do not.
 //! - Which signals end a container: see [`SimulatedEngine::kill`](Engine::kill).
@@ -17,22 +17,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
-use parking_lot::Mutex;
-use tokio::sync::{OwnedMutexGuard, mpsc, watch};
 
 use super::{
     Attachment, BoxStream, ContainerId, ContainerSpec, Engine, EngineError, EngineInfo, Event, Exit, Inspection,
     Labels, Listed, ListedImage, ListedNetwork, ListedVolume, LogChunk, PullProgress, Result, Setup, Usage,
 };
+use crate::sync::{Mutex, OwnedMutexGuard, mpsc, select, time, watch};
 
 mod container;
 mod images;
+mod labels;
 mod networks;
 mod outside;
 mod process;
 mod sandbox;
 mod script;
-mod signal;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -53,7 +52,6 @@ pub struct SimulatedEngine {
 
 /// What all handles on one engine share.
 struct Shared {
-    /// Who answers.
     info: EngineInfo,
     /// Containers, networks, images and event streams.
     world: Mutex<World>,
@@ -87,12 +85,11 @@ impl SimulatedEngine {
                 },
                 world: Mutex::new(World::new()),
                 script: Mutex::new(Script::default()),
-                gate: watch::Sender::new(Gate::default()),
+                gate: watch::channel(Gate::default()).0,
             }),
         }
     }
 
-    /// Counts a call.
     fn count(&self, op: Op) {
         self.shared.script.lock().count(op);
     }
@@ -121,8 +118,8 @@ impl SimulatedEngine {
             return Ok(());
         }
         let mut gate = self.shared.gate.subscribe();
-        tokio::select! {
-            () = tokio::time::sleep(delay) => Ok(()),
+        select! {
+            () = time::sleep(delay) => Ok(()),
             _ = gate.wait_for(|gate| !gate.connected) => Err(streams::unreachable()),
         }
     }
@@ -163,7 +160,7 @@ impl Engine for SimulatedEngine {
     async fn create_with_warnings(&self, spec: &ContainerSpec) -> Result<(ContainerId, Vec<String>)> {
         self.admit(Op::Create).await?;
         let mut world = self.shared.world.lock();
-        Ok((world.create(spec)?, world.warnings.clone()))
+        Ok((world.create(spec)?, Vec::new()))
     }
 
     async fn start(&self, id: &ContainerId) -> Result<()> {
@@ -176,7 +173,7 @@ impl Engine for SimulatedEngine {
         self.admit(Op::Stop).await?;
         let outlives = self.shared.world.lock().get(&id.0).is_ok_and(|container| container.ignores_stop);
         if outlives && !grace.is_zero() {
-            tokio::time::sleep(grace).await;
+            time::sleep(grace).await;
             return self.shared.world.lock().stop(&id.0, Duration::ZERO);
         }
         self.shared.world.lock().stop(&id.0, grace)
@@ -184,7 +181,7 @@ impl Engine for SimulatedEngine {
 
     /// Its process is taken for a usual server. HUP, USR1 and USR2 have handlers (reload, reopen logs, …); CHLD, CONT,
     /// URG and WINCH are ignored, as is the kernel's default; STOP, TSTP, TTIN and TTOU end nothing. Every other signal
-    /// ends it with 128 + its number. A frozen container is thawed by any signal.
+    /// ends it with 128 + its number. Any signal resumes a paused container.
     async fn kill(&self, id: &ContainerId, signal: &str) -> Result<()> {
         self.admit(Op::Kill).await?;
         self.shared.world.lock().kill(&id.0, signal)
@@ -248,7 +245,7 @@ impl Engine for SimulatedEngine {
         self.shared.world.lock().stats(&id.0)
     }
 
-    /// Every program is there and ends with status 0, unless [`SimulatedEngine::set_exec`] says otherwise.
+    /// Every program exists and ends with status 0.
     async fn exec(&self, id: &ContainerId, _argv: &[String]) -> Result<Exit> {
         self.admit(Op::Exec).await?;
         self.shared.world.lock().exec(&id.0)

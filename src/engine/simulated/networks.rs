@@ -3,15 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
-use super::world::carries;
+use super::labels::carries;
 use crate::engine::{EngineError, Labels, ListedNetwork, Result};
 
 /// An IPv4 subnet in CIDR form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Subnet {
-    /// Its first address.
     base: u32,
-    /// Length of its prefix.
     prefix: u32,
 }
 
@@ -40,13 +38,12 @@ impl Subnet {
         u32::from(address) & Self::mask(self.prefix) == self.base
     }
 
-    /// Length of its prefix.
-    pub fn prefix(self) -> u32 {
+    pub(crate) fn prefix(self) -> u32 {
         self.prefix
     }
 
     /// The address that the engine keeps for itself.
-    pub fn gateway(self) -> Ipv4Addr {
+    pub(crate) fn gateway(self) -> Ipv4Addr {
         Ipv4Addr::from(self.base.saturating_add(1))
     }
 }
@@ -57,18 +54,15 @@ impl std::fmt::Display for Subnet {
     }
 }
 
-/// One network.
 pub(super) struct Net {
-    /// Its id.
-    pub id: String,
+    pub(crate) id: String,
     name: String,
     driver: &'static str,
     labels: Labels,
     /// Its addresses; the `host` and `none` networks have none.
-    pub subnet: Option<Subnet>,
+    pub(crate) subnet: Option<Subnet>,
     /// The engine's own, which cannot be removed or pin an address.
     built_in: bool,
-    /// Addresses held.
     used: BTreeSet<Ipv4Addr>,
     /// What the engine would choose addresses from.
     ranges: Vec<String>,
@@ -76,7 +70,7 @@ pub(super) struct Net {
 
 impl Net {
     /// As a listing shows it, with the addresses in use.
-    pub fn listed(&self) -> ListedNetwork {
+    pub(crate) fn listed(&self) -> ListedNetwork {
         ListedNetwork {
             id: self.id.clone(),
             name: self.name.clone(),
@@ -94,10 +88,8 @@ impl Net {
 /// What a running container holds of a network.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
-    /// The network's id.
-    pub network: String,
-    /// The address.
-    pub address: Ipv4Addr,
+    pub(crate) network: String,
+    pub(crate) address: Ipv4Addr,
     /// Ports held on the host.
     ports: Vec<u16>,
 }
@@ -106,7 +98,6 @@ pub(super) struct Endpoint {
 #[derive(Default)]
 pub(super) struct Networks {
     nets: BTreeMap<String, Net>,
-    /// Ids by name.
     names: HashMap<String, String>,
     /// Ports published on the host.
     ports: HashSet<u16>,
@@ -114,7 +105,7 @@ pub(super) struct Networks {
 
 impl Networks {
     /// Adds one of the engine's own.
-    pub fn build_in(&mut self, id: String, name: &str, driver: &'static str, subnet: &str) {
+    pub(crate) fn build_in(&mut self, id: String, name: &str, driver: &'static str, subnet: &str) {
         self.insert(Net {
             id,
             name: name.to_owned(),
@@ -128,7 +119,7 @@ impl Networks {
     }
 
     /// Creates a bridge network with the id given.
-    pub fn create(&mut self, id: &str, name: &str, subnet: &str, labels: &Labels) -> Result<()> {
+    pub(crate) fn create(&mut self, id: &str, name: &str, subnet: &str, labels: &Labels) -> Result<()> {
         let subnet = Subnet::parse(subnet)?;
         if self.names.contains_key(name) {
             let why = format!("network with name {name} already exists");
@@ -158,14 +149,14 @@ impl Networks {
     }
 
     /// The network of that name or id.
-    pub fn find(&self, key: &str) -> Result<&Net> {
+    pub(crate) fn find(&self, key: &str) -> Result<&Net> {
         let id = self.names.get(key).map_or(key, String::as_str);
         let net = self.nets.get(id);
         net.ok_or_else(|| EngineError::NotFound(format!("network {key} not found")))
     }
 
     /// Makes one of that driver, whose addresses the engine chooses from these ranges.
-    pub fn reshape(&mut self, key: &str, driver: &'static str, ranges: &[&str]) -> Result<()> {
+    pub(crate) fn reshape(&mut self, key: &str, driver: &'static str, ranges: &[&str]) -> Result<()> {
         let id = self.find(key)?.id.clone();
         if let Some(net) = self.nets.get_mut(&id) {
             net.driver = driver;
@@ -175,19 +166,19 @@ impl Networks {
     }
 
     /// Those that carry `label`, or all.
-    pub fn list(&self, label: Option<&str>) -> Vec<ListedNetwork> {
+    pub(crate) fn list(&self, label: Option<&str>) -> Vec<ListedNetwork> {
         let wanted = |net: &&Net| label.is_none_or(|label| carries(&net.labels, label));
         self.nets.values().filter(wanted).map(Net::listed).collect()
     }
 
     /// Those that were created, without the engine's own.
-    pub fn created(&self) -> Vec<ListedNetwork> {
+    pub(crate) fn created(&self) -> Vec<ListedNetwork> {
         let own = self.nets.values().filter(|net| !net.built_in);
         own.map(Net::listed).collect()
     }
 
     /// Removes one; nothing happens if there is none.
-    pub fn remove(&mut self, key: &str) -> Result<()> {
+    pub(crate) fn remove(&mut self, key: &str) -> Result<()> {
         let Ok(net) = self.find(key) else {
             return Ok(());
         };
@@ -207,7 +198,7 @@ impl Networks {
     }
 
     /// Gives a container an address and its ports.
-    pub fn claim(&mut self, network: &str, address: Ipv4Addr, published: &[(u16, u16)]) -> Result<Endpoint> {
+    pub(crate) fn claim(&mut self, network: &str, address: Ipv4Addr, published: &[(u16, u16)]) -> Result<Endpoint> {
         let net = self.find(network)?;
         let refused = |why: String| Err(EngineError::Refused(why));
         let subnet = match net.subnet {
@@ -238,7 +229,7 @@ impl Networks {
     }
 
     /// Takes back what [`Self::claim`] gave.
-    pub fn free(&mut self, endpoint: &Endpoint) {
+    pub(crate) fn free(&mut self, endpoint: &Endpoint) {
         for port in &endpoint.ports {
             self.ports.remove(port);
         }

@@ -1,6 +1,7 @@
-//! What happens behind the back of whoever uses the engine, and what a test wants to see of it.
+//! Changes that do not come through the engine's API, and the state that tests look at.
 //!
-//! These actions are no calls: no delay, failure or lost connection touches them and nothing counts them.
+//! These actions are not calls: scripted delays, failures and lost connections do not affect them, and they are not
+//! counted.
 
 use super::SimulatedEngine;
 use super::world::{KILLED, World};
@@ -17,10 +18,6 @@ pub struct ContainerSnapshot {
     pub status: Status,
     /// Pid of its process while there is one.
     pub pid: Option<i32>,
-    /// Exit code of its last run that ended.
-    pub exit_code: Option<i64>,
-    /// State of its HEALTHCHECK.
-    pub health: Health,
     /// How often it was started.
     pub starts: u64,
     /// The signals that [`kill`](crate::engine::Engine::kill) sent to it, for example `SIGUSR1`.
@@ -60,7 +57,7 @@ impl SimulatedEngine {
         self.die(name, KILLED)
     }
 
-    /// The kernel kills it for want of memory.
+    /// The kernel's OOM killer ends it.
     pub fn exhaust_memory(&self, name: &str) -> Result<()> {
         let mut world = self.shared.world.lock();
         let id = living(&world, name)?;
@@ -78,7 +75,7 @@ impl SimulatedEngine {
         self.shared.world.lock().pause(name)
     }
 
-    /// Someone else thaws it.
+    /// Someone else resumes it.
     pub fn unpause_outside(&self, name: &str) -> Result<()> {
         self.shared.world.lock().unpause(name)
     }
@@ -112,7 +109,7 @@ impl SimulatedEngine {
         Ok(())
     }
 
-    /// Its HEALTHCHECK comes to another result. At each start it begins anew with [`Health::Starting`].
+    /// Its HEALTHCHECK comes to another result. Each start resets it to [`Health::Starting`].
     pub fn set_health(&self, name: &str, health: Health) -> Result<()> {
         self.shared.world.lock().set_health(name, health)
     }
@@ -121,17 +118,6 @@ impl SimulatedEngine {
     pub fn ignore_stop(&self, name: &str) -> Result<()> {
         self.shared.world.lock().get_mut(name)?.ignores_stop = true;
         Ok(())
-    }
-
-    /// Every program run in it from now on ends with that status.
-    pub fn set_exec(&self, name: &str, status: i64) -> Result<()> {
-        self.shared.world.lock().get_mut(name)?.exec_status = status;
-        Ok(())
-    }
-
-    /// From now on every creation of a container is answered with these warnings.
-    pub fn set_warnings(&self, warnings: &[&str]) {
-        self.shared.world.lock().warnings = warnings.iter().map(|warning| (*warning).to_owned()).collect();
     }
 
     /// Makes a network that was created one of that driver, whose addresses the engine chooses from these ranges.
@@ -155,8 +141,6 @@ impl SimulatedEngine {
             name: container.spec.name.clone(),
             status: container.status,
             pid: container.pid,
-            exit_code: container.exit_code,
-            health: container.health,
             starts: container.starts,
             signals: container.signals.clone(),
             spec: container.spec.clone(),

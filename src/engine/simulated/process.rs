@@ -1,15 +1,14 @@
 //! The process in a simulated container: what it reads from stdin and writes to stdout.
 
-use tokio::sync::mpsc;
-
 use super::container::Container;
 use super::streams::Attached;
 use super::world::World;
 use crate::engine::{EngineError, Exit, Network, Result, Status, Usage};
+use crate::sync::mpsc;
 
 impl World {
     /// Lets a running process read what its stdin holds.
-    pub fn run(&mut self, id: &str) {
+    pub(crate) fn run(&mut self, id: &str) {
         let has_node = self.containers.values().any(|other| {
             other.status == Status::Running && matches!(&other.spec.network, Network::Of(sandbox) if sandbox.0 == id)
         });
@@ -21,7 +20,8 @@ impl World {
         }
         if container.is_sandbox() {
             while let Some(line) = container.next_line() {
-                let answer = container.sandbox_answer(&line, has_node);
+                let address = container.address();
+                let answer = container.sandbox.answer_line(&line, address, has_node);
                 container.print(self.clock.tick(), &answer);
             }
         } else {
@@ -32,8 +32,8 @@ impl World {
         }
     }
 
-    /// What it uses, by how long it has run. A frozen one is taken to have gone on.
-    pub fn stats(&mut self, key: &str) -> Result<Usage> {
+    /// What it uses, by how long it has run. Paused time counts as running.
+    pub(crate) fn stats(&mut self, key: &str) -> Result<Usage> {
         let now = self.clock.tick();
         let container = self.get(key)?;
         Ok(match container.status {
@@ -46,17 +46,17 @@ impl World {
     }
 
     /// Writes to a container's stdout.
-    pub fn print(&mut self, key: &str, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn print(&mut self, key: &str, bytes: &[u8]) -> Result<()> {
         let time = self.clock.tick();
         self.get_mut(key)?.print(time, bytes);
         Ok(())
     }
 
     /// Runs a program in a container.
-    pub fn exec(&self, key: &str) -> Result<Exit> {
+    pub(crate) fn exec(&self, key: &str) -> Result<Exit> {
         let container = self.get(key)?;
         match container.status {
-            Status::Running => Ok(Exit { code: container.exec_status, output: vec![] }),
+            Status::Running => Ok(Exit { code: 0, output: vec![] }),
             Status::Paused => {
                 Err(EngineError::Conflict(format!("Container {key} is paused, unpause the container before exec")))
             }
@@ -64,7 +64,7 @@ impl World {
         }
     }
 
-    pub fn attach(&mut self, key: &str) -> Result<Attached> {
+    pub(crate) fn attach(&mut self, key: &str) -> Result<Attached> {
         self.attachments += 1;
         let attachment = self.attachments;
         let container = self.get_mut(key)?;
@@ -79,7 +79,7 @@ impl World {
     }
 
     /// Takes input of an attachment; false if its container or run is gone.
-    pub fn write_input(&mut self, id: &str, attachment: u64, bytes: &[u8]) -> bool {
+    pub(crate) fn write_input(&mut self, id: &str, attachment: u64, bytes: &[u8]) -> bool {
         let Some(container) = self.attached_container(id, attachment) else {
             return false;
         };
@@ -94,7 +94,7 @@ impl World {
     }
 
     /// Ends the input of an attachment.
-    pub fn end_input(&mut self, id: &str, attachment: u64) {
+    pub(crate) fn end_input(&mut self, id: &str, attachment: u64) {
         if let Some(container) = self.attached_container(id, attachment)
             && container.spec.attached_stdin
         {

@@ -1,79 +1,77 @@
-//! The sandbox process of a simulated container: it can do everything, and there is no network that would show it.
+//! The sandbox process of a simulated container. It accepts every fault; there is no network to apply it to.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::SimulatedEngine;
-use super::container::Container;
-use crate::engine::{ContainerId, Network, Result};
+use crate::engine::{ContainerId, Result};
 
-/// What a sandbox process has been told.
+/// State of a sandbox process.
 #[derive(Debug, Default)]
 pub(super) struct Sandbox {
-    /// What it last brought about.
-    desired: Value,
-    /// Whether it refuses the next ones that it is told to bring about.
+    /// The state that it last applied, unparsed: most are never looked at.
+    desired: Option<Box<RawValue>>,
+    /// Whether it refuses the next states, in order.
     refuses: VecDeque<bool>,
 }
 
+#[derive(Deserialize)]
+struct Request<'a> {
+    id: Option<u64>,
+    #[serde(borrow)]
+    op: Cow<'a, str>,
+    #[serde(borrow)]
+    desired: Option<&'a RawValue>,
+}
+
 impl Sandbox {
-    /// What concerns the network.
-    fn answer(&mut self, request: &Value, addresses: &[String]) -> Option<Value> {
-        Some(match request.get("op")?.as_str()? {
+    /// What the sandbox process answers to a line, newline included. `address` is what it has in its network; a
+    /// node that runs there listens on every port.
+    pub(crate) fn answer_line(&mut self, line: &[u8], address: Option<Ipv4Addr>, has_node: bool) -> Vec<u8> {
+        let Ok(request) = serde_json::from_slice::<Request>(line) else {
+            return b"{\"ok\":false,\"error\":\"unknown request\"}\n".to_vec();
+        };
+        let addresses: Vec<_> = address.iter().map(Ipv4Addr::to_string).collect();
+        let mut answer = match &*request.op {
+            "hello" => json!({"ok": true, "version": env!("CARGO_PKG_VERSION"), "addresses": addresses}),
+            "connect" if has_node => json!({"ok": true, "connected": true}),
+            "connect" => json!({"ok": true, "connected": false, "error": "connection refused"}),
             "probe" => json!({
                 "ok": true, "nftables": true, "reject": true, "numgen": true, "dup": true, "queue": "native",
                 "netem": true, "htb": true, "sock_destroy": true, "ipv6": false,
             }),
             "apply" if self.refuses.pop_front().unwrap_or_default() => json!({"ok": false, "error": "told to refuse"}),
             "apply" => {
-                self.desired = request["desired"].clone();
+                self.desired = request.desired.map(ToOwned::to_owned);
                 json!({"ok": true, "addresses": addresses})
             }
             "abort" => json!({"ok": true, "sockets": 0}),
-            _ => return None,
-        })
-    }
-}
-
-impl Container {
-    /// What the sandbox process answers to a line, newline included. A node that runs in its network listens on every port.
-    pub fn sandbox_answer(&mut self, line: &[u8], has_node: bool) -> Vec<u8> {
-        let request: Value = serde_json::from_slice(line).unwrap_or_default();
-        let addresses: Vec<_> = match (&self.spec.network, &self.endpoint) {
-            (Network::Attached { address, .. }, Some(_)) => vec![address.to_string()],
-            _ => Vec::new(),
+            _ => json!({"ok": false, "error": "unknown request"}),
         };
-        let mut answer = if request.get("op").is_some_and(|op| op == "hello") {
-            json!({"ok": true, "version": env!("CARGO_PKG_VERSION"), "addresses": addresses})
-        } else if request.get("op").is_some_and(|op| op == "connect") {
-            if has_node {
-                json!({"ok": true, "connected": true})
-            } else {
-                json!({"ok": true, "connected": false, "error": "connection refused"})
-            }
-        } else if let Some(answer) = self.sandbox.answer(&request, &addresses) {
-            answer
-        } else {
-            json!({"ok": false, "error": "unknown request"})
-        };
-        if let Some(id) = request.get("id") {
-            answer["id"] = id.clone();
+        if let Some(id) = request.id {
+            answer["id"] = id.into();
         }
         format!("{answer}\n").into_bytes()
     }
 }
 
 impl SimulatedEngine {
-    /// What a sandbox was last told to bring about in its network; null if nothing.
+    /// The state that a sandbox last applied; null if none.
     ///
     /// # Errors
     /// No such container.
     pub fn network_state(&self, sandbox: &ContainerId) -> Result<Value> {
-        Ok(self.shared.world.lock().get(&sandbox.0)?.sandbox.desired.clone())
+        let world = self.shared.world.lock();
+        let desired = &world.get(&sandbox.0)?.sandbox.desired;
+        Ok(desired.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default())
     }
 
-    /// Whether a sandbox refuses the next changes of its network that it is told, one after the other.
+    /// Sets whether a sandbox refuses the next changes of its network, one after the other.
     ///
     /// # Errors
     /// No such container.
@@ -82,7 +80,7 @@ impl SimulatedEngine {
         Ok(())
     }
 
-    /// Breaks the connections to a sandbox's process, which does not notice and lives on.
+    /// Breaks the connections to a sandbox's process, which does not notice and keeps running.
     ///
     /// # Errors
     /// No such container.

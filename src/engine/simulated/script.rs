@@ -1,4 +1,4 @@
-//! The scripting side: how calls fail, wait and hang, and what becomes of events.
+//! Scripting: makes calls fail, wait and hang, and events get lost, doubled or late.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -74,7 +74,7 @@ impl Op {
     ];
 
     /// The method's name, for example `create_network`.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ping => "ping",
             Self::Create => "create",
@@ -111,9 +111,9 @@ impl Op {
 /// What holds calls back.
 pub(super) struct Gate {
     /// Whether the engine can be reached.
-    pub connected: bool,
+    pub(crate) connected: bool,
     /// Calls that get no answer for now.
-    pub hung: BTreeSet<Op>,
+    pub(crate) hung: BTreeSet<Op>,
 }
 
 impl Default for Gate {
@@ -134,13 +134,12 @@ pub(super) struct Script {
 }
 
 impl Script {
-    /// Counts a call.
-    pub fn count(&mut self, op: Op) {
+    pub(crate) fn count(&mut self, op: Op) {
         *self.calls.entry(op).or_default() += 1;
     }
 
     /// How long the call at hand takes and whether it fails.
-    pub fn next(&mut self, op: Op) -> (Duration, Option<EngineError>) {
+    pub(crate) fn next(&mut self, op: Op) -> (Duration, Option<EngineError>) {
         let delay = self.delays.get(&op).copied().unwrap_or_default();
         let place = self.failures.iter().position(|failure| failure.0 == op);
         let failure = place.and_then(|place| {
@@ -184,7 +183,7 @@ impl SimulatedEngine {
         });
     }
 
-    /// Delivers none of the next `count` events, of whichever containers, to anyone.
+    /// Drops the next `count` events of any container.
     pub fn lose_events(&self, count: u64) {
         self.shared.world.lock().bus.lose(count);
     }

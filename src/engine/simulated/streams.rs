@@ -7,21 +7,20 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use futures_util::{StreamExt, stream};
-use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{mpsc, watch};
 
 use super::Shared;
+use super::labels::carries;
 use super::script::Gate;
-use super::world::carries;
 use crate::engine::{Attachment, BoxStream, EngineError, Event, Labels, LogChunk, Result};
+use crate::sync::{Mutex, mpsc, select, watch};
 
 /// The error of every call while the engine is disconnected.
 pub(super) fn unreachable() -> EngineError {
     EngineError::Unreachable("the simulated connection is down".to_owned())
 }
 
-/// Everyone who listens to events.
+/// All listeners to events.
 #[derive(Default)]
 pub(super) struct Bus {
     /// Each with the label asked for.
@@ -36,14 +35,14 @@ pub(super) struct Bus {
 
 impl Bus {
     /// A new listener to events of containers that carry `label`.
-    pub fn subscribe(&mut self, label: &str) -> mpsc::UnboundedReceiver<Result<Event>> {
+    pub(crate) fn subscribe(&mut self, label: &str) -> mpsc::UnboundedReceiver<Result<Event>> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.subscribers.push((label.to_owned(), sender));
         receiver
     }
 
     /// Delivers an event of a container with these labels.
-    pub fn publish(&mut self, labels: &Labels, event: &Event) {
+    pub(crate) fn publish(&mut self, labels: &Labels, event: &Event) {
         if self.losing > 0 {
             self.losing -= 1;
             return;
@@ -66,12 +65,12 @@ impl Bus {
     }
 
     /// Keeps events back from now on.
-    pub fn hold(&mut self) {
+    pub(crate) fn hold(&mut self) {
         self.held.get_or_insert_default();
     }
 
     /// Delivers what was kept back, as `arrange` leaves it, and keeps nothing back any more.
-    pub fn deliver(&mut self, arrange: impl FnOnce(&mut Vec<Event>)) {
+    pub(crate) fn deliver(&mut self, arrange: impl FnOnce(&mut Vec<Event>)) {
         let held = self.held.take().unwrap_or_default();
         let mut events = held.iter().map(|(_, event)| event.clone()).collect();
         arrange(&mut events);
@@ -83,17 +82,17 @@ impl Bus {
     }
 
     /// Loses that many events more.
-    pub fn lose(&mut self, count: u64) {
+    pub(crate) fn lose(&mut self, count: u64) {
         self.losing += count;
     }
 
     /// Whether to deliver each event twice.
-    pub fn duplicate(&mut self, twice: bool) {
+    pub(crate) fn duplicate(&mut self, twice: bool) {
         self.twice = twice;
     }
 
     /// Ends every stream with an error. What was kept back was on its way, and is lost.
-    pub fn disconnect(&mut self) {
+    pub(crate) fn disconnect(&mut self) {
         if let Some(held) = &mut self.held {
             held.clear();
         }
@@ -116,7 +115,7 @@ pub(super) fn received<T: Send + 'static>(receiver: mpsc::UnboundedReceiver<T>) 
 /// A container's output of all its runs.
 pub(super) struct Journal {
     log: Mutex<Log>,
-    /// Told of every change.
+    /// Notified of every change.
     changed: watch::Sender<()>,
 }
 
@@ -152,19 +151,18 @@ enum Next {
 
 impl Default for Journal {
     fn default() -> Self {
-        Self { log: Mutex::default(), changed: watch::Sender::new(()) }
+        Self { log: Mutex::default(), changed: watch::channel(()).0 }
     }
 }
 
 impl Journal {
     /// Adds a piece of output.
-    pub fn write(&self, time: i64, bytes: &[u8]) {
+    pub(crate) fn write(&self, time: i64, bytes: &[u8]) {
         self.log.lock().add(time, bytes);
         self.changed.send_replace(());
     }
 
-    /// Begins a run.
-    pub fn open(&self, time: i64) {
+    pub(crate) fn open(&self, time: i64) {
         let mut log = self.log.lock();
         log.run += 1;
         log.open = true;
@@ -174,7 +172,7 @@ impl Journal {
     }
 
     /// Ends a run, its last line and its end in one step for followers.
-    pub fn close(&self, time: i64, code: i64) {
+    pub(crate) fn close(&self, time: i64, code: i64) {
         let mut log = self.log.lock();
         log.add(time, format!("exited {code}\n").as_bytes());
         log.open = false;
@@ -183,7 +181,7 @@ impl Journal {
     }
 
     /// All output from `since` on.
-    pub fn since(&self, since: i64) -> Vec<LogChunk> {
+    pub(crate) fn since(&self, since: i64) -> Vec<LogChunk> {
         let log = self.log.lock();
         let from = log.pieces.partition_point(|piece| piece.chunk.time < since);
         log.pieces[from..].iter().map(|p| p.chunk.clone()).collect()
@@ -238,7 +236,7 @@ impl Follower {
                 Next::End => return None,
                 Next::Nothing => {}
             }
-            let closed = tokio::select! {
+            let closed = select! {
                 _ = self.changed.changed() => false,
                 gate = self.gate.wait_for(|gate| !gate.connected) => gate.is_err(),
             };
@@ -254,14 +252,12 @@ impl Follower {
     }
 }
 
-/// What the world knows of a new attachment.
+/// The engine's side of a new attachment.
 pub(super) struct Attached {
-    /// The container's id.
-    pub container: String,
-    /// Which of its attachments.
-    pub key: u64,
+    pub(crate) container: String,
+    pub(crate) key: u64,
     /// Where its output comes from.
-    pub stdout: mpsc::UnboundedReceiver<Vec<u8>>,
+    pub(crate) stdout: mpsc::UnboundedReceiver<Vec<u8>>,
 }
 
 /// Both ends for the one who attached.

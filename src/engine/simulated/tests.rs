@@ -74,7 +74,6 @@ fn sandbox(name: &str, last: u8) -> ContainerSpec {
     }
 }
 
-/// A running container.
 async fn running(engine: &SimulatedEngine, name: &str, last: u8) -> ContainerId {
     let id = engine.create(&spec(name, last)).await.unwrap();
     engine.start(&id).await.unwrap();

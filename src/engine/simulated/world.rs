@@ -8,37 +8,34 @@ use sha2::{Digest, Sha256};
 
 use super::container::{Container, RETRIES};
 use super::images::Images;
+use super::labels::carries;
 use super::networks::Networks;
 use super::sandbox::Sandbox;
-use super::signal::Signal;
 use super::streams::{Bus, Journal};
 use crate::engine::{
     Check, ContainerId, ContainerSpec, EngineError, Event, EventKind, Health, Inspection, Labels, Listed,
-    ListedNetwork, ListedVolume, Network, Result, Status,
+    ListedNetwork, ListedVolume, Network, Result, Signal, Status,
 };
+use crate::sync::AsyncMutex;
 
 /// Pids begin above every real one, so that nothing real can be hit by mistake.
 const FIRST_PID: i32 = 1_000_000_000;
 /// Exit code of a process that SIGTERM ended.
 const TERMINATED: i64 = 143;
+/// Signals that end no simulated process: handled, ignored by default, or stopping it.
+const HARMLESS: [&str; 11] = [
+    "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGCHLD", "SIGCONT", "SIGURG", "SIGWINCH", "SIGSTOP", "SIGTSTP", "SIGTTIN",
+    "SIGTTOU",
+];
 /// Exit code of a process that SIGKILL ended.
 pub(super) const KILLED: i64 = 137;
-
-/// Whether `labels` hold `wanted`, which is `key` or `key=value`.
-pub(super) fn carries(labels: &Labels, wanted: &str) -> bool {
-    labels.iter().any(|(key, value)| match wanted.split_once('=') {
-        Some((wanted, with)) => key == wanted && value == with,
-        None => key == wanted,
-    })
-}
 
 /// The engine's clock: real time, but no instant twice.
 #[derive(Default)]
 pub(super) struct Clock(i64);
 
 impl Clock {
-    /// The present instant.
-    pub fn tick(&mut self) -> i64 {
+    pub(crate) fn tick(&mut self) -> i64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |now| now.as_nanos() as i64);
         self.0 = now.max(self.0 + 1);
@@ -46,33 +43,26 @@ impl Clock {
     }
 }
 
-/// Everything the engine knows.
 pub(super) struct World {
-    pub containers: HashMap<String, Container>,
-    /// Ids by name.
+    pub(crate) containers: HashMap<String, Container>,
     names: HashMap<String, String>,
-    /// Networks and addresses.
-    pub networks: Networks,
-    /// Images.
-    pub images: Images,
+    pub(crate) networks: Networks,
+    pub(crate) images: Images,
     /// Volumes by name, with their labels. What is in them is not simulated.
-    pub volumes: BTreeMap<String, Labels>,
-    /// Who listens to events.
-    pub bus: Bus,
-    /// Tells the time of everything that happens.
-    pub clock: Clock,
+    pub(crate) volumes: BTreeMap<String, Labels>,
+    pub(crate) bus: Bus,
+    /// Gives the time of everything that happens.
+    pub(crate) clock: Clock,
     /// How many ids were given out.
     ids: u64,
     next_pid: i32,
     /// How many attachments there were.
-    pub attachments: u64,
-    /// What every creation of a container is answered with.
-    pub warnings: Vec<String>,
+    pub(crate) attachments: u64,
 }
 
 impl World {
     /// An engine with nothing but its own networks.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut world = Self {
             containers: HashMap::new(),
             names: HashMap::new(),
@@ -84,7 +74,6 @@ impl World {
             ids: 0,
             next_pid: FIRST_PID,
             attachments: 0,
-            warnings: Vec::new(),
         };
         let own = [("bridge", "bridge", "172.17.0.0/16"), ("host", "host", ""), ("none", "null", "")];
         for (name, driver, subnet) in own {
@@ -101,26 +90,26 @@ impl World {
     }
 
     /// The container of that id or name.
-    pub fn get(&self, key: &str) -> Result<&Container> {
+    pub(crate) fn get(&self, key: &str) -> Result<&Container> {
         let id = self.names.get(key).map_or(key, String::as_str);
         let container = self.containers.get(id);
         container.ok_or_else(|| no_container(key))
     }
 
-    pub fn get_mut(&mut self, key: &str) -> Result<&mut Container> {
+    pub(crate) fn get_mut(&mut self, key: &str) -> Result<&mut Container> {
         let id = self.names.get(key).map_or(key, String::as_str);
         let container = self.containers.get_mut(id);
         container.ok_or_else(|| no_container(key))
     }
 
     /// All containers, the newest first.
-    pub fn containers(&self) -> Vec<&Container> {
+    pub(crate) fn containers(&self) -> Vec<&Container> {
         let mut all: Vec<&Container> = self.containers.values().collect();
         all.sort_unstable_by_key(|container| std::cmp::Reverse(container.order));
         all
     }
 
-    /// Tells of something that happens to a container now, and returns when that is.
+    /// Sends an event of a container with the present time, and returns that time.
     fn emit(&mut self, id: &str, kind: EventKind) -> i64 {
         let time = self.clock.tick();
         if let Some(container) = self.containers.get(id) {
@@ -130,7 +119,7 @@ impl World {
         time
     }
 
-    pub fn remove_image(&mut self, reference: &str) -> Result<()> {
+    pub(crate) fn remove_image(&mut self, reference: &str) -> Result<()> {
         if let Some(user) = self.containers.values().find(|user| Images::same(&user.spec.image, reference)) {
             let name = &user.spec.name;
             return Err(EngineError::Conflict(format!(
@@ -141,7 +130,7 @@ impl World {
         Ok(())
     }
 
-    pub fn create(&mut self, spec: &ContainerSpec) -> Result<ContainerId> {
+    pub(crate) fn create(&mut self, spec: &ContainerSpec) -> Result<ContainerId> {
         let name = &spec.name;
         if !valid_name(name) {
             return Err(EngineError::Refused(format!(
@@ -169,7 +158,7 @@ impl World {
         Ok(ContainerId(id))
     }
 
-    pub fn start(&mut self, key: &str) -> Result<()> {
+    pub(crate) fn start(&mut self, key: &str) -> Result<()> {
         let container = self.get(key)?;
         let id = container.id.clone();
         match container.status {
@@ -206,7 +195,7 @@ impl World {
         Ok(())
     }
 
-    /// Gets a container its network.
+    /// Gives a container its network.
     fn connect(&mut self, id: &str) -> Result<()> {
         let endpoint = match &self.get(id)?.spec.network {
             Network::Of(other) => {
@@ -232,7 +221,7 @@ impl World {
     }
 
     /// Ends a container's run, if it has one.
-    pub fn end(&mut self, id: &str, code: i64) {
+    pub(crate) fn end(&mut self, id: &str, code: i64) {
         let Ok(container) = self.get_mut(id) else {
             return;
         };
@@ -259,8 +248,8 @@ impl World {
         }
     }
 
-    /// Ends a container's process for want of memory.
-    pub fn exhaust_memory(&mut self, id: &str) {
+    /// Ends a container's process as the OOM killer does.
+    pub(crate) fn exhaust_memory(&mut self, id: &str) {
         self.emit(id, EventKind::OutOfMemory);
         if let Ok(container) = self.get_mut(id) {
             container.out_of_memory = true;
@@ -276,7 +265,7 @@ impl World {
         }
     }
 
-    pub fn stop(&mut self, key: &str, grace: Duration) -> Result<()> {
+    pub(crate) fn stop(&mut self, key: &str, grace: Duration) -> Result<()> {
         let id = self.get(key)?.id.clone();
         self.thaw(&id);
         let code = if grace.is_zero() { KILLED } else { TERMINATED };
@@ -284,29 +273,33 @@ impl World {
         Ok(())
     }
 
-    pub fn kill(&mut self, key: &str, signal: &str) -> Result<()> {
-        let signal = Signal::parse(signal)?;
+    pub(crate) fn kill(&mut self, key: &str, signal: &str) -> Result<()> {
+        let invalid = || EngineError::Refused(format!("Invalid signal: {signal}"));
+        let signal = Signal::parse_exact(signal).ok_or_else(invalid)?;
         let container = self.get_mut(key)?;
         let id = container.id.clone();
         if !container.alive() {
             return Err(EngineError::Conflict(format!("Cannot kill container: {key}: Container {id} is not running")));
         }
-        container.signals.push(signal.name());
+        let name = signal.to_string();
+        let harmless = HARMLESS.contains(&name.as_str());
+        container.signals.push(name);
         self.thaw(&id);
-        match signal.exit_code() {
-            Some(code) => self.end(&id, code),
-            None => self.run(&id),
+        if harmless {
+            self.run(&id)
+        } else {
+            self.end(&id, signal.exit_code())
         }
         Ok(())
     }
 
-    pub fn pause(&mut self, key: &str) -> Result<()> {
+    pub(crate) fn pause(&mut self, key: &str) -> Result<()> {
         let container = self.get_mut(key)?;
         let id = container.id.clone();
         let conflict = match container.status {
             Status::Running => {
                 container.status = Status::Paused;
-                // As Docker: nobody checks it any more.
+                // As Docker: its health is not checked any more.
                 if container.health != Health::None {
                     container.health = Health::Unhealthy;
                 }
@@ -320,7 +313,7 @@ impl World {
         Err(EngineError::Conflict(why))
     }
 
-    pub fn unpause(&mut self, key: &str) -> Result<()> {
+    pub(crate) fn unpause(&mut self, key: &str) -> Result<()> {
         let id = self.get(key)?.id.clone();
         if !self.thaw(&id) {
             let why = format!("Container {id} is not paused");
@@ -330,7 +323,7 @@ impl World {
         Ok(())
     }
 
-    /// Thaws a container; false if it was not frozen.
+    /// Resumes a container; false if it was not paused.
     fn thaw(&mut self, id: &str) -> bool {
         match self.get_mut(id) {
             Ok(container) if container.status == Status::Paused => {
@@ -342,7 +335,7 @@ impl World {
         }
     }
 
-    pub fn remove(&mut self, key: &str) {
+    pub(crate) fn remove(&mut self, key: &str) {
         let Ok(container) = self.get(key) else {
             return;
         };
@@ -354,7 +347,7 @@ impl World {
         }
     }
 
-    pub fn restart(&mut self, key: &str) -> Result<()> {
+    pub(crate) fn restart(&mut self, key: &str) -> Result<()> {
         let container = self.get_mut(key)?;
         let id = container.id.clone();
         let removes_itself = std::mem::replace(&mut container.spec.auto_remove, false);
@@ -363,7 +356,7 @@ impl World {
         self.start(&id)
     }
 
-    pub fn rename(&mut self, key: &str, new: &str) -> Result<()> {
+    pub(crate) fn rename(&mut self, key: &str, new: &str) -> Result<()> {
         if self.names.contains_key(new) {
             return Err(EngineError::Conflict(format!("the name {new} is already in use")));
         }
@@ -376,7 +369,7 @@ impl World {
         Ok(())
     }
 
-    pub fn disconnect_network(&mut self, key: &str) -> Result<()> {
+    pub(crate) fn disconnect_network(&mut self, key: &str) -> Result<()> {
         let container = self.get_mut(key)?;
         let id = container.id.clone();
         let not_connected = || EngineError::Refused(format!("container {id} is not connected to the network"));
@@ -386,7 +379,7 @@ impl World {
         Ok(())
     }
 
-    pub fn connect_network(&mut self, key: &str) -> Result<()> {
+    pub(crate) fn connect_network(&mut self, key: &str) -> Result<()> {
         let id = self.get(key)?.id.clone();
         self.connect(&id)?;
         self.get_mut(&id)?.sandbox = Sandbox::default();
@@ -394,7 +387,7 @@ impl World {
         Ok(())
     }
 
-    pub fn set_health(&mut self, key: &str, health: Health) -> Result<()> {
+    pub(crate) fn set_health(&mut self, key: &str, health: Health) -> Result<()> {
         let began = self.clock.tick();
         let container = self.get_mut(key)?;
         container.health = health;
@@ -408,7 +401,7 @@ impl World {
         Ok(())
     }
 
-    pub fn inspect(&self, key: &str) -> Result<Inspection> {
+    pub(crate) fn inspect(&self, key: &str) -> Result<Inspection> {
         let container = self.get(key)?;
         let owner = match &container.spec.network {
             Network::Of(other) => self.get(&other.0).ok(),
@@ -421,14 +414,14 @@ impl World {
         Ok(container.inspect(&self.networks, hostname))
     }
 
-    pub fn list(&self, label: Option<&str>) -> Vec<Listed> {
+    pub(crate) fn list(&self, label: Option<&str>) -> Vec<Listed> {
         let wanted = |container: &&Container| label.is_none_or(|label| carries(&container.spec.labels, label));
         let all = self.containers();
         all.into_iter().filter(wanted).map(Container::listed).collect()
     }
 
     /// What containers are called in a network: by their names and aliases.
-    pub fn names_in(&self, network: &ListedNetwork) -> Vec<(String, String)> {
+    pub(crate) fn names_in(&self, network: &ListedNetwork) -> Vec<(String, String)> {
         let mut names = Vec::new();
         for container in self.containers.values() {
             match &container.spec.network {
@@ -444,19 +437,19 @@ impl World {
         names
     }
 
-    pub fn create_network(&mut self, name: &str, subnet: &str, labels: &Labels) -> Result<String> {
+    pub(crate) fn create_network(&mut self, name: &str, subnet: &str, labels: &Labels) -> Result<String> {
         let id = self.new_id();
         self.networks.create(&id, name, subnet, labels)?;
         Ok(id)
     }
 
-    pub fn list_volumes(&self, label: Option<&str>) -> Vec<ListedVolume> {
+    pub(crate) fn list_volumes(&self, label: Option<&str>) -> Vec<ListedVolume> {
         let wanted = |(_, labels): &(&String, &Labels)| label.is_none_or(|label| carries(labels, label));
         let listed = |(name, labels): (&String, &Labels)| ListedVolume { name: name.clone(), labels: labels.clone() };
         self.volumes.iter().filter(wanted).map(listed).collect()
     }
 
-    pub fn remove_volume(&mut self, name: &str) -> Result<()> {
+    pub(crate) fn remove_volume(&mut self, name: &str) -> Result<()> {
         let has_it = |user: &&Container| user.spec.volumes.iter().any(|volume| volume.name == name);
         if let Some(user) = self.containers.values().find(has_it) {
             let why = format!("remove {name}: volume is in use - [{}]", user.id);
@@ -466,12 +459,12 @@ impl World {
         Ok(())
     }
 
-    pub fn journal(&self, key: &str) -> Result<Arc<Journal>> {
+    pub(crate) fn journal(&self, key: &str) -> Result<Arc<Journal>> {
         Ok(Arc::clone(&self.get(key)?.journal))
     }
 
     /// The container's lock; `None` when there is no such container.
-    pub fn busy(&self, key: &str) -> Option<Arc<tokio::sync::Mutex<()>>> {
+    pub(crate) fn busy(&self, key: &str) -> Option<Arc<AsyncMutex<()>>> {
         Some(Arc::clone(&self.get(key).ok()?.busy))
     }
 }

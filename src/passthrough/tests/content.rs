@@ -10,7 +10,7 @@ fn open(bed: &Bed, name: &str, flags: i32) -> Fh {
     bed.fs.open(bed.ino(name), flags).unwrap()
 }
 
-fn create(bed: &Bed, name: &str, flags: i32) -> crate::passthrough::Result<(Entry, Fh)> {
+fn create(bed: &Bed, name: &str, flags: i32) -> crate::passthrough::Result<(FileEntry, Fh)> {
     bed.fs.create(us(), bed.root, OsStr::new(name), 0o644, flags)
 }
 
@@ -174,7 +174,7 @@ fn holes_are_found_and_punched() {
     assert_eq!(bed.fs.lseek(fh, 0, libc::SEEK_END), Err(Errno::INVAL));
     let keep = FallocateFlags::KEEP_SIZE;
     match bed.fs.fallocate(fh, 0, 4 * MIB, keep.bits().cast_signed(), SetId::Kept) {
-        Err(Errno::OPNOTSUPP) => eprintln!("skipped: no fallocate here"),
+        Err(Errno::OPNOTSUPP) => crate::skip::skipped("no fallocate here"),
         done => {
             done.unwrap();
             let attr = bed.fs.getattr(bed.ino("f"), Some(fh)).unwrap();
@@ -201,7 +201,7 @@ fn ranges_are_copied() {
         match bed.fs.copy_file_range((from, 2 + done), (to, 1 + done), 5 - done, SetId::Kept) {
             Ok(copied) => done += copied as u64,
             Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::NOSYS) => {
-                eprintln!("skipped: no copy_file_range here");
+                crate::skip::skipped("no copy_file_range here");
                 return;
             }
             Err(errno) => panic!("{errno}"),
@@ -240,8 +240,7 @@ fn many_threads_share_it() {
 
 #[test]
 fn the_setuid_bit_goes_when_a_change_is_not_roots() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: needs root");
+    if !crate::skip::is_root() {
         return;
     }
     let bed = Bed::new();

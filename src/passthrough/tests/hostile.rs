@@ -9,7 +9,7 @@ fn os(name: &str) -> &OsStr {
     OsStr::new(name)
 }
 
-/// Runs `work` and fails if it takes so long that it must have waited for somebody.
+/// Runs `work` and fails if it takes so long that it must have blocked.
 fn without_waiting<T>(work: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = work();
@@ -126,7 +126,7 @@ fn special_files_are_never_opened() {
         device,
     );
     if let Err(errno) = made {
-        eprintln!("skipped the device: {errno}");
+        crate::skip::skipped(format!("the device: {errno}"));
     }
     for name in ["fifo", "socket", "device"] {
         let Ok(entry) = bed.lookup(name) else {
@@ -206,7 +206,7 @@ fn a_lease_does_not_make_us_wait() {
         .stderr(std::process::Stdio::null())
         .spawn();
     let Ok(mut holder) = holder else {
-        eprintln!("skipped: needs python3");
+        crate::skip::skipped("needs python3");
         return;
     };
     let mut word = [0u8; 4];
@@ -214,7 +214,7 @@ fn a_lease_does_not_make_us_wait() {
     if held {
         assert_eq!(without_waiting(|| bed.fs.open(ino, libc::O_RDONLY)), Err(Errno::AGAIN));
     } else {
-        eprintln!("skipped: no leases here");
+        crate::skip::skipped("no leases here");
     }
     holder.kill().unwrap();
     holder.wait().unwrap();

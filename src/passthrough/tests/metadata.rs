@@ -1,6 +1,7 @@
 //! Attributes, extended attributes and the file system's own.
 
-use super::super::{Attr, FileSystemStat, Owner, SetAttr, SetTime, XattrReply};
+use super::super::attributes::FileSystemStat;
+use super::super::{Attr, Owner, SetAttr, SetTime, XattrReply};
 use super::*;
 use rustix::io::Errno;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -78,8 +79,7 @@ fn owners_are_set_before_modes() {
     let ino = bed.file("f", b"");
     let nobody = SetAttr { uid: Some(u32::MAX), ..SetAttr::default() };
     assert_eq!(bed.fs.setattr(ino, None, &nobody), Err(Errno::INVAL));
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: needs root");
+    if !crate::skip::is_root() {
         return;
     }
     let both = SetAttr { uid: Some(5), gid: Some(6), mode: Some(0o4755), ..SetAttr::default() };
@@ -150,7 +150,7 @@ fn extended_attributes() {
     let name = OsStr::new("user.cthulhu");
     match bed.fs.setxattr(ino, name, b"value", 0) {
         Err(Errno::OPNOTSUPP) => {
-            eprintln!("skipped: no extended attributes here");
+            crate::skip::skipped("no extended attributes here");
             return;
         }
         done => done.unwrap(),
@@ -169,7 +169,7 @@ fn extended_attributes() {
     let XattrReply::Data(names) = bed.fs.listxattr(ino, size, true).unwrap() else { panic!("no names") };
     assert!(names.split(|&byte| byte == 0).any(|found| found == b"user.cthulhu"));
     assert_eq!(bed.fs.listxattr(ino, 3, true), Err(Errno::RANGE));
-    // Who isn't root sees no trusted ones, which root may set.
+    // Without root, the trusted attributes that root may set are invisible.
     let trusted = bed.fs.setxattr(ino, OsStr::new("trusted.cthulhu"), b"x", 0);
     assert!(trusted.is_ok() || !rustix::process::geteuid().is_root(), "{trusted:?}");
     let shown = |privileged| match bed.fs.listxattr(ino, u32::MAX, privileged) {

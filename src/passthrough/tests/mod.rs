@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::{Caller, Descriptors, DirFh, Entry, Passthrough};
+use super::{Caller, Descriptors, DirFh, FileEntry, Passthrough};
 
 mod content;
 mod hostile;
@@ -16,7 +16,7 @@ mod names;
 mod reclaim;
 
 /// More than any of these tests makes.
-const DESCRIPTORS: Descriptors = Descriptors { files: 1000, directories: 1000, most: 2000 };
+const DESCRIPTORS: Descriptors = Descriptors { files: 1000, directories: 1000, most: 2000, all: 4000 };
 
 /// A backing directory and its passthrough.
 struct Bed {
@@ -40,7 +40,7 @@ impl Bed {
         self.dir.path().join(name)
     }
 
-    fn lookup(&self, name: &str) -> super::Result<Entry> {
+    fn lookup(&self, name: &str) -> super::Result<FileEntry> {
         self.fs.lookup(self.root, OsStr::new(name))
     }
 

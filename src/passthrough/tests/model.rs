@@ -38,7 +38,7 @@ enum Op {
     ListXattr(Place),
     RemoveXattr(Place, &'static str),
     OpenDir(Option<&'static str>),
-    /// Reads so many entries of a listing that is open.
+    /// Reads this number of entries of an open listing.
     ReadDir(usize, usize),
     CloseDir(usize),
 }
@@ -120,7 +120,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    fn held(&mut self, entry: Entry) -> Attr {
+    fn held(&mut self, entry: FileEntry) -> Attr {
         self.held.push(entry.attr.ino);
         entry.attr
     }

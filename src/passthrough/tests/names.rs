@@ -124,7 +124,7 @@ fn creations_take_mode_and_kind() {
     let null = u32::try_from(rustix::fs::makedev(1, 3)).unwrap();
     for kind in [libc::S_IFCHR, libc::S_IFBLK] {
         match bed.fs.mknod(us(), dir.ino, os("device"), kind | 0o600, null) {
-            Ok(Entry { attr, .. }) => {
+            Ok(FileEntry { attr, .. }) => {
                 assert_eq!((attr.kind, attr.perm, attr.rdev), (kind, 0o600, null));
                 assert_eq!(bed.fs.open(attr.ino, libc::O_RDWR), Err(Errno::NXIO), "made, never opened");
                 bed.fs.unlink(dir.ino, os("device")).unwrap();
@@ -147,7 +147,7 @@ fn a_default_acl_takes_the_place_of_the_umask() {
         acl.extend([tag, 0, permissions, 0, 255, 255, 255, 255]);
     }
     if let Err(errno) = bed.fs.setxattr(dir, os("system.posix_acl_default"), &acl, 0) {
-        eprintln!("skipped: {errno}");
+        crate::skip::skipped(format!("{errno}"));
         return;
     }
     assert_eq!(bed.fs.masked(dir, 0o2777, 0o027), 0o2777);
@@ -202,7 +202,7 @@ fn renames_obey_their_flags() {
     assert_eq!(rename("dir", "x", 3), Err(Errno::INVAL));
     match bed.fs.rename(dir, os("deep"), bed.root, os("top"), RenameFlags::WHITEOUT.bits()) {
         Ok(()) => assert_eq!(bed.fs.lookup(dir, os("deep")).unwrap().attr.kind, libc::S_IFCHR),
-        Err(errno) => eprintln!("skipped: no whiteouts here ({errno})"),
+        Err(errno) => crate::skip::skipped(format!("no whiteouts here ({errno})")),
     }
 }
 
@@ -223,8 +223,7 @@ fn names_may_be_long_but_not_too_long() {
 #[test]
 fn root_creates_in_the_callers_name() {
     let bed = Bed::new();
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: needs root");
+    if !crate::skip::is_root() {
         return;
     }
     // Nobody but the kernel's check decides who may write here.
@@ -250,8 +249,7 @@ fn root_creates_in_the_callers_name() {
 #[test]
 fn the_directory_decides_the_group_with_setgid() {
     let bed = Bed::new();
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: needs root");
+    if !crate::skip::is_root() {
         return;
     }
     std::os::unix::fs::chown(bed.dir.path(), Some(1), Some(77)).unwrap();

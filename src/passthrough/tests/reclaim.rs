@@ -1,4 +1,4 @@
-//! However many files there are, only so many are kept known.
+//! However many files there are, only a limited number is kept known.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -7,10 +7,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
-use super::super::{Kernel, Name};
+use super::super::{KernelNotifier, Name};
 use super::*;
 
-const FEW: Descriptors = Descriptors { files: 20, directories: 10, most: 60 };
+const FEW: Descriptors = Descriptors { files: 20, directories: 10, most: 60, all: 80 };
 
 /// What a kernel remembers: the names that it has looked up, and how often each file was counted.
 #[derive(Default)]
@@ -22,7 +22,7 @@ struct Memory {
 
 struct Asked(Arc<Mutex<Memory>>);
 
-impl Kernel for Asked {
+impl KernelNotifier for Asked {
     fn forget(&self, name: Name) {
         self.0.lock().asked.push(name);
     }
@@ -233,8 +233,38 @@ fn what_a_kernel_cannot_forget_ends_in_enfile_and_only_for_new_files() {
 #[test]
 fn shares_fit_into_any_limit() {
     for limit in [64, 1024, 4096, 20_000, 1 << 20, u64::MAX] {
-        let Descriptors { files, directories, most } = Descriptors::of_limit(limit);
-        assert!(files > 0 && directories > 0 && files + directories < most);
-        assert!(most as u64 <= limit / 4 * 3 && most <= 1 << 17, "{limit}: {most}");
+        for own in [0, 100, limit] {
+            let Descriptors { files, directories, most, all } = Descriptors::of_limit(limit, own);
+            assert!(files > 0 && directories > 0 && files + directories < most && most < all);
+            assert!(most as u64 <= limit / 4 * 3 && most <= 1 << 17, "{limit}: {most}");
+            assert!(all as u64 <= limit - own.min(limit / 2), "{limit}: {all}");
+        }
     }
+}
+
+#[test]
+fn open_files_and_directories_leave_the_daemon_its_share() {
+    let machine = Machine::new();
+    let bed = &machine.bed;
+    let root = bed.root;
+    std::fs::write(bed.path("one"), "").unwrap();
+    let one = bed.lookup("one").unwrap().attr.ino;
+    // Two are known.
+    let files: Vec<_> = (0..70).map(|_| bed.fs.open(one, libc::O_RDONLY).unwrap()).collect();
+    let directories: Vec<_> = (0..8).map(|_| bed.fs.opendir(root).unwrap()).collect();
+    for _ in 0..3 {
+        assert_eq!(bed.fs.open(one, libc::O_RDONLY), Err(Errno::NFILE));
+        assert_eq!(bed.fs.opendir(root), Err(Errno::NFILE));
+        let made = bed.fs.create(us(), root, OsStr::new("made"), 0o644, libc::O_RDWR);
+        assert!(made.is_err_and(|errno| errno == Errno::NFILE) && !bed.path("made").exists());
+        assert_eq!(bed.fs.mkdir(us(), root, OsStr::new("made"), 0o755), Err(Errno::NFILE));
+    }
+    std::fs::write(bed.path("other"), "").unwrap();
+    assert!(bed.fs.lookup(root, OsStr::new("other")).is_err_and(|errno| errno == Errno::NFILE));
+    assert!(bed.fs.lookup(root, OsStr::new("one")).is_ok(), "it is known already");
+    files.into_iter().for_each(|fh| bed.fs.release(fh).unwrap());
+    directories.into_iter().for_each(|fh| bed.fs.releasedir(fh).unwrap());
+    assert!(bed.fs.lookup(root, OsStr::new("other")).is_ok());
+    let (_, made) = bed.fs.create(us(), root, OsStr::new("made"), 0o644, libc::O_RDWR).unwrap();
+    bed.fs.release(made).unwrap();
 }

@@ -2,10 +2,10 @@
 
 mod real;
 
-pub use real::Real;
+pub(crate) use real::Real;
 
-use super::protocol::Kernel;
-use crate::cluster::faults::Desired;
+use super::protocol::Capabilities;
+use crate::cluster::faults::NetState;
 
 /// What can be asked of one. Each error is a sentence for the daemon's user.
 pub trait Namespace {
@@ -13,13 +13,13 @@ pub trait Namespace {
     ///
     /// # Errors
     /// What keeps it from trying at all.
-    fn probe(&mut self) -> Result<Kernel, String>;
+    fn probe(&mut self) -> Result<Capabilities, String>;
 
     /// Brings `desired` about, and reads it back. What was before is undone; on an error it is what is in force still.
     ///
     /// # Errors
     /// What could not be done.
-    fn apply(&mut self, kernel: &Kernel, desired: &Desired) -> Result<(), String>;
+    fn apply(&mut self, kernel: &Capabilities, desired: &NetState) -> Result<(), String>;
 
     /// Destroys the TCP sockets that no process has any more, but for loopback ones, and returns how many there were.
     ///
@@ -30,17 +30,17 @@ pub trait Namespace {
 
 /// One that can do everything and does nothing: for sandboxes that are simulated.
 #[derive(Debug, Default)]
-pub struct Pretended {
+pub struct FakeNamespace {
     /// What was last asked for.
-    pub desired: Desired,
+    pub(crate) desired: NetState,
 }
 
-impl Namespace for Pretended {
-    fn probe(&mut self) -> Result<Kernel, String> {
-        Ok(Kernel::everything())
+impl Namespace for FakeNamespace {
+    fn probe(&mut self) -> Result<Capabilities, String> {
+        Ok(Capabilities::everything())
     }
 
-    fn apply(&mut self, _: &Kernel, desired: &Desired) -> Result<(), String> {
+    fn apply(&mut self, _: &Capabilities, desired: &NetState) -> Result<(), String> {
         self.desired = desired.clone();
         Ok(())
     }

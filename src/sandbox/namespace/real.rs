@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::Namespace;
-use crate::cluster::faults::{Desired, Share};
+use crate::cluster::faults::{NetState, Share};
 use crate::sandbox::address;
 use crate::sandbox::netlink::{Protocol, Socket};
 use crate::sandbox::nft::{self, Nft};
 use crate::sandbox::plan::{Act, Addresses, Numbering, Plan, SINK, plan};
-use crate::sandbox::protocol::{Kernel, QueueBy};
-use crate::sandbox::queues::{Hold, Queues};
+use crate::sandbox::protocol::{Capabilities, QueueBy};
+use crate::sandbox::queues::{QueuePolicy, Queues};
 use crate::sandbox::sockets;
 use crate::sandbox::tc::{Draining, Tc};
 
 /// This process's own. Its sockets are opened when they are first needed, and kept.
 #[derive(Default)]
-pub struct Real {
+pub(crate) struct Real {
     nft: Option<Nft>,
     tc: Option<Draining>,
     diag: Option<Socket>,
@@ -24,15 +24,15 @@ pub struct Real {
     numbering: Numbering,
     /// What is in force,
     plan: Plan,
-    /// unless nobody knows.
+    /// unless that is unknown.
     is_lost: bool,
 }
 
 impl Real {
     /// This process's own, made ready for what may be desired.
-    pub fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         let mut real = Self::default();
-        // Where it cannot be had, whoever desires it hears why.
+        // If it is not available, a state that needs it is refused with the reason.
         if let Ok(tc) = Draining::open()
             && tc.lock().begin().is_ok()
         {
@@ -43,13 +43,17 @@ impl Real {
 }
 
 impl Namespace for Real {
-    fn probe(&mut self) -> Result<Kernel, String> {
+    fn probe(&mut self) -> Result<Capabilities, String> {
         let rules = probe_rules().unwrap_or_default();
         // Whether we may destroy a socket, the kernel asks only when it has found it: who may have no rules may not.
-        Ok(Kernel { sock_destroy: rules.nftables && sockets::probe(), ipv6: address::is_reached_by_ipv6(), ..rules })
+        Ok(Capabilities {
+            sock_destroy: rules.nftables && sockets::probe(),
+            ipv6: address::is_reached_by_ipv6(),
+            ..rules
+        })
     }
 
-    fn apply(&mut self, kernel: &Kernel, desired: &Desired) -> Result<(), String> {
+    fn apply(&mut self, kernel: &Capabilities, desired: &NetState) -> Result<(), String> {
         let mut numbering = self.numbering.clone();
         numbering.draining = self.tc.as_ref().map(|tc| tc.lock().draining().clone()).unwrap_or_default();
         let known = |addresses: io::Result<_>| addresses.map_err(named("this namespace's addresses"));
@@ -60,7 +64,7 @@ impl Namespace for Real {
         }
         let before = self.plan.clone();
         if let Err(why) = self.change(kernel, &before, &wanted, false) {
-            // What was in force is brought about anew; if that fails too, nobody can do more from here.
+            // The earlier state is applied again. If that fails too, nothing more can be done here.
             return match self.change(kernel, &wanted, &before, true) {
                 Ok(()) => Err(why),
                 Err(again) => {
@@ -81,8 +85,8 @@ impl Namespace for Real {
 }
 
 impl Real {
-    /// Whether what was brought about is there still: a node that may do so can have taken it away, and an engine may have given us another
-    /// interface.
+    /// Whether what was applied is still there: a node with the privilege may have removed it, and an engine may have
+    /// given us another interface.
     fn is_in_force(&mut self, plan: &Plan) -> Result<bool, String> {
         if let Some(nft) = &mut self.nft
             && nft.check(&plan.rules).is_err()
@@ -100,12 +104,19 @@ impl Real {
 
     /// Everything that packets may be sent to is there before the rules send them, and goes after. When an earlier state is put back, as
     /// much of it as can be.
-    fn change(&mut self, kernel: &Kernel, before: &Plan, wanted: &Plan, putting_back: bool) -> Result<(), String> {
+    fn change(
+        &mut self,
+        kernel: &Capabilities,
+        before: &Plan,
+        wanted: &Plan,
+        putting_back: bool,
+    ) -> Result<(), String> {
         let nft = opened(&mut self.nft, Nft::open).map_err(named("nftables"))?;
         nft.queue_by(kernel.queue.unwrap_or(QueueBy::Native));
         // What waits in queues that go is let go before the rules send others past it. One that is on its way to a queue at that moment may be
         // overtaken.
-        let mut all: BTreeMap<u16, Hold> = before.queues.keys().map(|number| (*number, Hold::default())).collect();
+        let mut all: BTreeMap<u16, QueuePolicy> =
+            before.queues.keys().map(|number| (*number, QueuePolicy::default())).collect();
         all.extend(&wanted.queues);
         // When a state is put back whose successor got no queue of its own, the rules name none of the successor's.
         let bound = self.queues.set(&all);
@@ -120,7 +131,7 @@ impl Real {
         if let Some(tc) = &self.tc {
             // The lock goes in between.
             let kept = tc.lock().keep(&wanted.classes);
-            // No packet is sent any more to what is to go, so nobody is harmed by it.
+            // No packets are sent any more to what is removed, so removing it harms none.
             if kept.and_then(|()| tc.tidy()).is_err() && wanted.classes.is_empty() {
                 tc.lock().reset();
             }
@@ -129,7 +140,7 @@ impl Real {
         made
     }
 
-    /// Sees to the classes. If the kernel has others than it was told, they are made anew, once.
+    /// Makes the classes. If the kernel has others than it was sent, they are made again, once.
     fn make_classes(&mut self, wanted: &Plan) -> Result<(), String> {
         if wanted.classes.is_empty() && self.tc.is_none() {
             return Ok(());
@@ -159,19 +170,19 @@ fn named(what: &str) -> impl Fn(io::Error) -> String {
 }
 
 /// What can be found out with rules, classes and queues. Without CAP_NET_ADMIN nothing can.
-fn probe_rules() -> io::Result<Kernel> {
+fn probe_rules() -> io::Result<Capabilities> {
     let mut socket = Socket::open(Protocol::Netfilter)?;
     let mut takes = |act, by| nft::probe(&mut socket, act, by);
     let queue = [QueueBy::Native, QueueBy::Target].into_iter().find(|by| takes(Act::Queue(SINK), *by));
-    let kernel = Kernel {
+    let kernel = Capabilities {
         nftables: takes(Act::Drop, QueueBy::Native),
         reject: takes(Act::Reject, QueueBy::Native),
         numgen: takes(Act::Lose(Share::ALL), QueueBy::Native),
         dup: takes(Act::Duplicate(Share::ALL), QueueBy::Native),
-        // Rules are one half of it, whoever listens the other.
-        queue: queue.filter(|_| Queues::default().set(&BTreeMap::from([(SINK - 1, Hold::default())])).is_ok()),
-        ..Kernel::default()
+        // Rules are one half of it, the listening queues the other.
+        queue: queue.filter(|_| Queues::default().set(&BTreeMap::from([(SINK - 1, QueuePolicy::default())])).is_ok()),
+        ..Capabilities::default()
     };
     let (htb, netem) = Tc::open()?.probe();
-    Ok(Kernel { htb, netem, ..kernel })
+    Ok(Capabilities { htb, netem, ..kernel })
 }

@@ -7,9 +7,8 @@ const FLAGS: u16 = 0xc000;
 const NESTED: u16 = 0x8000;
 const HEADER: usize = 4;
 
-/// One attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Attr {
+pub(crate) enum Attr {
     /// Type and value.
     Bytes(u16, Vec<u8>),
     /// Type, and the attributes in it.
@@ -18,14 +17,14 @@ pub enum Attr {
 
 impl Attr {
     /// A text, with the NUL at its end that the kernel expects.
-    pub fn text(kind: u16, text: &str) -> Self {
+    pub(crate) fn text(kind: u16, text: &str) -> Self {
         let mut bytes = text.as_bytes().to_vec();
         bytes.push(0);
         Self::Bytes(kind, bytes)
     }
 
     /// A number as the network writes it: that is how netfilter takes them.
-    pub fn be32(kind: u16, value: u32) -> Self {
+    pub(crate) fn be32(kind: u16, value: u32) -> Self {
         Self::Bytes(kind, value.to_be_bytes().to_vec())
     }
 
@@ -35,7 +34,7 @@ impl Attr {
     }
 
     /// Appends it as the kernel reads it.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend([0; HEADER]);
         let kind = match self {
@@ -60,7 +59,7 @@ pub(super) fn padded(length: usize) -> usize {
 }
 
 /// The attributes in `bytes`: type without flags, and value. Ends at the first that is broken.
-pub fn iter(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn iter(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         let length = u16::from_ne_bytes(rest.get(..2)?.try_into().ok()?) as usize;
@@ -72,13 +71,13 @@ pub fn iter(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 /// The value of the first attribute of that type.
-pub fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+pub(crate) fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     iter(bytes).find(|(found, _)| *found == kind).map(|(_, value)| value)
 }
 
-/// Whether `bytes`, as the kernel tells them, have all of `wanted`. The kernel may tell more, and types in another order; those of one
-/// type are a list, whose order counts.
-pub fn contains(bytes: &[u8], wanted: &[Attr]) -> bool {
+/// Whether `bytes`, as the kernel reports them, have all of `wanted`. The kernel may report more, and types in another
+/// order; those of one type are a list, whose order counts.
+pub(crate) fn contains(bytes: &[u8], wanted: &[Attr]) -> bool {
     let kinds: BTreeSet<u16> = wanted.iter().map(Attr::kind).collect();
     kinds.into_iter().all(|kind| {
         let mut told = iter(bytes).filter(|(told, _)| *told == kind);

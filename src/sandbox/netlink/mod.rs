@@ -5,5 +5,5 @@
 mod attribute;
 mod socket;
 
-pub use attribute::{Attr, contains, find, iter};
-pub use socket::{Message, Protocol, Socket};
+pub(crate) use attribute::{Attr, contains, find, iter};
+pub(crate) use socket::{Message, Protocol, Socket};

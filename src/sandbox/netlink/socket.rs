@@ -21,31 +21,28 @@ const BUFFER: usize = 4 << 20;
 
 /// Which part of the kernel a socket speaks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// Interfaces and queueing disciplines.
     Route,
     /// nftables and NFQUEUE.
     Netfilter,
-    /// Sockets.
     SockDiag,
 }
 
-/// One message.
 #[derive(Clone, Debug)]
-pub struct Message {
-    /// Its type.
-    pub kind: u16,
+pub(crate) struct Message {
+    pub(crate) kind: u16,
     /// Flags besides `NLM_F_REQUEST`.
-    pub flags: u16,
+    pub(crate) flags: u16,
     /// The fixed part, padded to four bytes.
-    pub header: Vec<u8>,
+    pub(crate) header: Vec<u8>,
     /// What follows it.
-    pub attrs: Vec<Attr>,
+    pub(crate) attrs: Vec<Attr>,
 }
 
 impl Message {
     /// Appends it as the kernel reads it.
-    pub fn encode(&self, seq: u32, extra_flags: u16, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, seq: u32, extra_flags: u16, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend([0; 4]);
         out.extend(self.kind.to_ne_bytes());
@@ -60,7 +57,7 @@ impl Message {
 }
 
 /// A socket. Closing one costs milliseconds (the kernel waits for a grace period), so keep it.
-pub struct Socket {
+pub(crate) struct Socket {
     fd: OwnedFd,
     seq: u32,
     buffer: Vec<u8>,
@@ -77,7 +74,7 @@ impl Socket {
     ///
     /// # Errors
     /// The system's.
-    pub fn open(protocol: Protocol) -> io::Result<Self> {
+    pub(crate) fn open(protocol: Protocol) -> io::Result<Self> {
         let protocol = match protocol {
             // NETLINK_ROUTE is 0, which is what none means.
             Protocol::Route => None,
@@ -86,7 +83,7 @@ impl Socket {
         };
         let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
         rustix::net::bind(&fd, &netlink::SocketAddrNetlink::new(0, 0))?;
-        // Only who has CAP_NET_ADMIN may; the default is enough for a few peers.
+        // This needs CAP_NET_ADMIN; the default is enough for a few peers.
         let _ = rustix::net::sockopt::set_socket_send_buffer_size_force(&fd, BUFFER);
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&fd, BUFFER);
         Ok(Self { fd, seq: 0, buffer: vec![] })
@@ -95,8 +92,9 @@ impl Socket {
     /// Sends messages in one datagram, in this order, and waits until the kernel has acknowledged each that `acks` says.
     ///
     /// # Errors
-    /// The first that the kernel tells, or the system's. What came before it in the datagram may have taken effect.
-    pub fn request(&mut self, messages: &[Message], acks: impl Fn(usize) -> bool) -> io::Result<()> {
+    /// The first error that the kernel reports, or the system's. What came before it in the datagram may have taken
+    /// effect.
+    pub(crate) fn request(&mut self, messages: &[Message], acks: impl Fn(usize) -> bool) -> io::Result<()> {
         let first = self.seq.wrapping_add(1);
         let mut bytes = vec![];
         let mut awaited = 0;
@@ -130,7 +128,7 @@ impl Socket {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn dump(&mut self, message: &Message, mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
+    pub(crate) fn dump(&mut self, message: &Message, mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
         self.seq = self.seq.wrapping_add(1);
         let asked = self.seq;
         let mut bytes = vec![];
@@ -154,7 +152,7 @@ impl Socket {
     ///
     /// # Errors
     /// The system's.
-    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<()> {
         let sent = send(&self.fd, bytes, SendFlags::empty())?;
         if sent < bytes.len() { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
     }
@@ -163,7 +161,7 @@ impl Socket {
     ///
     /// # Errors
     /// The system's.
-    pub fn receive(&mut self, each: impl FnMut(u16, u32, &[u8])) -> io::Result<()> {
+    pub(crate) fn receive(&mut self, each: impl FnMut(u16, u32, &[u8])) -> io::Result<()> {
         self.receive_with(RecvFlags::empty(), each)
     }
 
@@ -171,7 +169,7 @@ impl Socket {
     ///
     /// # Errors
     /// The system's.
-    pub fn try_receive(&mut self, each: impl FnMut(u16, u32, &[u8])) -> io::Result<()> {
+    pub(crate) fn try_receive(&mut self, each: impl FnMut(u16, u32, &[u8])) -> io::Result<()> {
         self.receive_with(RecvFlags::DONTWAIT, each)
     }
 
@@ -203,7 +201,7 @@ fn errno(payload: &[u8]) -> i32 {
 mod tests {
     use super::*;
 
-    /// `RTM_GETLINK`: anybody may ask.
+    /// `RTM_GETLINK`: needs no privilege.
     const GETLINK: u16 = 18;
 
     fn links() -> Message {

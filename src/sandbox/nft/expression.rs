@@ -7,17 +7,17 @@ use super::super::protocol::QueueBy;
 use crate::cluster::faults::Share;
 
 /// `NFTA_LIST_ELEM`.
-pub const ELEMENT: u16 = 1;
+pub(crate) const ELEMENT: u16 = 1;
 /// `NFTA_EXPR_NAME`, `NFTA_EXPR_DATA`.
-pub const NAME: u16 = 1;
-pub const DATA: u16 = 2;
+pub(crate) const NAME: u16 = 1;
+pub(crate) const DATA: u16 = 2;
 /// `NFTA_DATA_VALUE`, `NFTA_DATA_VERDICT`.
-pub const VALUE: u16 = 1;
+pub(crate) const VALUE: u16 = 1;
 const VERDICT: u16 = 2;
 /// `NFTA_LOOKUP_SET`, `NFTA_LOOKUP_SREG`, `NFTA_LOOKUP_SET_ID`, `NFTA_LOOKUP_FLAGS`.
-pub const LOOKUP_SET: u16 = 1;
+pub(crate) const LOOKUP_SET: u16 = 1;
 const LOOKUP_SREG: u16 = 2;
-pub const LOOKUP_SET_ID: u16 = 4;
+pub(crate) const LOOKUP_SET_ID: u16 = 4;
 const LOOKUP_FLAGS: u16 = 5;
 /// `NFT_LOOKUP_F_INV`.
 const INVERTED: u32 = 1;
@@ -27,8 +27,8 @@ const TO_VERDICT: u32 = 0;
 const REGISTER: u32 = 1;
 
 /// `NF_DROP`, `NF_ACCEPT`.
-pub const DROP: u32 = 0;
-pub const ACCEPT: u32 = 1;
+pub(crate) const DROP: u32 = 0;
+pub(crate) const ACCEPT: u32 = 1;
 
 // enum nft_cmp_ops
 const EQUAL: u32 = 0;
@@ -51,8 +51,9 @@ const SOURCE: u32 = 12;
 const DESTINATION: u32 = 16;
 
 /// IP protocol numbers.
-pub const ICMP: u8 = 1;
-pub const TCP: u8 = 6;
+pub(crate) const ICMP: u8 = 1;
+pub(crate) const TCP: u8 = 6;
+const UDP: u8 = 17;
 
 /// `IFNAMSIZ`.
 const INTERFACE_NAME: usize = 16;
@@ -75,36 +76,42 @@ fn load(base: u32, offset: u32, length: u32) -> Attr {
     expression("payload", (1..).zip(numbers).map(|(kind, number)| Attr::be32(kind, number)).collect())
 }
 
+/// Loads this.
+fn immediate(value: &[u8]) -> Attr {
+    let value = Attr::Nest(2, vec![Attr::Bytes(VALUE, value.to_vec())]);
+    expression("immediate", vec![Attr::be32(1, REGISTER), value])
+}
+
 /// Not of the loopback interface.
-pub fn not_loopback(incoming: bool) -> Vec<Attr> {
+pub(crate) fn not_loopback(incoming: bool) -> Vec<Attr> {
     let mut name = [0; INTERFACE_NAME];
     name[..2].copy_from_slice(b"lo");
     vec![meta(if incoming { IN_NAME } else { OUT_NAME }), compare(NOT_EQUAL, &name)]
 }
 
 /// Loads the peer's address.
-pub fn peer(incoming: bool) -> Attr {
+pub(crate) fn peer(incoming: bool) -> Attr {
     load(NETWORK, if incoming { SOURCE } else { DESTINATION }, 4)
 }
 
 /// What is loaded is this.
-pub fn is(value: &[u8]) -> Attr {
+pub(crate) fn is(value: &[u8]) -> Attr {
     compare(EQUAL, value)
 }
 
 /// It goes to none of these addresses.
-pub fn goes_to_none(addresses: &[Ipv4Addr]) -> Vec<Attr> {
+pub(crate) fn goes_to_none(addresses: &[Ipv4Addr]) -> Vec<Attr> {
     let not = |address: &Ipv4Addr| [load(NETWORK, DESTINATION, 4), compare(NOT_EQUAL, &address.octets())];
     addresses.iter().flat_map(not).collect()
 }
 
 /// It goes to a multicast group, or to all on the link (255.255.255.255): no other addresses are above the first group.
-pub fn goes_to_a_group() -> Vec<Attr> {
+pub(crate) fn goes_to_a_group() -> Vec<Attr> {
     vec![load(NETWORK, DESTINATION, 4), compare(NOT_LESS, &[224, 0, 0, 0])]
 }
 
 /// What is loaded is in a set of the same transaction, or is not.
-pub fn is_in(set: &str, id: u32, inverted: bool) -> Attr {
+pub(crate) fn is_in(set: &str, id: u32, inverted: bool) -> Attr {
     let flags = if inverted { INVERTED } else { 0 };
     let attrs = vec![
         Attr::text(LOOKUP_SET, set),
@@ -116,12 +123,12 @@ pub fn is_in(set: &str, id: u32, inverted: bool) -> Attr {
 }
 
 /// It is of this protocol.
-pub fn protocol(number: u8) -> Vec<Attr> {
+pub(crate) fn protocol(number: u8) -> Vec<Attr> {
     vec![meta(L4_PROTOCOL), is(&[number])]
 }
 
 /// A TCP segment without RST.
-pub fn no_reset() -> Vec<Attr> {
+pub(crate) fn no_reset() -> Vec<Attr> {
     const FLAGS: u32 = 13;
     const RST: u8 = 4;
     let data = |kind, byte| Attr::Nest(kind, vec![Attr::Bytes(VALUE, vec![byte])]);
@@ -130,13 +137,13 @@ pub fn no_reset() -> Vec<Attr> {
 }
 
 /// An ICMP message that says that something cannot be reached.
-pub fn is_unreachable() -> Vec<Attr> {
+pub(crate) fn is_unreachable() -> Vec<Attr> {
     const DESTINATION_UNREACHABLE: u8 = 3;
     vec![load(TRANSPORT, 0, 1), is(&[DESTINATION_UNREACHABLE])]
 }
 
 /// Holds for that share of packets, at random.
-pub fn at_random(share: Share) -> Vec<Attr> {
+pub(crate) fn at_random(share: Share) -> Vec<Attr> {
     const RANDOM: u32 = 1;
     const TO_NETWORK: u32 = 1;
     let numgen = [REGISTER, Share::ALL.in_millionths(), RANDOM];
@@ -148,21 +155,21 @@ pub fn at_random(share: Share) -> Vec<Attr> {
     vec![expression("numgen", numgen), expression("byteorder", swap), hit]
 }
 
-/// The packet's way ends here, or goes on.
-pub fn verdict(code: u32) -> Attr {
+/// The packet is dropped here, or accepted.
+pub(crate) fn verdict(code: u32) -> Attr {
     let verdict = Attr::Nest(2, vec![Attr::Nest(VERDICT, vec![Attr::be32(1, code)])]);
     expression("immediate", vec![Attr::be32(1, TO_VERDICT), verdict])
 }
 
-/// It ends here, and its sender is told: a reset for TCP, else "port unreachable".
-pub fn reject(with_reset: bool) -> Attr {
+/// It is rejected: its sender gets a reset for TCP, else "port unreachable".
+pub(crate) fn reject(with_reset: bool) -> Attr {
     // NFT_REJECT_TCP_RST; NFT_REJECT_ICMP_UNREACH with ICMP_PORT_UNREACH
     let attrs = if with_reset { vec![Attr::be32(1, 1)] } else { vec![Attr::be32(1, 0), Attr::Bytes(2, vec![3])] };
     expression("reject", attrs)
 }
 
 /// The packet is handed to a queue; without a listener it is dropped there.
-pub fn queue(number: u16, by: QueueBy) -> Attr {
+pub(crate) fn queue(number: u16, by: QueueBy) -> Attr {
     match by {
         QueueBy::Native => {
             let be16 = |kind, number: u16| Attr::Bytes(kind, number.to_be_bytes().to_vec());
@@ -179,25 +186,37 @@ pub fn queue(number: u16, by: QueueBy) -> Attr {
 }
 
 /// The packet is sent a second time, to its own destination.
-pub fn duplicate() -> Vec<Attr> {
+pub(crate) fn duplicate() -> Vec<Attr> {
     vec![load(NETWORK, DESTINATION, 4), expression("dup", vec![Attr::be32(1, REGISTER)])]
 }
 
 /// The packet is sent a second time, to this neighbour alone, whatever its destination is.
-pub fn duplicate_to(address: Ipv4Addr) -> Vec<Attr> {
-    let value = Attr::Nest(2, vec![Attr::Bytes(VALUE, address.octets().to_vec())]);
-    vec![
-        expression("immediate", vec![Attr::be32(1, REGISTER), value]),
-        expression("dup", vec![Attr::be32(1, REGISTER)]),
-    ]
+pub(crate) fn duplicate_to(address: Ipv4Addr) -> Vec<Attr> {
+    vec![immediate(&address.octets()), expression("dup", vec![Attr::be32(1, REGISTER)])]
 }
 
 /// The packet's priority, which is the class that it goes to, is this.
-pub fn set_priority(priority: u32) -> Vec<Attr> {
+pub(crate) fn set_priority(priority: u32) -> Vec<Attr> {
     // Registers and meta data are the machine's, whatever the attributes around them are.
-    let value = Attr::Nest(2, vec![Attr::Bytes(VALUE, priority.to_ne_bytes().to_vec())]);
-    vec![
-        expression("immediate", vec![Attr::be32(1, REGISTER), value]),
-        expression("meta", vec![Attr::be32(2, PRIORITY), Attr::be32(3, REGISTER)]),
-    ]
+    vec![immediate(&priority.to_ne_bytes()), expression("meta", vec![Attr::be32(2, PRIORITY), Attr::be32(3, REGISTER)])]
+}
+
+/// It is not from this address.
+pub(crate) fn comes_from_another(address: Ipv4Addr) -> Vec<Attr> {
+    vec![load(NETWORK, SOURCE, 4), compare(NOT_EQUAL, &address.octets())]
+}
+
+/// It goes to this UDP port.
+pub(crate) fn goes_to(address: Ipv4Addr, port: u16) -> Vec<Attr> {
+    let mut all = vec![load(NETWORK, DESTINATION, 4), is(&address.octets())];
+    all.extend(protocol(UDP));
+    all.extend([load(TRANSPORT, 2, 2), is(&port.to_be_bytes())]);
+    all
+}
+
+/// It and all of its connection go to another port there, and their answers come from where they went.
+pub(crate) fn lead_to_port(port: u16) -> Vec<Attr> {
+    // NFTA_NAT_TYPE: NFT_NAT_DNAT; NFTA_NAT_FAMILY: NFPROTO_IPV4; NFTA_NAT_REG_PROTO_MIN.
+    let nat = vec![Attr::be32(1, 1), Attr::be32(2, 2), Attr::be32(5, REGISTER)];
+    vec![immediate(&port.to_be_bytes()), expression("nat", nat)]
 }

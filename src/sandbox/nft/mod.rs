@@ -10,7 +10,7 @@ mod transaction;
 use std::io;
 
 use transaction::replace;
-pub use transaction::{Family, probe};
+pub(crate) use transaction::{Family, end_redirecting_dns, probe, redirect_dns};
 
 use super::address;
 use super::netlink::{Protocol, Socket};
@@ -18,7 +18,7 @@ use super::plan::Rule;
 use super::protocol::QueueBy;
 
 /// The rules of a network namespace.
-pub struct Nft {
+pub(crate) struct Nft {
     socket: Socket,
     /// The chains are there.
     made: bool,
@@ -32,12 +32,12 @@ impl Nft {
     ///
     /// # Errors
     /// No socket.
-    pub fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         Ok(Self { socket: Socket::open(Protocol::Netfilter)?, made: false, made_v6: false, queue_by: QueueBy::Native })
     }
 
     /// How packets are handed to queues.
-    pub fn queue_by(&mut self, by: QueueBy) {
+    pub(crate) fn queue_by(&mut self, by: QueueBy) {
         self.queue_by = by;
     }
 
@@ -45,11 +45,11 @@ impl Nft {
     ///
     /// # Errors
     /// The kernel's; then nothing has changed.
-    pub fn set(&mut self, rules: &[Rule]) -> io::Result<()> {
+    pub(crate) fn set(&mut self, rules: &[Rule]) -> io::Result<()> {
         if rules.is_empty() && !self.made {
             return Ok(());
         }
-        // What is for everybody is for IPv6 too, which has a table of its own.
+        // Rules for all peers apply to IPv6 too, which has a table of its own.
         let silences = rules.iter().any(Rule::is_for_all) && address::has_ipv6();
         replace(&mut self.socket, Family::V4, rules, self.queue_by)?;
         self.made = true;
@@ -64,7 +64,7 @@ impl Nft {
     ///
     /// # Errors
     /// What is not so, or the kernel's.
-    pub fn check(&mut self, rules: &[Rule]) -> io::Result<()> {
+    pub(crate) fn check(&mut self, rules: &[Rule]) -> io::Result<()> {
         if !self.made {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! What the kernel says that it has, against what it was told.
+//! Compares the rules that the kernel reports with those that it was sent.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -18,7 +18,7 @@ const RULE_EXPRESSIONS: u16 = 4;
 const SET_ELEMENTS: u16 = 3;
 
 /// Whether the kernel has these rules of a family, these alone, and in this order. Sets are of IPv4 addresses.
-pub fn check(socket: &mut Socket, family: Family, rules: &[Rule], by: QueueBy) -> io::Result<()> {
+pub(crate) fn check(socket: &mut Socket, family: Family, rules: &[Rule], by: QueueBy) -> io::Result<()> {
     for hook in Hook::ALL {
         let told = told(socket, family, hook)?;
         let wanted: Vec<Made> =
@@ -36,7 +36,7 @@ pub fn check(socket: &mut Socket, family: Family, rules: &[Rule], by: QueueBy) -
 }
 
 fn differs(what: &str) -> io::Error {
-    io::Error::other(format!("the kernel has taken the rules and tells others: {what}"))
+    io::Error::other(format!("the kernel has accepted the rules but reports others: {what}"))
 }
 
 /// The expressions of each rule of a chain of ours.
@@ -45,7 +45,7 @@ fn told(socket: &mut Socket, family: Family, hook: Hook) -> io::Result<Vec<Vec<u
     let mut rules = vec![];
     socket.dump(&message(GET_RULE, 0, family, ours.to_vec()), |_, payload| {
         let attrs = payload.get(HEADER..).unwrap_or_default();
-        // Older kernels tell all that there are.
+        // Older kernels report all that there are.
         if contains(attrs, &ours) {
             rules.push(find(attrs, RULE_EXPRESSIONS).unwrap_or_default().to_vec());
         }

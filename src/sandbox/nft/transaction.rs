@@ -3,7 +3,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 
-use super::super::netlink::{Attr, Message, Socket};
+use super::super::netlink::{Attr, Message, Protocol, Socket};
 use super::super::plan::{Act, Hook, Rule, Whose};
 use super::super::protocol::QueueBy;
 use super::expression as ex;
@@ -15,11 +15,11 @@ const NEW_TABLE: u16 = 0;
 const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
 const NEW_RULE: u16 = 6;
-pub const GET_RULE: u16 = 7;
+pub(crate) const GET_RULE: u16 = 7;
 const DELETE_RULE: u16 = 8;
 const NEW_SET: u16 = 9;
 const NEW_ELEMENTS: u16 = 12;
-pub const GET_ELEMENTS: u16 = 13;
+pub(crate) const GET_ELEMENTS: u16 = 13;
 /// `NFNL_MSG_BATCH_BEGIN`, `NFNL_MSG_BATCH_END`.
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
@@ -28,14 +28,21 @@ const BATCH_END: u16 = 17;
 const CREATE: u16 = 0x400;
 const APPEND: u16 = 0x800;
 
-/// Our table.
-pub const TABLE: &str = "cthulhu";
+pub(crate) const TABLE: &str = "cthulhu";
 const PROBE_TABLE: &str = "cthulhu-probe";
+const NAMES_TABLE: &str = "cthulhu-names";
+
+/// `NF_INET_PRE_ROUTING`, `NF_INET_LOCAL_OUT`.
+const PRE_ROUTING: u32 = 0;
+const LOCAL_OUT: u32 = 3;
 
 /// Before connection tracking (-200), so that what is known of a connection makes no difference: `NF_IP_PRI_RAW`.
 const PRIORITY: i32 = -300;
 
-/// A set without a name of ours goes with its rule: `NFT_SET_ANONYMOUS | NFT_SET_CONSTANT`.
+/// Before the engine's own rules for its DNS: `NF_IP_PRI_NAT_DST` - 10.
+const NAT_PRIORITY: i32 = -110;
+
+/// An anonymous set is removed with its rule: `NFT_SET_ANONYMOUS | NFT_SET_CONSTANT`.
 const ANONYMOUS: u32 = 3;
 const SET: &str = "__set%d";
 /// nft's number for an IPv4 address as the type of a key; the kernel only remembers it.
@@ -45,7 +52,7 @@ const ELEMENTS_AT_ONCE: usize = 2048;
 
 /// Which packets a table sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub(crate) enum Family {
     /// `NFPROTO_IPV4`.
     V4,
     /// `NFPROTO_IPV6`.
@@ -61,8 +68,7 @@ impl Family {
     }
 }
 
-/// A message about nftables.
-pub fn message(operation: u16, flags: u16, family: Family, attrs: Vec<Attr>) -> Message {
+pub(crate) fn message(operation: u16, flags: u16, family: Family, attrs: Vec<Attr>) -> Message {
     // struct nfgenmsg: family, version, number.
     Message { kind: SUBSYSTEM << 8 | operation, flags, header: vec![family.number(), 0, 0, 0], attrs }
 }
@@ -81,8 +87,7 @@ fn commit(socket: &mut Socket, messages: Vec<Message>) -> io::Result<()> {
     socket.request(&all, |at| at == last)
 }
 
-/// The chain's name.
-pub fn chain(hook: Hook) -> &'static str {
+pub(crate) fn chain(hook: Hook) -> &'static str {
     match hook {
         Hook::Input => "input",
         Hook::Output => "output",
@@ -90,21 +95,51 @@ pub fn chain(hook: Hook) -> &'static str {
     }
 }
 
+/// Leads what is asked of a DNS server on the loopback interface over UDP to another port there. What comes from the server's own
+/// address it does not.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn redirect_dns(server: Ipv4Addr, port: u16) -> io::Result<()> {
+    let (family, name) = (Family::V4, "output");
+    let expressions = [ex::comes_from_another(server), ex::goes_to(server, 53), ex::lead_to_port(port)].concat();
+    let rule = vec![Attr::text(1, NAMES_TABLE), Attr::text(2, name), Attr::Nest(4, expressions)];
+    let messages = vec![
+        new_table(family, NAMES_TABLE),
+        base_chain(family, NAMES_TABLE, name, "nat", LOCAL_OUT, NAT_PRIORITY),
+        message(NEW_RULE, CREATE | APPEND, family, rule),
+    ];
+    commit(&mut Socket::open(Protocol::Netfilter)?, messages)
+}
+
+/// Ends what [`redirect_dns`] has begun.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn end_redirecting_dns() -> io::Result<()> {
+    let gone = message(DELETE_TABLE, 0, Family::V4, vec![Attr::text(1, NAMES_TABLE)]);
+    commit(&mut Socket::open(Protocol::Netfilter)?, vec![gone])
+}
+
 fn new_chain(family: Family, table: &str, hook: Hook) -> Message {
-    // NF_INET_PRE_ROUTING, NF_INET_LOCAL_OUT. At LOCAL_IN a packet that is held would have met connection tracking, which drops the
+    // At LOCAL_IN a packet that is held would have met connection tracking, which drops the
     // pings behind it: each of them is new to it, too, and only one of them can be confirmed.
     let (number, priority) = match hook {
-        Hook::Input => (0, PRIORITY),
-        Hook::Output => (3, PRIORITY),
-        Hook::Sent => (3, PRIORITY + 1),
+        Hook::Input => (PRE_ROUTING, PRIORITY),
+        Hook::Output => (LOCAL_OUT, PRIORITY),
+        Hook::Sent => (LOCAL_OUT, PRIORITY + 1),
     };
+    base_chain(family, table, chain(hook), "filter", number, priority)
+}
+
+fn base_chain(family: Family, table: &str, name: &str, kind: &str, hook: u32, priority: i32) -> Message {
     let priority = Attr::Bytes(2, priority.to_be_bytes().to_vec());
     let attrs = vec![
         Attr::text(1, table),
-        Attr::text(3, chain(hook)),
-        Attr::Nest(4, vec![Attr::be32(1, number), priority]),
+        Attr::text(3, name),
+        Attr::Nest(4, vec![Attr::be32(1, hook), priority]),
         Attr::be32(5, ex::ACCEPT),
-        Attr::text(7, "filter"),
+        Attr::text(7, kind),
     ];
     message(NEW_CHAIN, CREATE, family, attrs)
 }
@@ -113,8 +148,8 @@ fn new_table(family: Family, table: &str) -> Message {
     message(NEW_TABLE, CREATE, family, vec![Attr::text(1, table)])
 }
 
-/// Puts rules in the place of all of ours in a family.
-pub fn replace(socket: &mut Socket, family: Family, rules: &[Rule], by: QueueBy) -> io::Result<()> {
+/// Replaces all our rules in a family.
+pub(crate) fn replace(socket: &mut Socket, family: Family, rules: &[Rule], by: QueueBy) -> io::Result<()> {
     let mut messages = vec![new_table(family, TABLE)];
     messages.extend(Hook::ALL.map(|hook| new_chain(family, TABLE, hook)));
     messages.push(message(DELETE_RULE, 0, family, vec![Attr::text(1, TABLE)]));
@@ -136,13 +171,13 @@ pub fn replace(socket: &mut Socket, family: Family, rules: &[Rule], by: QueueBy)
 }
 
 /// A rule of the kernel's: one of ours may take several.
-pub struct Made {
-    pub whose: Matching,
+pub(crate) struct Made {
+    pub(crate) whose: Matching,
     rest: Vec<Attr>,
 }
 
-/// How a rule tells whose packet it is.
-pub enum Matching {
+/// How a rule recognises whose packet it is.
+pub(crate) enum Matching {
     /// It is not of the loopback interface.
     NotLoopback,
     /// It is of this one.
@@ -157,7 +192,7 @@ pub enum Matching {
 
 impl Made {
     /// Its expressions; a set is the one of that number in the transaction.
-    pub fn expressions(&self, hook: Hook, set: u32) -> Vec<Attr> {
+    pub(crate) fn expressions(&self, hook: Hook, set: u32) -> Vec<Attr> {
         let incoming = hook == Hook::Input;
         let mut all = match &self.whose {
             Matching::NotLoopback => ex::not_loopback(incoming),
@@ -189,7 +224,7 @@ impl Made {
 }
 
 /// The kernel's rules for one of ours.
-pub fn made_of(rule: &Rule, by: QueueBy) -> Vec<Made> {
+pub(crate) fn made_of(rule: &Rule, by: QueueBy) -> Vec<Made> {
     let whose = || match &rule.whose {
         Whose::Anybodys => Matching::NotLoopback,
         Whose::Of(addresses) => match addresses[..] {
@@ -253,7 +288,7 @@ fn set(family: Family, number: u32, addresses: &[Ipv4Addr]) -> Vec<Message> {
 }
 
 /// Whether the kernel takes a rule: in a table that is gone again by the end of the same transaction.
-pub fn probe(socket: &mut Socket, act: Act, by: QueueBy) -> bool {
+pub(crate) fn probe(socket: &mut Socket, act: Act, by: QueueBy) -> bool {
     let mut messages = vec![new_table(Family::V4, PROBE_TABLE)];
     for hook in Hook::ALL {
         let rule = Rule { hook, whose: Whose::Of(vec![Ipv4Addr::new(192, 0, 2, 1)]), act };

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::{Duration, Instant};
 
-/// Room for so many is kept when nothing waits.
+/// Capacity that is kept when nothing waits.
 const KEPT: usize = 64;
 
 /// One packet of a queue.
@@ -78,7 +78,7 @@ impl Heap {
     }
 
     /// Has no packet of a queue go later than `latest`. Their order stays.
-    pub(super) fn hasten(&mut self, queue: u16, latest: Instant) {
+    pub(super) fn cap_deadline(&mut self, queue: u16, latest: Instant) {
         if self.last.get(&queue).is_none_or(|last| *last <= latest) {
             return;
         }
@@ -106,7 +106,7 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        /// To that queue, to wait so many milliseconds.
+        /// To that queue, to wait this number of milliseconds.
         Push(u16, Option<u64>),
         /// So many milliseconds go by.
         Sleep(u64),
@@ -167,7 +167,7 @@ mod tests {
                     }
                     Step::Hasten(queue, wait) => {
                         let latest = now + MS * wait as u32;
-                        heap.hasten(queue, latest);
+                        heap.cap_deadline(queue, latest);
                         pushed.iter_mut().filter(|p| p.queue == queue).for_each(|p| p.due = p.due.min(latest));
                     }
                 }

@@ -54,15 +54,12 @@ pub(super) struct Arrived<'a> {
 /// How much of packets a queue is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Copied {
-    /// Nothing.
     Nothing,
-    /// Their length.
     Length,
-    /// All of them.
     Whole,
 }
 
-/// Reads a message of the kernel's; `None` if it is none of a packet.
+/// Reads a message of the kernel's; `None` if it is not about a packet.
 pub(super) fn arrived(kind: u16, payload: &[u8]) -> Option<Arrived<'_>> {
     let (header, attrs) = payload.split_at_checked(HEADER)?;
     if kind != PACKET {
@@ -93,7 +90,7 @@ pub(super) fn unbind(queue: u16) -> Message {
 pub(super) fn configure(queue: u16, copied: Copied) -> Message {
     let (copied, mode, flags) = match copied {
         Copied::Nothing => (0, COPY_META, FLAG_GSO),
-        // The kernel tells the length of a packet that it cuts off. No packet is shorter than an IP header.
+        // The kernel gives the full length of a packet that it cuts off. No packet is shorter than an IP header.
         Copied::Length => (1, COPY_PACKET, FLAG_GSO),
         Copied::Whole => (COPIED, COPY_PACKET, 0),
     };

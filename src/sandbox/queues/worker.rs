@@ -13,14 +13,14 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::super::netlink::{Message, Protocol, Socket};
 use super::heap::{Heap, Packet};
-use super::hold::{Hold, Line, Lot};
 use super::nfqueue::{self, Arrived, Copied};
+use super::policy::{Line, PacketFate, QueuePolicy};
 
 /// Enough for what it calls; all of it is never touched.
 const STACK: usize = 128 << 10;
 /// What the kernel may have for us, in bytes, while we do not run: 50,000 packets. It takes them only then.
 const BACKLOG: usize = 64 << 20;
-/// Verdicts are sent when there are so many bytes of them, if not before.
+/// Verdicts are sent at the latest when they take this number of bytes.
 const BATCH: usize = 32 << 10;
 /// So many packets are taken before we look again for what is due: some ten microseconds.
 const ROUND: usize = 32;
@@ -28,14 +28,14 @@ const ROUND: usize = 32;
 const ALL: usize = 100_000;
 /// Room kept for verdicts while nothing happens, in bytes.
 const KEPT: usize = 4 << 10;
-/// A queue that is no longer wanted is served for so long: a packet may be on its way through the rules of before.
+/// For how long a queue that is no longer wanted is served: a packet may still be on its way through the earlier rules.
 const GRACE: Duration = Duration::from_secs(1);
 
 const NLMSG_ERROR: u16 = 2;
 const NLM_F_ACK: u16 = 4;
 
 struct Order {
-    wanted: BTreeMap<u16, Hold>,
+    wanted: BTreeMap<u16, QueuePolicy>,
     done: SyncSender<io::Result<()>>,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Worker {
     /// `None` when it is to end.
     orders: Option<Sender<Order>>,
     /// Written to when there are orders.
-    bell: OwnedFd,
+    wakeup: OwnedFd,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
@@ -52,22 +52,22 @@ impl Worker {
     /// Starts it, in the network namespace of the calling thread.
     pub(super) fn start() -> io::Result<Self> {
         let socket = Socket::open(Protocol::Netfilter)?;
-        // Only who has CAP_NET_ADMIN outside too may; what it has already is enough for a few packets.
+        // This needs CAP_NET_ADMIN in the host's user namespace; the default is enough for a few packets.
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, BACKLOG);
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let heard = bell.try_clone()?;
+        let wakeup = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let heard = wakeup.try_clone()?;
         let (orders, receiver) = channel();
-        let run = move || Loop { socket, bell: heard, orders: receiver, seq: 0, state: State::default() }.run();
+        let run = move || Loop { socket, wakeup: heard, orders: receiver, seq: 0, state: WorkerState::default() }.run();
         let thread = std::thread::Builder::new().name("queues".into()).stack_size(STACK).spawn(run)?;
-        Ok(Self { orders: Some(orders), bell, thread: Some(thread) })
+        Ok(Self { orders: Some(orders), wakeup, thread: Some(thread) })
     }
 
     /// Has it serve these queues. `None` if it has ended.
-    pub(super) fn set(&mut self, wanted: BTreeMap<u16, Hold>) -> Option<io::Result<()>> {
+    pub(super) fn set(&mut self, wanted: BTreeMap<u16, QueuePolicy>) -> Option<io::Result<()>> {
         let (done, answer) = sync_channel(1);
         self.orders.as_ref()?.send(Order { wanted, done }).ok()?;
         self.ring();
-        // An order that nobody takes any more is dropped, and its `done` with it.
+        // If the worker has ended, the order is dropped, and its `done` with it.
         answer.recv().ok()
     }
 
@@ -81,7 +81,7 @@ impl Worker {
 
     fn ring(&self) {
         // It fails only when it has rung 2^64 times unheard.
-        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+        let _ = rustix::io::write(&self.wakeup, &1u64.to_ne_bytes());
     }
 
     fn end(&mut self) -> io::Result<()> {
@@ -94,14 +94,14 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // Nobody is left to be told.
+        // No caller is left.
         let _ = self.end();
     }
 }
 
 /// One queue that is ours.
 struct Bound {
-    hold: Hold,
+    policy: QueuePolicy,
     /// What those that have passed have taken of the rate.
     line: Line,
     /// It is no longer wanted, and given up then.
@@ -109,39 +109,39 @@ struct Bound {
 }
 
 #[derive(Default)]
-struct State {
+struct WorkerState {
     bound: BTreeMap<u16, Bound>,
     heap: Heap,
     rng: Rng,
-    /// Verdicts that are to be sent, encoded.
+    /// Encoded verdicts that wait to be sent.
     verdicts: Vec<u8>,
 }
 
-impl State {
+impl WorkerState {
     fn take(&mut self, arrived: Arrived<'_>) {
         let Arrived { queue, id, payload, length } = arrived;
-        let hold = self.bound.get(&queue).map(|bound| bound.hold).unwrap_or_default();
+        let policy = self.bound.get(&queue).map(|bound| bound.policy).unwrap_or_default();
         let mut packet = Packet { queue, id, altered: None };
-        match hold.draw(&mut self.rng) {
-            Lot::Lost => self.judge(packet, false),
-            // As it would fare: nobody takes one with a wrong checksum.
-            Lot::Passes { corrupt: true, .. } if payload.is_empty() => self.judge(packet, false),
-            Lot::Passes { wait, corrupt } => {
+        match policy.draw(&mut self.rng) {
+            PacketFate::Lost => self.verdict(packet, false),
+            // As on a real network: receivers drop a packet with a wrong checksum.
+            PacketFate::Passes { corrupt: true, .. } if payload.is_empty() => self.verdict(packet, false),
+            PacketFate::Passes { wait, corrupt } => {
                 if corrupt {
                     packet.altered = altered(payload, &mut self.rng);
                 }
                 // Not the moment at which this round began: it may have come since.
                 let now = Instant::now();
-                let line = self.bound.get_mut(&queue).zip(hold.rate);
+                let line = self.bound.get_mut(&queue).zip(policy.rate);
                 match line.map_or(Some(Duration::ZERO), |(bound, rate)| bound.line.take(now, length, rate)) {
                     Some(queues) => self.heap.push(now, packet, wait.map(|wait| wait.saturating_add(queues))),
-                    None => self.judge(packet, false),
+                    None => self.verdict(packet, false),
                 }
             }
         }
     }
 
-    fn judge(&mut self, packet: Packet, accept: bool) {
+    fn verdict(&mut self, packet: Packet, accept: bool) {
         nfqueue::verdict(packet, accept).encode(0, 0, &mut self.verdicts);
     }
 }
@@ -156,10 +156,10 @@ fn altered(payload: &[u8], rng: &mut Rng) -> Option<Box<[u8]>> {
 
 struct Loop {
     socket: Socket,
-    bell: OwnedFd,
+    wakeup: OwnedFd,
     orders: Receiver<Order>,
     seq: u32,
-    state: State,
+    state: WorkerState,
 }
 
 impl Loop {
@@ -170,7 +170,7 @@ impl Loop {
             self.receive_some(ROUND)?;
             self.let_go()?;
             self.close()?;
-            if self.wait()? && !self.obey()? {
+            if self.wait()? && !self.handle_commands()? {
                 break;
             }
         }
@@ -191,7 +191,7 @@ impl Loop {
         });
         let mut fds = [
             PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.bell.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.wakeup.as_fd(), PollFlags::IN),
         ];
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => Ok(!fds[1].revents().is_empty()),
@@ -200,9 +200,9 @@ impl Loop {
         }
     }
 
-    /// Does what was ordered. False if there will be no more orders.
-    fn obey(&mut self) -> io::Result<bool> {
-        rustix::io::read(&self.bell, &mut [0; 8])?;
+    /// Handles the orders. False if there will be no more.
+    fn handle_commands(&mut self) -> io::Result<bool> {
+        rustix::io::read(&self.wakeup, &mut [0; 8])?;
         loop {
             match self.orders.try_recv() {
                 Ok(order) => {
@@ -216,9 +216,9 @@ impl Loop {
         }
     }
 
-    fn set(&mut self, wanted: &BTreeMap<u16, Hold>) -> io::Result<()> {
+    fn set(&mut self, wanted: &BTreeMap<u16, QueuePolicy>) -> io::Result<()> {
         let mut new = vec![];
-        for (&queue, hold) in wanted {
+        for (&queue, policy) in wanted {
             if self.state.bound.contains_key(&queue) {
                 continue;
             }
@@ -226,38 +226,38 @@ impl Loop {
             if bound.is_ok() {
                 new.push(queue);
             }
-            if let Err(error) = bound.and_then(|()| self.request(&nfqueue::configure(queue, copied(hold)))) {
+            if let Err(error) = bound.and_then(|()| self.request(&nfqueue::configure(queue, copied(policy)))) {
                 // No rule hands anything to them yet.
                 new.iter().try_for_each(|queue| self.request(&nfqueue::unbind(*queue)))?;
                 return Err(error);
             }
         }
         self.state.bound.extend(
-            new.iter().map(|queue| (*queue, Bound { hold: wanted[queue], line: Line::default(), closes: None })),
+            new.iter().map(|queue| (*queue, Bound { policy: wanted[queue], line: Line::default(), closes: None })),
         );
         for queue in self.state.bound.keys().copied().collect::<Vec<_>>() {
             match wanted.get(&queue) {
-                Some(hold) => self.change(queue, *hold)?,
+                Some(policy) => self.change(queue, *policy)?,
                 None => self.retire(queue)?,
             }
         }
         Ok(())
     }
 
-    fn change(&mut self, queue: u16, hold: Hold) -> io::Result<()> {
+    fn change(&mut self, queue: u16, policy: QueuePolicy) -> io::Result<()> {
         let Some(bound) = self.state.bound.get_mut(&queue) else {
             return Ok(());
         };
         bound.closes = None;
-        let before = std::mem::replace(&mut bound.hold, hold);
-        if before.rate != hold.rate {
+        let before = std::mem::replace(&mut bound.policy, policy);
+        if before.rate != policy.rate {
             bound.line = Line::default();
         }
-        if copied(&before) != copied(&hold) {
-            self.request(&nfqueue::configure(queue, copied(&hold)))?;
+        if copied(&before) != copied(&policy) {
+            self.request(&nfqueue::configure(queue, copied(&policy)))?;
         }
-        if before != hold {
-            self.state.heap.hasten(queue, Instant::now() + hold.longest());
+        if before != policy {
+            self.state.heap.cap_deadline(queue, Instant::now() + policy.longest());
         }
         Ok(())
     }
@@ -266,7 +266,7 @@ impl Loop {
         let Some(bound) = self.state.bound.get_mut(&queue).filter(|bound| bound.closes.is_none()) else {
             return Ok(());
         };
-        *bound = Bound { hold: Hold::default(), line: Line::default(), closes: Some(Instant::now() + GRACE) };
+        *bound = Bound { policy: QueuePolicy::default(), line: Line::default(), closes: Some(Instant::now() + GRACE) };
         self.drain(queue)
     }
 
@@ -274,7 +274,7 @@ impl Loop {
     fn drain(&mut self, queue: u16) -> io::Result<()> {
         self.receive_some(ALL)?;
         for packet in self.state.heap.release(queue) {
-            self.state.judge(packet, true);
+            self.state.verdict(packet, true);
             self.flush(BATCH)?;
         }
         self.flush(1)
@@ -298,13 +298,13 @@ impl Loop {
     fn let_go(&mut self) -> io::Result<()> {
         let now = Instant::now();
         while let Some(packet) = self.state.heap.pop(now) {
-            self.state.judge(packet, true);
+            self.state.verdict(packet, true);
             self.flush(BATCH)?;
         }
         self.flush(1)
     }
 
-    /// Sends the verdicts if there are at least so many bytes of them.
+    /// Sends the verdicts if they take at least this number of bytes.
     fn flush(&mut self, least: usize) -> io::Result<()> {
         if self.state.verdicts.len() < least {
             return Ok(());
@@ -315,7 +315,7 @@ impl Loop {
         Ok(())
     }
 
-    /// Takes what there is, but no more than so many datagrams.
+    /// Receives what there is, but at most this number of datagrams.
     fn receive_some(&mut self, most: usize) -> io::Result<()> {
         for _ in 0..most {
             if !self.receive()? {
@@ -379,10 +379,10 @@ impl Loop {
 }
 
 /// How much of packets has to be copied.
-fn copied(hold: &Hold) -> Copied {
-    match hold {
-        _ if !hold.corrupt.is_none() => Copied::Whole,
-        _ if hold.rate.is_some() => Copied::Length,
+fn copied(policy: &QueuePolicy) -> Copied {
+    match policy {
+        _ if !policy.corrupt.is_none() => Copied::Whole,
+        _ if policy.rate.is_some() => Copied::Length,
         _ => Copied::Nothing,
     }
 }
@@ -393,9 +393,9 @@ mod tests {
 
     /// One whose thread does that.
     fn worker(run: impl FnOnce(Receiver<Order>) -> io::Result<()> + Send + 'static) -> Worker {
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
+        let wakeup = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
         let (orders, receiver) = channel();
-        Worker { orders: Some(orders), bell, thread: Some(std::thread::spawn(move || run(receiver))) }
+        Worker { orders: Some(orders), wakeup, thread: Some(std::thread::spawn(move || run(receiver))) }
     }
 
     fn down() -> io::Error {

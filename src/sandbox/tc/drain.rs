@@ -13,9 +13,9 @@ use super::Tc;
 const STEP: Duration = Duration::from_millis(100);
 
 /// [`Tc`], and the thread that tidies it up for as long as something waits in what is over.
-pub struct Draining {
+pub(crate) struct Draining {
     tc: Arc<Mutex<Tc>>,
-    /// There is such a thread. Its end is told under the lock on `tc`.
+    /// Whether the thread runs. Its end is recorded under the lock on `tc`.
     tidies: Arc<Mutex<bool>>,
 }
 
@@ -24,20 +24,20 @@ impl Draining {
     ///
     /// # Errors
     /// As [`Tc::open`].
-    pub fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         Ok(Self { tc: Arc::new(Mutex::new(Tc::open()?)), tidies: Arc::default() })
     }
 
     /// For as long as the answer lives, nothing is tidied up.
-    pub fn lock(&self) -> MutexGuard<'_, Tc> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Tc> {
         self.tc.lock()
     }
 
     /// Takes away what is over, now or when it has run off.
     ///
     /// # Errors
-    /// The kernel's, or that there is no thread to be had.
-    pub fn tidy(&self) -> io::Result<()> {
+    /// The kernel's, or that no thread can be started.
+    pub(crate) fn tidy(&self) -> io::Result<()> {
         let mut tc = self.tc.lock();
         let mut tidies = self.tidies.lock();
         if !tc.tidy()? || *tidies {

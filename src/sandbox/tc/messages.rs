@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use super::super::netlink::{Attr, Message, Socket};
 use super::super::plan::{Class, Netem};
+use super::super::rates::{LARGEST, QUEUE_MS, bytes_a_second, waiting_room};
 use crate::cluster::faults::{Rate, Share};
 
 const NEW_QDISC: u16 = 36;
 const DELETE_QDISC: u16 = 37;
-pub const GET_QDISC: u16 = 38;
+pub(crate) const GET_QDISC: u16 = 38;
 const NEW_CLASS: u16 = 40;
 const DELETE_CLASS: u16 = 41;
-pub const GET_CLASS: u16 = 42;
+pub(crate) const GET_CLASS: u16 = 42;
 const GET_LINK: u16 = 18;
 
 /// `NLM_F_CREATE`, `NLM_F_REPLACE`.
@@ -20,8 +21,8 @@ const CREATE: u16 = 0x400;
 const REPLACE: u16 = 0x100;
 
 /// `TCA_KIND`, `TCA_OPTIONS`.
-pub const KIND: u16 = 1;
-pub const OPTIONS: u16 = 2;
+pub(crate) const KIND: u16 = 1;
+pub(crate) const OPTIONS: u16 = 2;
 
 /// `TC_H_ROOT`.
 const TO_ROOT: u32 = u32::MAX;
@@ -30,28 +31,22 @@ const ROOT: u32 = 1 << 16;
 
 /// Times are counted in ticks of 64 ns (`PSCHED_SHIFT` is 6).
 const TICK: u64 = 64;
-/// What is not limited, in bytes a second: 100 Gbit/s.
-const UNLIMITED: u64 = 12_500_000_000;
-/// The largest packet, a segment that is split by nobody here, in bytes.
-const LARGEST: u64 = 64 << 10;
-/// How long packets may queue for a rate, in ms: as long as routers at home let them.
-const QUEUE_MS: u64 = 400;
 /// An Ethernet frame with a full packet, in bytes.
 const FRAME: u64 = 1514;
 
 /// The full number of a class, which is also the priority of its packets.
-pub fn handle_of(class: u16) -> u32 {
+pub(crate) fn handle_of(class: u16) -> u32 {
     ROOT | u32::from(class)
 }
 
 /// The number of the queue in a class.
-pub fn queue_of(class: u16) -> u32 {
+pub(crate) fn queue_of(class: u16) -> u32 {
     u32::from(class) << 16
 }
 
 /// A queueing discipline, and where it is.
 #[derive(Clone, Copy, Debug)]
-pub enum Qdisc {
+pub(crate) enum Qdisc {
     /// HTB, at the root.
     Root,
     /// netem at the root, alone.
@@ -75,12 +70,8 @@ fn number(kind: u16, value: u32) -> Attr {
     Attr::Bytes(kind, value.to_ne_bytes().to_vec())
 }
 
-fn bytes_a_second(rate: Option<Rate>) -> u64 {
-    rate.map_or(UNLIMITED, |Rate(bits)| bits.get() / 8)
-}
-
 /// Makes or changes a queueing discipline.
-pub fn new_qdisc(interface: u32, qdisc: Qdisc) -> Message {
+pub(crate) fn new_qdisc(interface: u32, qdisc: Qdisc) -> Message {
     let (handle, parent, kind, options) = match qdisc {
         Qdisc::Root => (ROOT, TO_ROOT, "htb", Attr::Nest(OPTIONS, htb())),
         Qdisc::Alone(netem) => (ROOT, TO_ROOT, "netem", Attr::Bytes(OPTIONS, netem_options(&netem, None))),
@@ -100,17 +91,12 @@ pub fn new_qdisc(interface: u32, qdisc: Qdisc) -> Message {
 }
 
 /// `struct tc_fifo_qopt`: how many bytes may wait.
-pub fn fifo_options(rate: Option<Rate>) -> Vec<u8> {
+pub(crate) fn fifo_options(rate: Option<Rate>) -> Vec<u8> {
     (waiting_room(rate) as u32).to_ne_bytes().to_vec()
 }
 
-/// How many bytes may wait for a rate.
-pub fn waiting_room(rate: Option<Rate>) -> u64 {
-    (bytes_a_second(rate) * QUEUE_MS / 1000).clamp(4 * LARGEST, 64 << 20)
-}
-
 /// Takes the queueing discipline of a class away, or the one at the root.
-pub fn delete_qdisc(interface: u32, class: Option<u16>) -> Message {
+pub(crate) fn delete_qdisc(interface: u32, class: Option<u16>) -> Message {
     let (handle, parent) = class.map_or((0, TO_ROOT), |class| (queue_of(class), handle_of(class)));
     Message { kind: DELETE_QDISC, flags: 0, header: header(interface, handle, parent), attrs: vec![] }
 }
@@ -124,7 +110,7 @@ fn htb() -> Vec<Attr> {
 }
 
 /// Makes or changes a class.
-pub fn new_class(interface: u32, class: u16, wanted: &Class) -> Message {
+pub(crate) fn new_class(interface: u32, class: u16, wanted: &Class) -> Message {
     Message {
         kind: NEW_CLASS,
         flags: CREATE | REPLACE,
@@ -134,7 +120,7 @@ pub fn new_class(interface: u32, class: u16, wanted: &Class) -> Message {
 }
 
 /// Takes a class away, with its queue.
-pub fn delete_class(interface: u32, class: u16) -> Message {
+pub(crate) fn delete_class(interface: u32, class: u16) -> Message {
     Message { kind: DELETE_CLASS, flags: 0, header: header(interface, handle_of(class), ROOT), attrs: vec![] }
 }
 
@@ -148,7 +134,7 @@ fn rate_spec(class: &Class) -> Vec<u8> {
 }
 
 /// `struct tc_htb_opt` in the first attribute, and rates that are too large for it.
-pub fn class_options(class: &Class) -> Vec<Attr> {
+pub(crate) fn class_options(class: &Class) -> Vec<Attr> {
     let rate = bytes_a_second(class.rate);
     // What may pass at once: a hundredth of a second, at least one frame.
     let burst = (rate / 100).clamp(FRAME, LARGEST);
@@ -172,7 +158,7 @@ fn ticks(time: Duration) -> u32 {
 }
 
 /// A share of all, where `u32::MAX` is all of them.
-pub fn probability(share: Share) -> u32 {
+pub(crate) fn probability(share: Share) -> u32 {
     (u64::from(share.in_millionths()) * u64::from(u32::MAX) / u64::from(Share::ALL.in_millionths())) as u32
 }
 
@@ -185,7 +171,7 @@ fn limit(netem: &Netem, rate: Option<Rate>) -> u32 {
 }
 
 /// `struct tc_netem_qopt`, without what follows it.
-pub fn netem_numbers(netem: &Netem, rate: Option<Rate>) -> Vec<u8> {
+pub(crate) fn netem_numbers(netem: &Netem, rate: Option<Rate>) -> Vec<u8> {
     let (time, jitter) = netem.delay.map_or((Duration::ZERO, Duration::ZERO), |delay| (delay.time, delay.jitter));
     let gap = u32::from(!netem.reorder.is_none());
     let numbers = [ticks(time), limit(netem, rate), 0, gap, probability(netem.duplicate), ticks(jitter)];
@@ -193,7 +179,7 @@ pub fn netem_numbers(netem: &Netem, rate: Option<Rate>) -> Vec<u8> {
 }
 
 /// What follows it: all of netem's options, always, as a change keeps those that are not there.
-pub fn netem_attrs(netem: &Netem) -> Vec<Attr> {
+pub(crate) fn netem_attrs(netem: &Netem) -> Vec<Attr> {
     let (time, jitter) = netem.delay.map_or((Duration::ZERO, Duration::ZERO), |delay| (delay.time, delay.jitter));
     let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX).to_ne_bytes().to_vec();
     let fields = |fields: &[u32]| fields.iter().flat_map(|field| field.to_ne_bytes()).collect::<Vec<u8>>();
@@ -218,7 +204,7 @@ fn netem_options(netem: &Netem, rate: Option<Rate>) -> Vec<u8> {
 }
 
 /// The interfaces that are up, but for loopback.
-pub fn interfaces(socket: &mut Socket) -> io::Result<Vec<u32>> {
+pub(crate) fn interfaces(socket: &mut Socket) -> io::Result<Vec<u32>> {
     const UP: u32 = 1;
     const LOOPBACK: u32 = 8;
     let mut found = vec![];
@@ -236,7 +222,7 @@ pub fn interfaces(socket: &mut Socket) -> io::Result<Vec<u32>> {
 }
 
 /// A message that asks for all of an interface.
-pub fn get(kind: u16, interface: u32) -> Message {
+pub(crate) fn get(kind: u16, interface: u32) -> Message {
     Message { kind, flags: 0, header: header(interface, 0, 0), attrs: vec![] }
 }
 

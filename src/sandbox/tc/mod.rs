@@ -10,15 +10,15 @@ mod read_back;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-pub use drain::Draining;
-pub use messages::{handle_of, waiting_room};
+pub(crate) use drain::Draining;
+pub(crate) use messages::handle_of;
 
 use super::netlink::{Protocol, Socket};
 use super::plan::{Class, Netem};
 use messages::{Qdisc, delete_class, delete_qdisc, new_class, new_qdisc};
 
 /// The queueing disciplines of a network namespace.
-pub struct Tc {
+pub(crate) struct Tc {
     socket: Socket,
     /// What each interface has, by its number, once there are any. Engines can take interfaces away and bring others.
     interfaces: BTreeMap<u32, BTreeMap<u16, Class>>,
@@ -31,20 +31,20 @@ impl Tc {
     ///
     /// # Errors
     /// No socket.
-    pub fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let socket = Socket::open(Protocol::Route)?;
         Ok(Self { socket, interfaces: BTreeMap::new(), draining: BTreeSet::new() })
     }
 
-    /// Gives each interface its HTB, which holds up nobody while it has no classes. Best before anything is sent: while one queueing
-    /// discipline takes another's place, the kernel drops what is sent (`dev_deactivate`).
+    /// Gives each interface its HTB, which delays nothing while it has no classes. Best before anything is sent: while
+    /// one queueing discipline takes another's place, the kernel drops what is sent (`dev_deactivate`).
     ///
     /// # Errors
     /// The kernel's.
-    pub fn begin(&mut self) -> io::Result<()> {
+    pub(crate) fn begin(&mut self) -> io::Result<()> {
         for interface in messages::interfaces(&mut self.socket)? {
             if !self.interfaces.contains_key(&interface) {
-                // HTB cannot be changed, only made: whatever is at the root goes first.
+                // HTB cannot be changed, only created: remove what is at the root first.
                 let _ = self.ask(delete_qdisc(interface, None));
                 self.ask(new_qdisc(interface, Qdisc::Root))?;
                 self.interfaces.insert(interface, BTreeMap::new());
@@ -54,7 +54,7 @@ impl Tc {
     }
 
     /// Classes that are over, and in which packets wait still.
-    pub fn draining(&self) -> &BTreeSet<u16> {
+    pub(crate) fn draining(&self) -> &BTreeSet<u16> {
         &self.draining
     }
 
@@ -62,13 +62,13 @@ impl Tc {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn is_everywhere(&mut self) -> io::Result<bool> {
+    pub(crate) fn is_everywhere(&mut self) -> io::Result<bool> {
         Ok(messages::interfaces(&mut self.socket)?.iter().all(|interface| self.interfaces.contains_key(interface)))
     }
 
-    /// Takes everything away, whatever the kernel says to it: the next [`Self::make`] begins anew. For when what is there is not what
+    /// Removes everything and ignores errors: the next [`Self::make`] starts over. For when what is there is not what
     /// was made; a node that may do so can have changed it.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         let there = messages::interfaces(&mut self.socket).unwrap_or_default();
         for interface in self.numbers().into_iter().filter(|interface| there.contains(interface)) {
             let _ = self.ask(delete_qdisc(interface, None));
@@ -81,7 +81,7 @@ impl Tc {
     ///
     /// # Errors
     /// The kernel's. Some may have been made.
-    pub fn make(&mut self, wanted: &BTreeMap<u16, Class>) -> io::Result<()> {
+    pub(crate) fn make(&mut self, wanted: &BTreeMap<u16, Class>) -> io::Result<()> {
         if wanted.is_empty() {
             return Ok(());
         }
@@ -116,7 +116,7 @@ impl Tc {
         }
         let made = self.try_change(interface, number, class, was);
         if made.is_err() {
-            // Half of a class is none: it is made from nothing the next time.
+            // A half-made class counts as missing: the next time it is made from scratch.
             let _ = self.ask(delete_class(interface, number));
             self.forget(interface, number);
         }
@@ -145,7 +145,7 @@ impl Tc {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn keep(&mut self, wanted: &BTreeMap<u16, Class>) -> io::Result<()> {
+    pub(crate) fn keep(&mut self, wanted: &BTreeMap<u16, Class>) -> io::Result<()> {
         self.look()?;
         for interface in self.numbers() {
             let classes = self.interfaces[&interface].clone();
@@ -164,7 +164,7 @@ impl Tc {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn tidy(&mut self) -> io::Result<bool> {
+    pub(crate) fn tidy(&mut self) -> io::Result<bool> {
         self.look()?;
         let mut waits = BTreeSet::new();
         for interface in self.numbers() {
@@ -182,11 +182,11 @@ impl Tc {
         Ok(!self.draining.is_empty())
     }
 
-    /// Whether the kernel has these classes, as they are wanted.
+    /// Whether the kernel has exactly these classes.
     ///
     /// # Errors
     /// What is not so, or the kernel's.
-    pub fn check(&mut self, wanted: &BTreeMap<u16, Class>) -> io::Result<()> {
+    pub(crate) fn check(&mut self, wanted: &BTreeMap<u16, Class>) -> io::Result<()> {
         if wanted.is_empty() {
             return Ok(());
         }
@@ -197,7 +197,7 @@ impl Tc {
     }
 
     /// Whether the kernel has HTB, and netem: each is tried on the loopback interface, and goes again.
-    pub fn probe(&mut self) -> (bool, bool) {
+    pub(crate) fn probe(&mut self) -> (bool, bool) {
         let mut tried = |qdisc| {
             let made = self.ask(new_qdisc(LOOPBACK, qdisc)).is_ok();
             // If it cannot be taken away, it does nothing where it is.

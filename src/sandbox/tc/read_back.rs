@@ -1,4 +1,4 @@
-//! What the kernel says that it has, against what it was told.
+//! Compares the queueing disciplines and classes that the kernel reports with those that it was sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,8 +14,8 @@ use super::messages::{
 /// Length of `struct tcmsg`.
 const HEADER: usize = 20;
 
-/// Whether an interface has these classes, and the queues in them, as they are wanted.
-pub fn check(socket: &mut Socket, interface: u32, wanted: &BTreeMap<u16, Class>) -> io::Result<()> {
+/// Whether an interface has exactly these classes and queues.
+pub(crate) fn check(socket: &mut Socket, interface: u32, wanted: &BTreeMap<u16, Class>) -> io::Result<()> {
     let classes = all(socket, GET_CLASS, interface)?;
     let queues = all(socket, GET_QDISC, interface)?;
     for (number, class) in wanted {
@@ -42,7 +42,7 @@ pub fn check(socket: &mut Socket, interface: u32, wanted: &BTreeMap<u16, Class>)
 }
 
 /// The numbers of the classes in which packets wait.
-pub fn waiting(socket: &mut Socket, interface: u32) -> io::Result<BTreeSet<u16>> {
+pub(crate) fn waiting(socket: &mut Socket, interface: u32) -> io::Result<BTreeSet<u16>> {
     // TCA_STATS2, in it TCA_STATS_QUEUE: struct gnet_stats_queue, which begins with how many packets there are.
     const STATISTICS: u16 = 7;
     const QUEUE: u16 = 3;
@@ -54,7 +54,8 @@ pub fn waiting(socket: &mut Socket, interface: u32) -> io::Result<BTreeSet<u16>>
     Ok(waits.filter_map(|(handle, _)| u16::try_from(handle >> 16).ok()).collect())
 }
 
-/// Whether a class is told to have this. Of struct tc_htb_opt the kernel decides a part: what the link layer is, and the level.
+/// Whether a class is reported with these options. The kernel sets a part of struct tc_htb_opt itself: the link layer
+/// and the level.
 fn has(options: &[u8], wanted: &Attr) -> bool {
     let Attr::Bytes(OPT, wanted) = wanted else {
         return contains(options, std::slice::from_ref(wanted));
@@ -67,7 +68,7 @@ fn has(options: &[u8], wanted: &Attr) -> bool {
 }
 
 fn differs(what: &str, number: u16) -> io::Error {
-    io::Error::other(format!("the kernel has taken the {what} and tells another one: number {number}"))
+    io::Error::other(format!("the kernel has accepted the {what} but reports another one: number {number}"))
 }
 
 /// The attributes of all classes, or queues, of an interface by their handles.

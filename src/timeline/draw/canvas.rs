@@ -5,17 +5,17 @@ use std::fmt;
 use crate::timeline::xml::{Attributes, Xml};
 
 /// Width of the picture.
-pub const WIDTH: f64 = 1280.0;
+pub(crate) const WIDTH: f64 = 1280.0;
 /// Where the lanes' names end and the chart begins.
-pub const GUTTER: f64 = 118.0;
+pub(crate) const GUTTER: f64 = 118.0;
 /// Free space left and right of the first and last moment, for shapes that stand on them.
-pub const PAD: f64 = 24.0;
-/// Width of the whole time.
-pub const SPAN: f64 = WIDTH - GUTTER - 2.0 * PAD;
+pub(crate) const PAD: f64 = 24.0;
+/// Width of the chart, from the first moment to the last.
+pub(crate) const SPAN: f64 = WIDTH - GUTTER - 2.0 * PAD;
 
-/// A length that is written with one digit at most.
+/// A length in px, written with at most one decimal.
 #[derive(Clone, Copy)]
-pub struct Px(pub f64);
+pub(crate) struct Px(pub f64);
 
 impl fmt::Display for Px {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -25,29 +25,28 @@ impl fmt::Display for Px {
 }
 
 /// The picture in the making.
-pub struct Canvas {
-    /// Where it is written.
-    pub xml: Xml,
+pub(crate) struct Canvas {
+    pub(crate) xml: Xml,
     /// ns from left to right, at least 1.
-    pub duration: i64,
+    pub(crate) duration: i64,
 }
 
 impl Canvas {
-    /// Where a moment is in the chart.
-    pub fn x(&self, at: i64) -> f64 {
+    /// The x of a moment, in px.
+    pub(crate) fn x(&self, at: i64) -> f64 {
         PAD + SPAN * (at as f64 / self.duration as f64)
     }
 
     /// A bar from one moment to another, at least `least` wide, with a tooltip.
-    pub fn bar(&mut self, class: &str, (from, to): (i64, i64), (y, height): (f64, f64), least: f64, tip: &str) {
+    pub(crate) fn bar(&mut self, class: &str, (from, to): (i64, i64), (y, height): (f64, f64), least: f64, tip: &str) {
         let x = self.x(from);
         let exact = self.x(to) - x;
-        // The page that zooms must know how wide it is in truth.
+        // The page that zooms needs the exact width.
         self.shape(class, (x, exact.max(least)), (y, height), tip, (exact < least).then_some(exact));
     }
 
     /// A rectangle with a tooltip, which may be empty.
-    pub fn rect(&mut self, class: &str, (x, width): (f64, f64), (y, height): (f64, f64), tip: &str) {
+    pub(crate) fn rect(&mut self, class: &str, (x, width): (f64, f64), (y, height): (f64, f64), tip: &str) {
         self.shape(class, (x, width), (y, height), tip, None);
     }
 
@@ -69,13 +68,13 @@ impl Canvas {
         }
     }
 
-    /// Text.
-    pub fn text(&mut self, class: &str, (x, y): (f64, f64), text: &str) {
+    /// Text that begins at a place, or is aligned there by `class`.
+    pub(crate) fn text(&mut self, class: &str, (x, y): (f64, f64), text: &str) {
         self.xml.element("text", &[("class", &class), ("x", &Px(x)), ("y", &Px(y))], text);
     }
 
     /// What `content` draws around its own 0,0, at a moment (`x` in px): it moves with the time but keeps its size.
-    pub fn at(&mut self, (x, y): (f64, f64), tip: &str, content: impl FnOnce(&mut Self)) {
+    pub(crate) fn at(&mut self, (x, y): (f64, f64), tip: &str, content: impl FnOnce(&mut Self)) {
         let place = format!("translate({} {})", Px(x), Px(y));
         self.nest("g", &[("class", &"at"), ("transform", &place)], |canvas| {
             if !tip.is_empty() {
@@ -86,12 +85,12 @@ impl Canvas {
     }
 
     /// A group of what `content` draws.
-    pub fn group(&mut self, attributes: Attributes, content: impl FnOnce(&mut Self)) {
+    pub(crate) fn group(&mut self, attributes: Attributes, content: impl FnOnce(&mut Self)) {
         self.nest("g", attributes, content);
     }
 
     /// An element around what `content` draws.
-    pub fn nest(&mut self, name: &'static str, attributes: Attributes, content: impl FnOnce(&mut Self)) {
+    pub(crate) fn nest(&mut self, name: &'static str, attributes: Attributes, content: impl FnOnce(&mut Self)) {
         let mut outer = std::mem::take(&mut self.xml);
         outer.within(name, attributes, |xml| {
             std::mem::swap(xml, &mut self.xml);
@@ -103,17 +102,17 @@ impl Canvas {
 }
 
 /// About how wide a text of 11 px is.
-pub fn width(text: &str) -> f64 {
+pub(crate) fn width(text: &str) -> f64 {
     text.chars().map(|c| if c > '\u{2e80}' { 12.0 } else { 6.4 }).sum()
 }
 
 /// About how wide it is in bold.
-pub fn bold_width(text: &str) -> f64 {
+pub(crate) fn bold_width(text: &str) -> f64 {
     width(text) * 1.16
 }
 
 /// The text, cut so that it is at most about `most` px wide; `None` if nothing sensible remains.
-pub fn fitting(text: &str, most: f64) -> Option<String> {
+pub(crate) fn fitting(text: &str, most: f64) -> Option<String> {
     if width(text) <= most {
         return Some(text.to_owned());
     }

@@ -1,45 +1,34 @@
 //! The chart: the time axis, and lanes below each other.
 
 use super::canvas::{Canvas, GUTTER, PAD, WIDTH, bold_width, fitting, width};
+use super::nodes::NodeRows;
 use super::{head, nodes, operations};
 use crate::timeline::axis::{step, ticks};
 use crate::timeline::model::{Command, Timeline};
 use crate::timeline::{count, rough, time};
 
-/// How lanes of nodes are built, by how many there are.
-pub struct NodeRows {
-    /// Of a whole lane.
-    pub height: f64,
-    /// Room above the bar for words; 0 if there is none.
-    pub words: f64,
-    /// Height of the bar.
-    pub bar: f64,
-    /// Height of the row for faults; 0 without any.
-    pub fault: f64,
-}
-
-/// Where each part of the chart begins.
-pub struct Layout {
-    /// The axis' labels.
-    pub axis: f64,
-    /// The numbers of what happened.
-    pub badges: f64,
+/// The y of each part of the chart, in px.
+pub(crate) struct Layout {
+    /// Labels of the time axis.
+    pub(crate) axis: f64,
+    /// Numbers of the incidents.
+    pub(crate) badges: f64,
     /// The row of commands, if there are any.
-    pub commands: Option<f64>,
+    pub(crate) commands: Option<f64>,
     /// The row of faults, if there are any.
-    pub faults: Option<f64>,
-    /// The nodes.
-    pub nodes: f64,
-    /// How these are built.
-    pub rows: NodeRows,
+    pub(crate) faults: Option<f64>,
+    /// First lane of a node.
+    pub(crate) nodes: f64,
+    /// Heights of these lanes.
+    pub(crate) rows: NodeRows,
     /// The sum of all operations, if there are enough.
-    pub sum: Option<f64>,
-    /// Their lanes.
-    pub operations: f64,
+    pub(crate) sum: Option<f64>,
+    /// First lane of operations.
+    pub(crate) operations: f64,
     /// The end of the lanes.
-    pub end: f64,
+    pub(crate) end: f64,
     /// The end of the picture.
-    pub bottom: f64,
+    pub(crate) bottom: f64,
 }
 
 /// Height of the row of commands.
@@ -49,7 +38,7 @@ const FAULTS: f64 = 20.0;
 
 impl Layout {
     /// Of a timeline whose chart begins at `top`.
-    pub fn of(timeline: &Timeline, top: f64) -> Self {
+    pub(crate) fn of(timeline: &Timeline, top: f64) -> Self {
         let mut y = top;
         let mut take = |height: f64| {
             y += height;
@@ -80,7 +69,7 @@ impl Layout {
 }
 
 /// The names left of the lanes, and the stripes behind them.
-pub fn names(canvas: &mut Canvas, timeline: &Timeline, layout: &Layout) {
+pub(crate) fn names(canvas: &mut Canvas, timeline: &Timeline, layout: &Layout) {
     let right = GUTTER - 4.0;
     for (index, node) in timeline.nodes.iter().enumerate() {
         let y = layout.nodes + layout.rows.height * index as f64;
@@ -113,8 +102,8 @@ pub fn names(canvas: &mut Canvas, timeline: &Timeline, layout: &Layout) {
     }
 }
 
-/// Everything that stands at a time.
-pub fn draw(canvas: &mut Canvas, timeline: &Timeline, layout: &Layout) {
+/// Everything whose place depends on its time.
+pub(crate) fn draw(canvas: &mut Canvas, timeline: &Timeline, layout: &Layout) {
     axis(canvas, layout);
     outages(canvas, timeline, layout);
     if let Some(y) = layout.commands {
@@ -144,7 +133,7 @@ pub fn draw(canvas: &mut Canvas, timeline: &Timeline, layout: &Layout) {
     badges(canvas, timeline, layout);
 }
 
-/// A long list of links, cut.
+/// A list of faults, cut to 30 lines.
 fn shortened(detail: &str) -> String {
     let links: Vec<&str> = detail.lines().collect();
     match links.len() {
@@ -188,7 +177,7 @@ fn outages(canvas: &mut Canvas, timeline: &Timeline, layout: &Layout) {
     }
 }
 
-/// Signs for all, words where there is room; those that failed come first to it.
+/// A sign for each command, and words where there is room, failed commands first.
 fn commands(canvas: &mut Canvas, timeline: &Timeline, y: f64) {
     let all = &timeline.commands;
     let mut groups: Vec<&[Command]> = vec![];
@@ -257,7 +246,7 @@ fn commands(canvas: &mut Canvas, timeline: &Timeline, y: f64) {
     }
 }
 
-/// `kill i002`: the command with whom it concerned, also where it was written in the directory of a node.
+/// `kill i002`: the command with its nodes, also if it was written in the directory of a node.
 fn said(timeline: &Timeline, command: &Command) -> String {
     let mut text = command.line.clone();
     let all = command.nodes.len() == timeline.nodes.len() && command.nodes.len() > 1;
@@ -270,7 +259,7 @@ fn said(timeline: &Timeline, command: &Command) -> String {
     fitting(&text, 150.0).unwrap_or_default()
 }
 
-/// The numbers of what happened, one beside the other where they are too near.
+/// The numbers of the incidents, side by side where they are too close.
 fn badges(canvas: &mut Canvas, timeline: &Timeline, layout: &Layout) {
     let mut free = f64::MIN;
     for (index, incident) in timeline.incidents.iter().enumerate() {

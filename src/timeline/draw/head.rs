@@ -1,18 +1,17 @@
-//! Above the chart: what this is, what happened, what the signs mean.
+//! Above the chart: title, incidents, legend.
 
 use super::canvas::{Canvas, Px, WIDTH, fitting};
-use crate::timeline::incidents::{Incident, Weight};
-use crate::timeline::model::Timeline;
-use crate::timeline::operations::Outcome;
+use crate::cluster::State;
+use crate::timeline::model::{Incident, Timeline, Weight};
+use crate::timeline::operations::OperationOutcome;
 use crate::timeline::{count, moment, rough};
 
 const LEFT: f64 = 16.0;
 const LINE: f64 = 18.0;
-/// Where the first line on what happened stands.
+/// The y of the first incident.
 const LIST: f64 = 72.0;
 
-/// One line that says what this is.
-pub fn title(timeline: &Timeline) -> String {
+pub(crate) fn title(timeline: &Timeline) -> String {
     let image = if timeline.image.is_empty() { "a cluster" } else { &timeline.image };
     let nodes = timeline.nodes.len();
     let nodes = if nodes == 1 { "1 node".into() } else { format!("{nodes} nodes") };
@@ -30,7 +29,7 @@ fn subtitle(timeline: &Timeline) -> String {
     if !timeline.start.is_empty() {
         parts.push(format!("from {}", wall(&timeline.start)));
     }
-    let end = if timeline.ended { "" } else { " (no end told)" };
+    let end = if timeline.ended { "" } else { " (no end recorded)" };
     parts.push(format!("{}{end}", rough(timeline.duration)));
     parts.push(match timeline.commands.len() {
         1 => "1 command".into(),
@@ -52,8 +51,8 @@ fn wall(time: &str) -> String {
     }
 }
 
-/// How much room all of it takes.
-pub fn height(timeline: &Timeline) -> f64 {
+/// The height of all of it.
+pub(crate) fn height(timeline: &Timeline) -> f64 {
     LIST + LINE * (list_lines(timeline) as f64 - 1.0) + 44.0
 }
 
@@ -61,8 +60,8 @@ fn list_lines(timeline: &Timeline) -> usize {
     timeline.incidents.len().max(1) + usize::from(timeline.more_incidents > 0) + timeline.notes.len()
 }
 
-/// Draws it.
-pub fn draw(canvas: &mut Canvas, timeline: &Timeline) {
+/// Draws title, incidents and legend.
+pub(crate) fn draw(canvas: &mut Canvas, timeline: &Timeline) {
     let room = WIDTH - 2.0 * LEFT;
     canvas.text("title", (LEFT, 27.0), &fitting(&title(timeline), room * 0.6).unwrap_or_default());
     canvas.text("muted", (LEFT, 46.0), &fitting(&subtitle(timeline), room).unwrap_or_default());
@@ -93,27 +92,26 @@ pub fn draw(canvas: &mut Canvas, timeline: &Timeline) {
 }
 
 /// The number of an incident.
-pub fn badge(canvas: &mut Canvas, (x, y): (f64, f64), index: usize, incident: &Incident) {
+pub(crate) fn badge(canvas: &mut Canvas, (x, y): (f64, f64), index: usize, incident: &Incident) {
     let class = if incident.weight >= Weight::Failure { "badge-alarm" } else { "badge" };
     canvas.xml.empty("circle", &[("class", &class), ("cx", &Px(x)), ("cy", &Px(y)), ("r", &7.5)]);
     canvas.text("number", (x, y + 3.5), &(index + 1).to_string());
 }
 
-/// Only what there is.
+/// The legend, only with signs that occur.
 fn legend(canvas: &mut Canvas, timeline: &Timeline, y: f64) {
-    let state = |name: &str| {
-        timeline.nodes.iter().any(|node| node.stays.iter().any(|stay| stay.state.name() == name && stay.to > stay.from))
-    };
+    let long = timeline.nodes.iter().flat_map(|node| &node.stays).filter(|stay| stay.to > stay.from);
+    let state = |state| long.clone().any(|stay| stay.state == state);
     let nodes = &timeline.nodes;
     let operations = timeline.operations() > 0;
     let outcome = |outcome| timeline.lanes.iter().any(|lane| lane.operations.iter().any(|one| one.outcome == outcome));
     let commands = !timeline.commands.is_empty();
     let entries = [
-        ("created", "created", state("created")),
+        ("created", "created", state(State::Created)),
         ("running", "running", true),
-        ("paused", "paused", state("paused")),
+        ("paused", "paused", state(State::Paused)),
         ("exited", "exited", true),
-        ("missing", "container missing", state("missing")),
+        ("missing", "container missing", state(State::Missing)),
         ("ready", "ready", nodes.iter().any(|node| !node.ready.is_empty())),
         ("unhealthy", "unhealthy", nodes.iter().any(|node| !node.unhealthy.is_empty())),
         ("fault", "network fault", !timeline.faults.is_empty()),
@@ -121,8 +119,8 @@ fn legend(canvas: &mut Canvas, timeline: &Timeline, y: f64) {
         ("command", "command", commands),
         ("failed", "command failed", timeline.commands.iter().any(|command| command.failure.is_some())),
         ("ok", "operation", operations),
-        ("failed-operation", "failed", outcome(Outcome::Failed)),
-        ("unsure", "uncertain", outcome(Outcome::Unknown)),
+        ("failed-operation", "failed", outcome(OperationOutcome::Failed)),
+        ("unsure", "uncertain", outcome(OperationOutcome::Unknown)),
     ];
     let mut x = LEFT;
     for (class, text, _) in entries.iter().filter(|(_, _, there)| *there) {
@@ -141,7 +139,7 @@ fn legend(canvas: &mut Canvas, timeline: &Timeline, y: f64) {
 }
 
 /// The sign of a command: a triangle that points at its moment, or a cross if it failed.
-pub fn sign(canvas: &mut Canvas, (x, y): (f64, f64), failed: bool) {
+pub(crate) fn sign(canvas: &mut Canvas, (x, y): (f64, f64), failed: bool) {
     let (class, path) = if failed {
         ("failed halo", "m-2 0l-4-4 2-2 4 4 4-4 2 2-4 4 4 4-2 2-4-4-4 4-2-2z")
     } else {

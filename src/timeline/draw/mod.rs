@@ -6,22 +6,22 @@ mod head;
 mod nodes;
 mod operations;
 
-pub use head::title as head_title;
+pub(crate) use head::title as head_title;
 
 use canvas::{Canvas, GUTTER, Px, WIDTH};
 
 use super::model::Timeline;
 use super::xml::Xml;
 
-/// A whole document.
-pub fn document(timeline: &Timeline) -> String {
+/// The picture as an SVG document of its own.
+pub(crate) fn document(timeline: &Timeline) -> String {
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     text.push_str(&picture(timeline, Xml::default()).finish());
     text
 }
 
-/// The picture, written on to `xml`.
-pub fn picture(timeline: &Timeline, xml: Xml) -> Xml {
+/// Adds the picture to `xml`.
+pub(crate) fn picture(timeline: &Timeline, xml: Xml) -> Xml {
     let mut canvas = Canvas { xml, duration: timeline.duration.max(1) };
     let layout = chart::Layout::of(timeline, head::height(timeline));
     let (width, height) = (Px(WIDTH), Px(layout.bottom));

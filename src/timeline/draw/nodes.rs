@@ -1,17 +1,28 @@
-//! A node's lane: its states as bars, how it went down in words, readiness as a line, commands as ticks, faults below.
+//! A node's lane: states as bars, how it went down in words, readiness as a line, commands as ticks, faults below.
 
 use super::canvas::{Canvas, GUTTER, Px, WIDTH, bold_width, fitting};
-use super::chart::NodeRows;
 use super::head;
+use crate::cluster::State;
 use crate::timeline::incidents::{reason, short};
-use crate::timeline::model::{State, Stay, Timeline};
+use crate::timeline::model::{Stay, Timeline};
 use crate::timeline::{count, rough, time};
+
+/// Heights in a node's lane, in px. They depend on how many nodes there are.
+pub(crate) struct NodeRows {
+    pub(crate) height: f64,
+    /// Words above the bar; 0 if there is no room for them.
+    pub(crate) words: f64,
+    /// The bar of states.
+    pub(crate) bar: f64,
+    /// The row of faults; 0 if there are none.
+    pub(crate) fault: f64,
+}
 
 /// Below this width (px), several changes in a row are drawn as one.
 const NARROW: f64 = 1.2;
 
-/// Draws one at `y`.
-pub fn lane(canvas: &mut Canvas, timeline: &Timeline, index: usize, y: f64, rows: &NodeRows) {
+/// Draws the lane of a node at `y`.
+pub(crate) fn lane(canvas: &mut Canvas, timeline: &Timeline, index: usize, y: f64, rows: &NodeRows) {
     let node = &timeline.nodes[index];
     canvas.group(&[("data-node", &node.name)], |canvas| {
         let bar = y + rows.words + 2.0;
@@ -54,7 +65,7 @@ fn states(canvas: &mut Canvas, timeline: &Timeline, index: usize, y: f64, height
         if run >= 3 {
             let those = &stays[..run];
             let to = those[run - 1].to;
-            let worst = if those.iter().any(|stay| stay.state.is_down()) { "exited" } else { "unknown" };
+            let worst = if those.iter().any(|stay| stay.is_down()) { "exited" } else { "unknown" };
             let tip = format!("{}: {} changes of state\n{} – {}", node.name, count(run), time(first.from), time(to));
             canvas.bar(worst, (first.from, to), (y, height), 3.0, &tip);
             stays = &stays[run..];
@@ -67,29 +78,29 @@ fn states(canvas: &mut Canvas, timeline: &Timeline, index: usize, y: f64, height
 
 fn stay(canvas: &mut Canvas, timeline: &Timeline, index: usize, stay: &Stay, (y, height): (f64, f64)) {
     let name = &timeline.nodes[index].name;
-    let why = match (stay.state.is_down(), stay.why.command) {
+    let why = match (stay.is_down(), stay.why.command) {
         (true, _) => format!("\n{name} {}", reason(timeline, stay)),
         (false, Some(command)) => format!("\nby “{}”", timeline.commands[command].line),
         (false, None) => String::new(),
     };
     let tip = format!(
         "{name}: {} for {}\n{} – {}{why}",
-        stay.state.name(),
+        stay.state,
         rough(stay.to - stay.from),
         time(stay.from),
         time(stay.to)
     );
-    // What is as it should be is thin; what is not stands out.
+    // Normal states are thin, so that the others stand out.
     let (inset, least) = match stay.state {
         State::Running => (height * 0.22, 0.0),
-        State::Created | State::Unknown => (height * 0.36, 0.0),
+        State::Created => (height * 0.36, 0.0),
         State::Paused => (0.0, 2.0),
         State::Exited | State::Missing => (0.0, 3.0),
     };
-    canvas.bar(stay.state.name(), (stay.from, stay.to), (y + inset, height - 2.0 * inset), least, &tip);
+    canvas.bar(&stay.state.to_string(), (stay.from, stay.to), (y + inset, height - 2.0 * inset), least, &tip);
 }
 
-/// A tick for each command that concerned the node.
+/// A tick for each command that means the node.
 fn commands(canvas: &mut Canvas, timeline: &Timeline, index: usize, y: f64, height: f64) {
     let mut last = f64::MIN;
     for command in timeline.commands.iter().filter(|command| command.nodes.contains(&index)) {
@@ -114,13 +125,13 @@ fn commands(canvas: &mut Canvas, timeline: &Timeline, index: usize, y: f64, heig
     }
 }
 
-/// How the node went down: above its bar, or beside it where lanes are low, in as many words as there is room for.
+/// How the node went down, in as many words as fit: above its bar, or beside it where lanes are low.
 fn words(canvas: &mut Canvas, timeline: &Timeline, index: usize, y: f64, rows: &NodeRows) {
     let node = &timeline.nodes[index];
     let above = rows.words > 0.0;
     let base = if above { y + 12.0 } else { y + rows.bar / 2.0 + 6.0 };
     let edge = WIDTH - GUTTER - 2.0;
-    let downs: Vec<&Stay> = node.stays.iter().filter(|stay| stay.state.is_down()).collect();
+    let downs: Vec<&Stay> = node.stays.iter().filter(|stay| stay.is_down()).collect();
     let mut free = f64::MIN;
     for (nth, stay) in downs.iter().enumerate() {
         let from = canvas.x(stay.from);
@@ -131,7 +142,7 @@ fn words(canvas: &mut Canvas, timeline: &Timeline, index: usize, y: f64, rows: &
             })
             .collect();
         let badges = 17.0 * numbers.len() as f64;
-        // What is said of the next one must have its place too.
+        // Leave room for the words of the next one.
         let next = downs.get(nth + 1).map_or(edge, |next| canvas.x(next.from) - 4.0);
         let texts = [short(timeline, stay), shorter(stay), shortest(stay)];
         let begin = (from + 2.0).max(free);
@@ -142,7 +153,7 @@ fn words(canvas: &mut Canvas, timeline: &Timeline, index: usize, y: f64, rows: &
             let last = nth + 1 == downs.len();
             match texts[..2].iter().find(after).filter(|text| !last || *text == &texts[0]) {
                 Some(text) => (begin, text.as_str(), badges),
-                // The last one may begin before its bar rather than say nothing.
+                // The words of the last one may begin before its bar.
                 None if last => {
                     let early = (edge - badges - bold_width(&texts[0]) - 4.0).max(free);
                     let fits = early + badges + bold_width(&texts[0]) <= edge;
@@ -174,14 +185,14 @@ fn words(canvas: &mut Canvas, timeline: &Timeline, index: usize, y: f64, rows: &
     }
 }
 
-/// `137 SIGKILL`.
+/// Exit code and signal: `137 SIGKILL`.
 fn shorter(stay: &Stay) -> String {
     let code = stay.why.exit_code.map(|code| code.to_string());
     let words: Vec<String> = code.into_iter().chain(stay.why.signal.clone()).collect();
-    if words.is_empty() { stay.state.name().to_owned() } else { words.join(" ") }
+    if words.is_empty() { stay.state.to_string() } else { words.join(" ") }
 }
 
-/// `137`.
+/// The exit code: `137`.
 fn shortest(stay: &Stay) -> String {
-    stay.why.exit_code.map_or_else(|| stay.state.name().to_owned(), |code| code.to_string())
+    stay.why.exit_code.map_or_else(|| stay.state.to_string(), |code| code.to_string())
 }

@@ -1,19 +1,19 @@
-//! The test's operations: each drawn where there is room, counted where there is none.
+//! The test's operations: drawn one by one where there is room, else as counts.
 
 use super::canvas::{Canvas, PAD, SPAN, fitting};
 use crate::timeline::model::Timeline;
-use crate::timeline::operations::{Lane, Operation, Outcome};
+use crate::timeline::operations::{Lane, Operation, OperationOutcome};
 use crate::timeline::{count, rough, time};
 
 /// Height of a lane.
-pub const LANE: f64 = 20.0;
+pub(crate) const LANE: f64 = 20.0;
 /// Height of the sum of all lanes.
-pub const SUM: f64 = 46.0;
-/// From so many operations on, their sum is worth a row.
-pub const MANY: usize = 40;
-/// A lane of more than so many is drawn as counts.
+pub(crate) const SUM: f64 = 46.0;
+/// From this number of operations on, a row counts all of them.
+pub(crate) const MANY: usize = 40;
+/// A lane with more operations is drawn as counts.
 const EACH: usize = 220;
-/// Width of what is counted together, in px.
+/// Width of a bin of counts, in px.
 const BIN: f64 = 4.0;
 
 /// Operations of one bin, by outcome.
@@ -51,9 +51,9 @@ fn bins<'a>(canvas: &Canvas, operations: impl Iterator<Item = &'a Operation>, si
         let index = ((canvas.x(operation.counts_at()) - PAD) / size) as usize;
         let bin = &mut bins[index.min(number - 1)];
         match operation.outcome {
-            Outcome::Ok => bin.ok += 1,
-            Outcome::Unknown => bin.unsure += 1,
-            Outcome::Failed => bin.failed += 1,
+            OperationOutcome::Ok => bin.ok += 1,
+            OperationOutcome::Unknown => bin.unsure += 1,
+            OperationOutcome::Failed => bin.failed += 1,
         }
     }
     bins
@@ -67,7 +67,7 @@ fn draw_bins(canvas: &mut Canvas, bins: &[Bin], size: f64, (y, height): (f64, f6
         let from = (span * index as f64) as i64;
         let tip = format!("{}\n{} – {}", bin.tip(), time(from), time((from as f64 + span) as i64));
         let mut bottom = y + height;
-        // What went wrong is never too small to be seen.
+        // Failures are always big enough to be seen.
         for (class, number, least) in [("ok", bin.ok, 1.0), ("unsure", bin.unsure, 2.5), ("failed", bin.failed, 3.5)] {
             if number > 0 {
                 let tall = (height * number as f64 / most).max(least).min(height);
@@ -79,7 +79,7 @@ fn draw_bins(canvas: &mut Canvas, bins: &[Bin], size: f64, (y, height): (f64, f6
 }
 
 /// All lanes together, as counts over time.
-pub fn sum(canvas: &mut Canvas, timeline: &Timeline, y: f64) {
+pub(crate) fn sum(canvas: &mut Canvas, timeline: &Timeline, y: f64) {
     let size = BIN * 2.0;
     let bins = bins(canvas, timeline.lanes.iter().flat_map(|lane| &lane.operations), size);
     canvas.rect("stripe still", (PAD, SPAN), (y, SUM), "");
@@ -87,15 +87,15 @@ pub fn sum(canvas: &mut Canvas, timeline: &Timeline, y: f64) {
 }
 
 /// What the height of that row means.
-pub fn scale(canvas: &Canvas, timeline: &Timeline) -> String {
+pub(crate) fn scale(canvas: &Canvas, timeline: &Timeline) -> String {
     let size = BIN * 2.0;
     let bins = bins(canvas, timeline.lanes.iter().flat_map(|lane| &lane.operations), size);
     let most = bins.iter().map(|bin| bin.total()).max().unwrap_or(0);
     format!("≤ {} in {}", count(most), rough((canvas.duration as f64 * size / SPAN) as i64))
 }
 
-/// One lane.
-pub fn lane(canvas: &mut Canvas, lane: &Lane, y: f64) {
+/// The operations of one lane.
+pub(crate) fn lane(canvas: &mut Canvas, lane: &Lane, y: f64) {
     canvas.group(&[("data-operations", &lane.operations.len())], |canvas| {
         canvas.rect("line still", (PAD, SPAN), (y + LANE - 2.5, 0.6), "");
         if lane.operations.len() > EACH {
@@ -111,22 +111,22 @@ pub fn lane(canvas: &mut Canvas, lane: &Lane, y: f64) {
 
 fn each(canvas: &mut Canvas, operation: &Operation, next: Option<i64>, y: f64) {
     let class = match operation.outcome {
-        Outcome::Ok => "ok",
-        Outcome::Unknown => "unsure",
-        Outcome::Failed => "failed",
+        OperationOutcome::Ok => "ok",
+        OperationOutcome::Unknown => "unsure",
+        OperationOutcome::Failed => "failed",
     };
     let word = match operation.outcome {
-        Outcome::Ok => "",
-        Outcome::Unknown if operation.open => " (no answer)",
-        Outcome::Unknown => " (uncertain)",
-        Outcome::Failed => " (failed)",
+        OperationOutcome::Ok => "",
+        OperationOutcome::Unknown if operation.open => " (no answer)",
+        OperationOutcome::Unknown => " (uncertain)",
+        OperationOutcome::Failed => " (failed)",
     };
     let took = operation.to.map(|to| format!("\ntook {}", rough(to - operation.from))).unwrap_or_default();
     let tip = format!("{}{word}\n{}{took}", operation.label, time(operation.from));
     let from = canvas.x(operation.from);
     let mut end = from + 4.0;
-    // Failure is taller, not only of another colour.
-    let (top, height) = if operation.outcome == Outcome::Ok { (y + 5.0, 11.0) } else { (y + 2.0, 15.0) };
+    // A failure is taller too, for readers who cannot distinguish the colours.
+    let (top, height) = if operation.outcome == OperationOutcome::Ok { (y + 5.0, 11.0) } else { (y + 2.0, 15.0) };
     match (operation.to, operation.open) {
         (Some(to), _) => {
             canvas.bar(class, (operation.from, to), (top, height), 2.5, &tip);
@@ -140,7 +140,7 @@ fn each(canvas: &mut Canvas, operation: &Operation, next: Option<i64>, y: f64) {
         (None, false) => {
             let middle = y + 10.0;
             canvas.at((from, middle), &tip, |canvas| {
-                let shape = if operation.outcome == Outcome::Failed {
+                let shape = if operation.outcome == OperationOutcome::Failed {
                     "M-5.5-4-4-5.5 0-1.5 4-5.5 5.5-4 1.5 0 5.5 4 4 5.5 0 1.5-4 5.5-5.5 4-1.5 0z"
                 } else {
                     "M0-5 4 0 0 5-4 0z"
@@ -151,7 +151,7 @@ fn each(canvas: &mut Canvas, operation: &Operation, next: Option<i64>, y: f64) {
     }
     let room = next.map_or(canvas.x(canvas.duration) + PAD, |next| canvas.x(next)) - end - 8.0;
     let inside = canvas.x(operation.to.unwrap_or(operation.from)) - from - 6.0;
-    let class = if operation.outcome == Outcome::Failed { "alarm halo" } else { "halo" };
+    let class = if operation.outcome == OperationOutcome::Failed { "alarm halo" } else { "halo" };
     let (x, text) = match fitting(&operation.label, inside) {
         Some(text) if operation.to.is_some() && !text.ends_with('…') => (from + 3.0, text),
         _ => match fitting(&operation.label, room.min(260.0)) {

@@ -69,7 +69,7 @@ fn the_oldest_is_cut_at_a_line_and_the_rest_is_whole() {
     let kept = fs::read_to_string(dir.path().join("log")).unwrap();
     check(&kept, end);
     assert!(!dir.path().join("log.old").exists());
-    // And on with the same directory, many times.
+    // And again in the same directory, many times.
     for _ in 0..20 {
         let log = LogFile::open(dir.path(), LIMIT).unwrap();
         check(&whole(&log), end);
@@ -93,7 +93,7 @@ fn what_a_kill_has_left_is_put_right() {
     let new = fs::read(at("log")).unwrap();
     File::options().append(true).open(at("log.old")).unwrap().write_all(&new[100..900]).unwrap();
     check(&whole(&LogFile::open(dir.path(), LIMIT).unwrap()), 4000);
-    // Between two renames; an empty log was made anew since.
+    // Between two renames; an empty log was created since.
     fs::rename(at("log"), at("log.new")).unwrap();
     fs::write(at("log"), "").unwrap();
     check(&whole(&LogFile::open(dir.path(), LIMIT).unwrap()), 4000);
@@ -124,7 +124,7 @@ fn a_reader_goes_on_while_the_oldest_is_cut() {
     assert!(before.len() >= 800 * line(0).len(), "what it had open is whole");
     assert!(before.ends_with('\n'));
     check(after, 6000);
-    // Nothing is new, then something is; and who begins anew finds what there is now.
+    // Nothing is new, then something is; a new reader finds what there is now.
     assert!(reader.read(text.len() as u64, 10).unwrap().is_empty());
     write(&log, 6000..6001);
     assert_eq!(reader.read(text.len() as u64, 1000).unwrap(), line(6000).as_bytes());
@@ -170,7 +170,7 @@ fn a_log_that_somebody_has_removed_grows_on() {
     check(&whole(&log), end);
     log.join().unwrap();
     check(&fs::read_to_string(dir.path().join("log")).unwrap(), end);
-    // What was removed is not put together with what came after it.
+    // What was removed is not joined with what came after it.
     let log = LogFile::open(dir.path(), LIMIT).unwrap();
     write(&log, end..end + 3000);
     fs::remove_file(dir.path().join("log")).unwrap();
@@ -206,10 +206,35 @@ fn a_smaller_limit_is_kept_too() {
 
 #[test]
 fn what_looks_like_a_first_line_is_told_from_one() {
-    assert_eq!(parse_header(header(17, 64 << 20).as_bytes()), Some((17, 59)));
-    assert_eq!(header(17, 64 << 20), "[cthulhu: 17 bytes cut before this line (--log-limit 64m)]\n");
+    assert_eq!(parse_header(header(17, Cut::Limit(64 << 20)).as_bytes()), Some((17, 59)));
+    assert_eq!(header(17, Cut::Limit(64 << 20)), "[cthulhu: 17 bytes cut before this line (--log-limit 64m)]\n");
+    assert_eq!(parse_header(header(17, Cut::Reset).as_bytes()), Some((17, header(17, Cut::Reset).len() as u64)));
     for other in ["", "\n", "[cthulhu: 17 bytes", "[cthulhu: x bytes cut before this line (--log-limit 64m)]\n"] {
         assert_eq!(parse_header(other.as_bytes()), None);
     }
     assert_eq!((shown(1), shown(3 << 10), shown(2 << 30)), ("1".into(), "3k".into(), "2g".into()));
+}
+
+#[test]
+fn a_cut_log_says_how_much_there_was_and_its_readers_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = LogFile::open(dir.path(), LIMIT).unwrap();
+    log.cut().unwrap();
+    assert_eq!(whole(&log), "", "there was nothing to cut");
+    for round in 1..=3 {
+        // More than fits: there are two files.
+        write(&log, 0..2000);
+        let mut reader = log.reader();
+        let before = reader.read(0, 1 << 20).unwrap();
+        log.cut().unwrap();
+        let first = format!("[cthulhu: {} bytes cut before this line (reset)]\n", log.total());
+        assert_eq!(whole(&log), first, "round {round}");
+        assert_eq!(log.size(), first.len() as u64);
+        assert!(!dir.path().join("log.old").exists());
+        log.append(b"new\n").unwrap();
+        assert_eq!(whole(&log), format!("{first}new\n"));
+        assert_eq!(reader.read(before.len() as u64, 1 << 20).unwrap(), b"new\n");
+    }
+    let again = LogFile::open(dir.path(), LIMIT).unwrap();
+    assert_eq!((whole(&again), again.total()), (whole(&log), log.total()));
 }

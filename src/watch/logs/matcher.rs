@@ -13,32 +13,32 @@ pub(super) struct Matcher {
     line: Vec<u8>,
     /// The time of its first piece.
     begun: i64,
-    /// What was said before then is of an earlier run.
+    /// Output before this time belongs to an earlier run.
     from: i64,
     /// The time of the latest line that matched, ns on the engine's clock.
     matched: Option<i64>,
-    /// How many lines have ended that count.
+    /// How many complete lines of this run were seen.
     lines: u64,
 }
 
 impl Matcher {
-    pub fn new(regex: Regex) -> Self {
+    pub(crate) fn new(regex: Regex) -> Self {
         Self { regex, line: vec![], begun: 0, from: i64::MIN, matched: None, lines: 0 }
     }
 
-    /// Whether a line has matched that counts.
-    pub fn has_matched(&self) -> bool {
+    /// Whether a line of this run has matched.
+    pub(crate) fn has_matched(&self) -> bool {
         self.matched.is_some()
     }
 
     /// Why the node is not ready, if no line has matched.
-    pub fn unmatched(&self) -> String {
+    pub(crate) fn unmatched(&self) -> String {
         let lines = if self.lines == 1 { "1 line".to_owned() } else { format!("{} lines", self.lines) };
-        format!("{lines} seen, none matches {}", crate::cluster::plain(self.regex.as_str()))
+        format!("{lines} seen, none matches {}", crate::text::plain(self.regex.as_str()))
     }
 
-    /// What was said before does not count any more.
-    pub fn forget_before(&mut self, time: i64) {
+    /// Output so far belongs to an earlier run.
+    pub(crate) fn forget_before(&mut self, time: i64) {
         self.matched = self.matched.filter(|matched| *matched >= time);
         self.lines = 0;
         if self.begun < time {
@@ -47,10 +47,10 @@ impl Matcher {
         self.from = time;
     }
 
-    /// Takes a piece: a line, or a part of one. Whether it ends a line that matches.
-    pub fn feed(&mut self, chunk: &LogChunk) -> bool {
+    /// Takes a piece: a line, or a part of one. Returns whether it ends a line that matches.
+    pub(crate) fn feed(&mut self, chunk: &LogChunk) -> bool {
         let mut found = false;
-        // A run may end within a line: the next one does not go on with it.
+        // A run may end within a line. The next run does not continue it.
         if self.begun < self.from && self.from <= chunk.time {
             self.line.clear();
         }
@@ -102,7 +102,7 @@ mod tests {
     fn a_line_that_a_run_has_left_unfinished_is_not_gone_on_with() {
         let chunk = |time, text: &str| LogChunk { time, bytes: text.into() };
         let matcher = || Matcher::new(Regex::new("^listening").unwrap());
-        // It is known when the run died, before or after its rest is read.
+        // The time of death is known before or after the rest is read.
         let mut before = matcher();
         before.feed(&chunk(5, "up\nbye"));
         before.forget_before(7);
@@ -111,7 +111,7 @@ mod tests {
         after.forget_before(7);
         after.feed(&chunk(5, "bye"));
         assert!(after.feed(&chunk(8, "listening\n")));
-        // What the present run has begun is gone on with.
+        // A line that the present run has begun is continued.
         let mut present = matcher();
         present.feed(&chunk(8, "liste"));
         present.forget_before(7);

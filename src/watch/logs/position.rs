@@ -8,38 +8,39 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::engine::{ContainerId, LogChunk};
 
-/// For how long pieces are remembered, in ns on the engine's clock. Times step back by milliseconds at most, unless somebody
-/// sets the clock.
+/// For how long pieces are remembered, in ns on the engine's clock. Times step back by milliseconds at most, unless the
+/// clock is set.
 const REMEMBERED: i64 = 1_000_000_000;
-/// How many at most, whatever their times.
+/// Most pieces that are remembered.
 const MOST: usize = 1 << 14;
 
-/// A piece, by its time and a hash of what it says.
+/// A piece, by its time and a hash of its content.
 type Piece = (i64, u64);
 
 pub(super) struct Position {
     container: ContainerId,
-    /// All up to this time is taken, but for what came after the clock was set back.
+    /// Everything up to this time was taken, except output after the clock was set back.
     floor: i64,
     latest: i64,
     /// The latest time before the clock was set back.
     before_step: i64,
-    /// What was taken last, in the order of the log.
+    /// The last pieces taken, in the order of the log.
     recent: VecDeque<Piece>,
-    /// What is asked for anew, as long as it is nothing new.
+    /// State of a repeated request, until it yields something new.
     replay: Option<Replay>,
-    /// What was asked for anew began after all that is remembered: the engine has lost what came in between, if anything did.
+    /// The repeated output began after everything remembered: the engine has lost what came in between, if anything
+    /// did.
     torn: bool,
 }
 
-/// The output once more, in the order in which it was taken: up to the end of what is remembered.
+/// A repeat of the output, up to the end of what is remembered.
 struct Replay {
-    /// Those that are remembered and have not come again yet, and how often.
+    /// The remembered pieces that have not come again yet, and how often each.
     left: HashMap<Piece, u32>,
     /// How many these are, and how many were at first.
     count: usize,
     of: usize,
-    /// The position's, when it was asked for.
+    /// The position's value when it was requested.
     floor: i64,
 }
 
@@ -50,7 +51,7 @@ fn piece(chunk: &LogChunk) -> Piece {
 }
 
 impl Position {
-    pub fn new(container: ContainerId) -> Self {
+    pub(crate) fn new(container: ContainerId) -> Self {
         let never = i64::MIN;
         Self {
             container,
@@ -63,12 +64,12 @@ impl Position {
         }
     }
 
-    pub fn is_in(&self, container: &ContainerId) -> bool {
+    pub(crate) fn is_in(&self, container: &ContainerId) -> bool {
         self.container == *container
     }
 
-    /// The output is asked for anew: from when on.
-    pub fn begin_again(&mut self) -> i64 {
+    /// The output is requested again. Returns from which time on.
+    pub(crate) fn begin_again(&mut self) -> i64 {
         let mut left = HashMap::new();
         for piece in &self.recent {
             *left.entry(*piece).or_default() += 1;
@@ -77,8 +78,8 @@ impl Position {
         self.floor.max(0)
     }
 
-    /// Whether a piece has been taken before it was asked for anew. Without a time there is nothing to tell it by.
-    pub fn has(&mut self, chunk: &LogChunk) -> bool {
+    /// Whether a piece was taken before the output was requested again. Pieces without a time cannot be recognised.
+    pub(crate) fn has(&mut self, chunk: &LogChunk) -> bool {
         let Some(replay) = self.replay.as_mut().filter(|_| chunk.time != 0) else { return false };
         if let Some(left) = replay.left.get_mut(&piece(chunk)).filter(|left| **left > 0) {
             *left -= 1;
@@ -93,19 +94,19 @@ impl Position {
         if chunk.time <= replay.floor || stepped && chunk.time <= self.before_step {
             return true;
         }
-        // All that follows is new, whatever its time.
+        // Everything that follows is new, whatever its time.
         self.torn = replay.of > 0 && replay.count == replay.of;
         self.replay = None;
         false
     }
 
-    /// Whether the piece that [`Self::has`] has just called new may come after others that the engine gives no more.
-    pub fn is_torn(&mut self) -> bool {
+    /// Whether the piece that [`Self::has`] has just called new may follow others that the engine no longer has.
+    pub(crate) fn is_torn(&mut self) -> bool {
         std::mem::take(&mut self.torn)
     }
 
     /// A piece was taken.
-    pub fn took(&mut self, chunk: &LogChunk) {
+    pub(crate) fn took(&mut self, chunk: &LogChunk) {
         if chunk.time == 0 {
             return;
         }
@@ -224,7 +225,7 @@ mod tests {
             taken += 1;
         }
         assert_eq!(taken, 20_000);
-        // More than is remembered has overtaken it.
+        // More pieces than are remembered have overtaken it.
         assert!(!position.has(&chunk(1_000_001, "late")));
     }
 

@@ -168,7 +168,7 @@ async fn health_is_told() {
     engine.set_health("a1", Health::Healthy).unwrap();
     assert_eq!(kinds(&mut events, 1).await, [EventKind::Health]);
     assert_eq!(engine.inspect(&id).await.unwrap().health, Health::Healthy);
-    // A frozen one is called unhealthy until it is checked again.
+    // A paused one is called unhealthy until it is checked again.
     engine.pause(&id).await.unwrap();
     engine.unpause(&id).await.unwrap();
     let seen = engine.inspect(&id).await.unwrap();

@@ -8,7 +8,7 @@ use std::os::unix::fs::DirEntryExt;
 use super::*;
 
 /// An open listing, and what it must give.
-pub struct Listing {
+pub(crate) struct Listing {
     fh: DirFh,
     /// The directory itself, wherever it moves.
     backing: File,
@@ -19,7 +19,7 @@ pub struct Listing {
 }
 
 impl Listing {
-    pub fn open(bed: &Bed, dir: Option<&str>, ino: u64) -> Option<Self> {
+    pub(crate) fn open(bed: &Bed, dir: Option<&str>, ino: u64) -> Option<Self> {
         let fh = bed.fs.opendir(ino).ok()?;
         let backing = File::open(dir.map_or_else(|| bed.dir.path().to_owned(), |dir| bed.path(dir))).unwrap();
         let mut listing = Self { fh, backing, offset: 0, listed: vec![], throughout: HashSet::new() };
@@ -34,14 +34,14 @@ impl Listing {
     }
 
     /// Something has happened in the directory, perhaps.
-    pub fn changed(&mut self) {
+    pub(crate) fn changed(&mut self) {
         let there = self.there();
         self.throughout.retain(|entry| there.contains(entry));
     }
 
     /// Reads up to `room` entries. At the end, whatever was there throughout has been listed exactly once; then it
-    /// begins anew.
-    pub fn read(&mut self, bed: &Bed, room: usize) {
+    /// starts over.
+    pub(crate) fn read(&mut self, bed: &Bed, room: usize) {
         let before = self.listed.len();
         let (listed, offset) = (&mut self.listed, &mut self.offset);
         bed.fs
@@ -66,7 +66,7 @@ impl Listing {
         self.throughout = self.there();
     }
 
-    pub fn close(self, bed: &Bed) {
+    pub(crate) fn close(self, bed: &Bed) {
         bed.fs.releasedir(self.fh).unwrap();
     }
 }

@@ -3,23 +3,25 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
-use super::super::{Hold, Queues};
+use rustix::thread::CapabilitySet;
+
+use super::super::{QueuePolicy, Queues};
 use super::in_namespace;
 use super::rules::Rules;
 use crate::cluster::faults::{Delay, Share};
 
-/// Whoever sends; the loopback interface has all of 127.0.0.0/8.
+/// Any sender; the loopback interface has all of 127.0.0.0/8.
 const SENDER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
-/// Nothing is expected to take so long.
+/// No step is expected to take this long.
 const LONG: Duration = Duration::from_secs(120);
-/// After so long a silence nothing more comes.
+/// After this silence nothing more comes.
 const SILENCE: Duration = Duration::from_secs(10);
 /// How often a busy machine may be late.
 const TRIES: usize = 20;
 const MS: Duration = Duration::from_millis(1);
 
-fn delay(time: Duration, jitter: Duration) -> Hold {
-    Hold { delay: Some(Delay { time, jitter }), ..Hold::default() }
+fn delay(time: Duration, jitter: Duration) -> QueuePolicy {
+    QueuePolicy { delay: Some(Delay { time, jitter }), ..QueuePolicy::default() }
 }
 
 fn percent(share: u32) -> Share {
@@ -38,7 +40,7 @@ struct Way {
 type Came = Vec<(u64, Duration)>;
 
 impl Way {
-    fn new(hold: Hold) -> Self {
+    fn new(hold: QueuePolicy) -> Self {
         let to = UdpSocket::bind("127.0.0.1:0").unwrap();
         let from = UdpSocket::bind((SENDER, 0)).unwrap();
         from.connect(to.local_addr().unwrap()).unwrap();
@@ -49,11 +51,11 @@ impl Way {
         way
     }
 
-    fn set(&mut self, hold: Hold) {
+    fn set(&mut self, hold: QueuePolicy) {
         self.queues.set(&BTreeMap::from([(7, hold)])).unwrap();
     }
 
-    /// Sends so many packets of 200 bytes that a wrong bit would spoil.
+    /// Sends this number of packets of 200 bytes whose content reveals a flipped bit.
     fn send(&self, count: u64, pause: Duration, start: Instant) {
         for number in 0..count {
             let sent = start.elapsed().as_nanos() as u64;
@@ -66,9 +68,9 @@ impl Way {
         }
     }
 
-    /// Takes packets until there were so many, or none came for a while.
-    fn take(&self, most: u64, patience: Duration, start: Instant) -> Came {
-        self.to.set_read_timeout(Some(patience)).unwrap();
+    /// Receives packets until there were this many, or none came for a while.
+    fn take(&self, most: u64, timeout: Duration, start: Instant) -> Came {
+        self.to.set_read_timeout(Some(timeout)).unwrap();
         let mut came = vec![];
         let mut packet = [0; 300];
         while (came.len() as u64) < most {
@@ -85,10 +87,10 @@ impl Way {
     }
 
     /// Sends and takes at once.
-    fn traffic(&self, count: u64, pause: Duration, patience: Duration) -> Came {
+    fn traffic(&self, count: u64, pause: Duration, timeout: Duration) -> Came {
         let start = Instant::now();
         std::thread::scope(|scope| {
-            let taker = scope.spawn(|| self.take(count, patience, start));
+            let taker = scope.spawn(|| self.take(count, timeout, start));
             self.send(count, pause, start);
             taker.join().unwrap()
         })
@@ -111,7 +113,7 @@ fn quantiles(asked: &str, came: &Came) -> (Duration, Duration) {
 #[test]
 fn each_packet_waits_as_long_as_asked() {
     in_namespace("packets::each_packet_waits_as_long_as_asked", || {
-        let mut way = Way::new(Hold::default());
+        let mut way = Way::new(QueuePolicy::default());
         for time in [1, 5, 50] {
             let time = MS * time;
             way.set(delay(time, Duration::ZERO));
@@ -149,11 +151,11 @@ fn jitter_spreads_and_keeps_the_order() {
 #[test]
 fn those_that_reorder_picks_overtake_and_the_others_do_not() {
     in_namespace("packets::those_that_reorder_picks_overtake_and_the_others_do_not", || {
-        let way = Way::new(Hold { reorder: percent(20), ..delay(200 * MS, Duration::ZERO) });
+        let way = Way::new(QueuePolicy { reorder: percent(20), ..delay(200 * MS, Duration::ZERO) });
         // All of them are on their way at once, so that the first who comes has overtaken all who wait.
         let came = way.traffic(1000, Duration::ZERO, LONG);
         assert_eq!(came.len(), 1000);
-        // By the order, not the time alone: who did not wait may be received late.
+        // By the order, not the time alone: a packet that did not wait may be received late.
         let overtakes = |at: usize, number: u64| came[at..].iter().any(|(later, _)| *later < number);
         let (overtook, waited): (Vec<_>, Vec<_>) =
             came.iter().enumerate().partition(|(at, (number, took))| *took < 200 * MS || overtakes(*at, *number));
@@ -167,13 +169,13 @@ fn those_that_reorder_picks_overtake_and_the_others_do_not() {
 #[test]
 fn a_share_is_lost() {
     in_namespace("packets::a_share_is_lost", || {
-        let mut way = Way::new(Hold { loss: percent(50), ..Hold::default() });
+        let mut way = Way::new(QueuePolicy { loss: percent(50), ..QueuePolicy::default() });
         let came = way.traffic(2000, Duration::ZERO, SILENCE);
         // Six standard deviations.
         assert!((866..=1134).contains(&came.len()) && in_order(&came), "{}", came.len());
-        way.set(Hold { loss: Share::ALL, ..Hold::default() });
+        way.set(QueuePolicy { loss: Share::ALL, ..QueuePolicy::default() });
         assert_eq!(way.traffic(100, Duration::ZERO, 100 * MS), []);
-        way.set(Hold::default());
+        way.set(QueuePolicy::default());
         assert_eq!(way.traffic(100, Duration::ZERO, LONG).len(), 100);
     });
 }
@@ -181,11 +183,11 @@ fn a_share_is_lost() {
 #[test]
 fn what_is_corrupted_reaches_nobody() {
     in_namespace("packets::what_is_corrupted_reaches_nobody", || {
-        let mut way = Way::new(Hold { corrupt: percent(50), ..Hold::default() });
+        let mut way = Way::new(QueuePolicy { corrupt: percent(50), ..QueuePolicy::default() });
         // `take` looks at every byte.
         let came = way.traffic(2000, Duration::ZERO, SILENCE);
         assert!((866..=1134).contains(&came.len()) && in_order(&came), "{}", came.len());
-        way.set(Hold { corrupt: Share::ALL, ..delay(MS, Duration::ZERO) });
+        way.set(QueuePolicy { corrupt: Share::ALL, ..delay(MS, Duration::ZERO) });
         assert_eq!(way.traffic(100, Duration::ZERO, 100 * MS), []);
         let errors = std::fs::read_to_string("/proc/net/snmp").unwrap();
         let udp: Vec<_> = errors.lines().filter(|line| line.starts_with("Udp: ")).map(str::split_whitespace).collect();
@@ -199,7 +201,7 @@ fn what_is_corrupted_reaches_nobody() {
 #[test]
 fn tcp_gets_through_a_corrupting_queue_unspoilt() {
     in_namespace("packets::tcp_gets_through_a_corrupting_queue_unspoilt", || {
-        let way = Way::new(Hold { corrupt: percent(3), ..Hold::default() });
+        let way = Way::new(QueuePolicy { corrupt: percent(3), ..QueuePolicy::default() });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let sent: Vec<u8> = (0..4 << 20u32).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect();
         std::thread::scope(|scope| {
@@ -249,15 +251,15 @@ fn a_queue_that_is_not_wanted_is_given_up_and_loses_nothing_that_comes_meanwhile
     in_namespace("packets::a_queue_that_is_not_wanted_is_given_up_and_loses_nothing_that_comes_meanwhile", || {
         let mut way = Way::new(delay(MS, Duration::ZERO));
         let mut other = Queues::default();
-        let taken = other.set(&BTreeMap::from([(6, Hold::default()), (7, Hold::default())])).unwrap_err();
+        let taken = other.set(&BTreeMap::from([(6, QueuePolicy::default()), (7, QueuePolicy::default())])).unwrap_err();
         assert!(taken.raw_os_error().is_some(), "{taken}");
         // Of its two, none is kept.
-        way.queues.set(&BTreeMap::from([(6, Hold::default()), (7, Hold::default())])).unwrap();
+        way.queues.set(&BTreeMap::from([(6, QueuePolicy::default()), (7, QueuePolicy::default())])).unwrap();
         way.queues.set(&BTreeMap::new()).unwrap();
         assert_eq!(way.traffic(100, Duration::ZERO, LONG).len(), 100);
         way.rules.set(&[]);
         let start = Instant::now();
-        while let Err(error) = other.set(&BTreeMap::from([(7, Hold::default())])) {
+        while let Err(error) = other.set(&BTreeMap::from([(7, QueuePolicy::default())])) {
             assert!(start.elapsed() < LONG, "{error}");
             std::thread::sleep(10 * MS);
         }
@@ -274,9 +276,13 @@ fn nothing_wanted_no_thread() {
 
 #[test]
 fn without_the_right_to_it_is_an_error() {
-    if rustix::process::geteuid().is_root() {
-        return;
-    }
-    let error = Queues::default().set(&BTreeMap::from([(7, Hold::default())])).unwrap_err();
+    // Capabilities are a thread's own.
+    let without = std::thread::spawn(|| {
+        let mut sets = rustix::thread::capabilities(None).unwrap();
+        sets.effective.remove(CapabilitySet::NET_ADMIN);
+        rustix::thread::set_capabilities(None, sets).unwrap();
+        Queues::default().set(&BTreeMap::from([(7, QueuePolicy::default())])).unwrap_err()
+    });
+    let error = without.join().unwrap();
     assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
 }

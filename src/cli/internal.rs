@@ -1,0 +1,81 @@
+//! Internal programs that are not started by hand. They are not subcommands: help, completions, manual pages and
+//! suggestions do not show them, and no typing error starts them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use super::log_to_stderr;
+use crate::selfimage::INTERNAL;
+use crate::{daemon, demo, sandbox, sweep};
+
+/// Options of `cthulhu demo`.
+#[derive(Debug, Parser)]
+#[command(name = "cthulhu demo", about = "The built-in demo node")]
+struct DemoArgs {
+    /// Who this node is and who its peers are, as JSON
+    #[arg(long, value_name = "PATH", default_value = "/opt/app/etc/config.json")]
+    config: PathBuf,
+    /// File to append to [default: the node's own *.log in /opt/app/var, if there is one]
+    #[arg(long, value_name = "PATH")]
+    log: Option<PathBuf>,
+}
+
+/// Runs the one that the arguments name, if they name one: the daemon, a sandbox or what sweeps by [`INTERNAL`] and its name,
+/// the demo node, which does no harm anywhere, by its name alone.
+pub(crate) fn run(args: &[OsString]) -> Option<ExitCode> {
+    let word = |nth: usize| args.get(nth).and_then(|word| word.to_str());
+    match (word(1)?, word(2), args.len()) {
+        (INTERNAL, Some("daemon"), 3) => {
+            log_to_stderr();
+            // What failed has been reported to the parent, and logged.
+            Some(if daemon::run_child().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        (INTERNAL, Some("sandbox"), 3) => Some(sandbox::run()),
+        (INTERNAL, Some("sweep"), 3) => Some(sweep::run(None)),
+        (INTERNAL, Some("sweep"), 5) => Some(sweep::run(Some((word(3)?.parse().ok()?, word(4)?.parse().ok()?)))),
+        ("demo", ..) => {
+            let args = DemoArgs::parse_from(&args[1..]);
+            Some(demo::run(&args.config, args.log.as_deref()))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::super::commands::Cli;
+    use super::*;
+
+    #[test]
+    fn no_subcommand_is_hidden_and_none_of_these_is_one() {
+        let cli = Cli::command();
+        assert!(cli.get_subcommands().all(|one| !one.is_hide_set()));
+        for name in ["daemon", "sandbox", "sweep", "demo"] {
+            assert!(cli.find_subcommand(name).is_none(), "{name}");
+        }
+        let error = Cli::try_parse_from(["cthulhu", "sleep"]).unwrap_err().to_string();
+        assert!(!error.contains("sweep"), "{error}");
+    }
+
+    #[test]
+    fn a_name_alone_or_with_a_directory_starts_none() {
+        for line in [
+            "cthulhu sweep /precious",
+            "cthulhu sweep",
+            "cthulhu daemon",
+            "cthulhu sandbox",
+            "cthulhu --internal",
+            "cthulhu --internal sweep /precious",
+            "cthulhu --internal sweep /precious /home",
+            "cthulhu --internal mount",
+        ] {
+            let args: Vec<_> = line.split(' ').map(OsString::from).collect();
+            assert!(run(&args).is_none(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `start`: runs a node; creates its container and sandbox again if they are gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::super::ControlError;
+use super::super::execute::{Action, Call, Executor, LAG_STEP, NodeOp, NodeResults, Result};
+use super::verb::Verb;
+use crate::cluster::{Node, State};
+use crate::engine::{ContainerId, EngineError};
+use crate::sync::time;
+
+pub(super) static START: Verb = Verb {
+    name: "start",
+    options: "",
+    help: "run; nothing if it runs already",
+    is_orderly: false,
+    parse: |_| Ok(Arc::new(Start)),
+    hint: "",
+};
+
+struct Start;
+
+#[async_trait]
+impl Action for Start {
+    async fn run(&self, executor: &Executor, call: &Call) -> Result<NodeResults> {
+        Ok(executor.on_each_node(call, |op| run(executor, op)).await)
+    }
+}
+
+/// A start makes anew what is missing, and what has lost its sandbox.
+fn can_cause(from: State, to: State) -> bool {
+    matches!(to, State::Running | State::Created | State::Missing) && (from, to) != (State::Paused, State::Running)
+}
+
+/// Starts are bound by CPU: a few at a time.
+pub(super) async fn run(executor: &Executor, op: NodeOp<'_>) -> Result<()> {
+    executor.a_few_at_once(op, |op| executor.limited(op, Duration::ZERO, start(executor, op))).await
+}
+
+async fn start(executor: &Executor, op: NodeOp<'_>) -> Result<()> {
+    let index = op.index;
+    let mut node = executor.look(index).await?;
+    let _acting = executor.acts(op, can_cause);
+    let mut was_crashed = false;
+    loop {
+        let has_sandbox = has_sandbox(executor, index).await?;
+        match node.state {
+            State::Running if has_sandbox => return executor.end_crash(index).await.map(drop),
+            // It runs but cannot be reached: its network went with the sandbox.
+            State::Running => {}
+            State::Paused => {
+                let why = format!("{} is paused: resume it, or stop it first", executor.name(index));
+                return Err(ControlError::Busy(why));
+            }
+            State::Created | State::Exited | State::Missing => {}
+        }
+        let container = startable(executor, index, &node, has_sandbox).await?;
+        was_crashed |= executor.end_crash(index).await?;
+        let before = node.started_at;
+        match executor.engine().start(&container).await {
+            // Removed meanwhile: the next round creates it again.
+            Ok(()) | Err(EngineError::NotFound(_)) => {}
+            Err(error) => {
+                // A node that does not start is not heard by its peers.
+                if was_crashed {
+                    executor.silence(index, true).await?;
+                }
+                executor.look(index).await?;
+                return Err(executor.engine_error(index)(error));
+            }
+        }
+        node = executor.look(index).await?;
+        // A run that has ended already was a run: its exit code says how it went.
+        if node.is_alive() || (node.state == State::Exited && node.started_at != before) {
+            return Ok(());
+        }
+        time::sleep(LAG_STEP).await;
+    }
+}
+
+pub(super) async fn has_sandbox(executor: &Executor, index: usize) -> Result<bool> {
+    executor.watch().check_sandbox(index, false).await.map_err(executor.engine_error(index))
+}
+
+/// The node's container, on a running sandbox; creates whichever is gone.
+pub(super) async fn startable(
+    executor: &Executor,
+    index: usize,
+    node: &Node,
+    has_sandbox: bool,
+) -> Result<ContainerId> {
+    let fail = executor.engine_error(index);
+    if let Some(container) = &node.container {
+        if has_sandbox {
+            return Ok(container.clone());
+        }
+        // It is bound to the namespace of a sandbox that no longer exists.
+        executor.engine().remove(container).await.map_err(&fail)?;
+    }
+    executor.check_open()?;
+    let made = match has_sandbox {
+        true => executor.provisioner().make_in_sandbox(index).await,
+        false => executor.provisioner().make(index).await,
+    };
+    let container = made.map_err(|error| match error {
+        EngineError::NotFound(_) | EngineError::Conflict(_) | EngineError::Refused(_) => {
+            ControlError::Refused(format!("{}: cannot create it anew: {error}", executor.name(index)))
+        }
+        error => fail(error),
+    })?;
+    executor.watch().adopt(index, &container).await.map_err(&fail)?;
+    // What is new is under control again.
+    if !has_sandbox {
+        self::has_sandbox(executor, index).await?;
+    }
+    Ok(container)
+}

@@ -1,0 +1,38 @@
+//! What is wrong with a plan before anything is made.
+
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+
+use super::config::Config;
+use super::plan::Plan;
+use super::program::Program;
+use super::readiness;
+use crate::cluster::NodeName;
+use crate::template::Nodes;
+
+/// 198.18.0.0/15, which RFC 2544 reserves for benchmarks, so no node has an address in it.
+const BENCHMARK_NETWORK: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
+
+impl Plan {
+    /// Renders every template for every node before anything is made, with made-up addresses for those that are not known yet.
+    ///
+    /// # Errors
+    /// A sentence that names the template.
+    pub(crate) fn check_templates(&self) -> Result<()> {
+        let addresses = (2..).map(|nth| Ipv4Addr::from(u32::from(BENCHMARK_NETWORK) + nth));
+        let names = (0..self.nodes.len()).map(|index| NodeName::nth(index).to_string());
+        let nodes = Nodes::new(self.port, names.zip(addresses));
+        for index in 0..self.nodes.len() {
+            let (recipe, variables) = (self.recipe(index), nodes.variables(index));
+            Program::render(recipe, &variables)?;
+            readiness::render(recipe, &variables)?;
+        }
+        for recipe in &self.recipes {
+            if let Some(dir) = &recipe.config {
+                Config::read(dir)?.check(&nodes)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! The directories of the nodes: made for the mount, and made again by `reset`.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use anyhow::Result;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use rustix::process::{getegid, geteuid};
+
+use super::config::Config;
+use super::data::{self, DataLock};
+use super::own::private_dir;
+use super::plan::Plan;
+use super::remove_contents::{Emptying, empty};
+use crate::cluster::ClusterSpec;
+use crate::control;
+use crate::engine::{Engine, Labels};
+use crate::passthrough::Passthrough;
+use crate::template::Nodes;
+
+/// What the directories of the nodes of one cluster begin with.
+pub(crate) struct NodeFiles {
+    spec: ClusterSpec,
+    /// Which of `configs` each node gets.
+    recipes: Vec<usize>,
+    /// Read once, at mount: what is edited later belongs to the next mount.
+    configs: Vec<Option<Config>>,
+    nodes: Arc<Nodes>,
+    engine: Arc<dyn Engine>,
+    how: Emptying,
+    /// What serves the directories, once there is a mount.
+    served: OnceLock<Arc<Passthrough>>,
+}
+
+impl NodeFiles {
+    /// Reads what the plan puts into the directories.
+    ///
+    /// # Errors
+    /// A sentence that names the file.
+    pub(crate) fn read(
+        plan: &Plan,
+        spec: &ClusterSpec,
+        nodes: &Arc<Nodes>,
+        engine: &Arc<dyn Engine>,
+        labels: &Labels,
+        data: &Arc<Mutex<DataLock>>,
+    ) -> Result<Self> {
+        let ours = (geteuid().as_raw(), getegid().as_raw());
+        let how = Emptying { owner: Some(ours), labels: labels.clone(), lock: Some(data.clone()) };
+        let configs = plan.recipes.iter().map(|recipe| recipe.config.as_deref().map(Config::read).transpose());
+        Ok(Self {
+            spec: spec.clone(),
+            recipes: plan.nodes.iter().map(|node| node.recipe).collect(),
+            configs: configs.collect::<Result<_>>()?,
+            nodes: nodes.clone(),
+            engine: engine.clone(),
+            how,
+            served: OnceLock::new(),
+        })
+    }
+
+    /// Makes the directories of all nodes below `data`. What is in them already stays.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(crate) fn prepare_all(&self, data: &Path) -> Result<()> {
+        private_dir(data)?;
+        for (index, node) in self.spec.nodes.iter().enumerate() {
+            self.prepare(index)?;
+            data::prepare_log(node)?;
+        }
+        Ok(())
+    }
+
+    /// Sets what serves the directories from now on.
+    pub(crate) fn served_by(&self, bindmounts: Arc<Passthrough>) {
+        let _ = self.served.set(bindmounts);
+    }
+
+    fn prepare(&self, index: usize) -> Result<()> {
+        data::prepare(&self.spec, index, self.configs[self.recipes[index]].as_ref(), &self.nodes)
+    }
+}
+
+#[async_trait]
+impl control::NodeFiles for Arc<NodeFiles> {
+    async fn renew(&self, index: usize) -> std::result::Result<(), String> {
+        let dir = &self.spec.nodes[index].dir;
+        let mut emptied = Ok(());
+        for sub in ["etc", "var"] {
+            emptied = emptied.and(empty(&dir.join(sub), Some(&self.engine), &self.how).await);
+        }
+        // Also if something could not be deleted: without its configuration the node would not even start.
+        let files = self.clone();
+        let prepared = tokio::task::spawn_blocking(move || files.prepare(index)).await;
+        emptied?;
+        prepared.map_err(|panic| panic.to_string())?.map_err(|error| format!("{error:#}"))
+    }
+
+    async fn forget_deleted(&self) {
+        let files = self.clone();
+        let forgotten = tokio::task::spawn_blocking(move || {
+            if let Some(bindmounts) = files.served.get() {
+                bindmounts.forget_deleted();
+            }
+        });
+        let _ = forgotten.await;
+    }
+}

@@ -1,0 +1,294 @@
+//! Turns the lines of a history into the model of a picture.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::faults;
+use super::incidents;
+use super::model::{Command, Node, Span, Stay, Timeline, Why};
+use super::operations::Gathering;
+use crate::cluster::State;
+use crate::engine::Health;
+use crate::history::{
+    ClusterEvent, CommandEvent, CommandPhase, FaultEvent, HistoryEvent, HistoryLine, RecordedHistory, SandboxPhase,
+    StateEvent,
+};
+
+/// No history is longer (30 years, in ns); sums of such times cannot overflow.
+const LONGEST: u64 = 1_000_000_000_000_000_000;
+const LINES_LOST: &str = "The disk was full: lines are missing, and some of what is shown may be wrong.";
+
+impl Timeline {
+    /// Mount `number` of a history, counted from 1; `None` for the last one.
+    ///
+    /// # Errors
+    /// A sentence: there is no such mount.
+    pub(crate) fn of(history: &RecordedHistory, number: Option<usize>) -> Result<Self, String> {
+        let all = history.mounts.len();
+        let number = number.unwrap_or(all);
+        let Some(recorded) = number.checked_sub(1).and_then(|index| history.mounts.get(index)) else {
+            return Err(format!("there is no mount {number} in this history: it has {all}, counted from 1"));
+        };
+        let mut timeline = Building::of(recorded).finish();
+        timeline.mount = (number, all);
+        if history.skipped > 0 {
+            timeline.notes.push(format!("{} of kinds unknown to this version are not shown.", lines(history.skipped)));
+        }
+        if history.torn && number == all {
+            timeline.notes.push("The last line is incomplete and is not shown.".into());
+        }
+        Ok(timeline)
+    }
+}
+
+fn lines(count: usize) -> String {
+    if count == 1 { "1 line".into() } else { format!("{count} lines") }
+}
+
+#[derive(Default)]
+struct Building {
+    head: (String, String),
+    nodes: Vec<Node>,
+    indices: HashMap<String, usize>,
+    commands: Vec<Command>,
+    command_ids: HashMap<u64, usize>,
+    /// What is in force, and since when.
+    fault: Option<(i64, FaultEvent)>,
+    /// What each node has of that, in words, and since when.
+    shares: BTreeMap<usize, (i64, String)>,
+    faults: Vec<Span>,
+    ready: BTreeMap<usize, i64>,
+    unhealthy: BTreeMap<usize, i64>,
+    sandbox_lost: BTreeMap<usize, (i64, String)>,
+    outage: Option<i64>,
+    outages: Vec<Span>,
+    operations: Gathering,
+    ended: bool,
+    lines_lost: bool,
+    /// `mono_ns` of the first line.
+    first_ns: Option<u64>,
+    /// From the first line to the one that was taken last, in ns.
+    duration: i64,
+    /// Wall time of the first line.
+    start: String,
+}
+
+fn span(from: i64, to: i64, text: impl Into<String>) -> Span {
+    Span { from, to, text: text.into(), detail: String::new() }
+}
+
+impl Building {
+    fn of(recorded: &[HistoryLine]) -> Self {
+        let start = recorded.first().map(|line| line.time.clone()).unwrap_or_default();
+        let mut building = Self { start, ..Self::default() };
+        for line in recorded {
+            let at = building.at(line.mono_ns);
+            match &line.event {
+                HistoryEvent::Test(object) => building.operations.take(at, &object.values()),
+                event => building.take(at, event),
+            }
+        }
+        building
+    }
+
+    /// ns since the first line. A time that is missing, or steps back, counts as that of the line before.
+    fn at(&mut self, mono_ns: u64) -> i64 {
+        if mono_ns > 0 {
+            let since = mono_ns.saturating_sub(*self.first_ns.get_or_insert(mono_ns)).min(LONGEST);
+            self.duration = self.duration.max(since.cast_signed());
+        }
+        self.duration
+    }
+
+    fn node(&mut self, name: &str) -> usize {
+        if let Some(index) = self.indices.get(name) {
+            return *index;
+        }
+        self.nodes.push(Node { name: name.to_owned(), ..Node::default() });
+        self.indices.insert(name.to_owned(), self.nodes.len() - 1);
+        self.nodes.len() - 1
+    }
+
+    fn take(&mut self, at: i64, event: &HistoryEvent) {
+        match event {
+            HistoryEvent::Cluster(event) => self.cluster(at, event),
+            HistoryEvent::Command(event) => self.command(at, event),
+            HistoryEvent::State(event) => self.state(at, event),
+            HistoryEvent::Ready(event) => {
+                let index = self.node(&event.node);
+                if event.ready {
+                    self.ready.entry(index).or_insert(at);
+                } else if let Some(from) = self.ready.remove(&index) {
+                    self.nodes[index].ready.push(span(from, at, "ready"));
+                }
+            }
+            HistoryEvent::Health(event) => {
+                let index = self.node(&event.node);
+                if event.health == Health::Unhealthy {
+                    self.unhealthy.entry(index).or_insert(at);
+                } else if let Some(from) = self.unhealthy.remove(&index) {
+                    self.nodes[index].unhealthy.push(span(from, at, "unhealthy"));
+                }
+            }
+            HistoryEvent::Fault(event) => self.fault(at, event),
+            HistoryEvent::Sandbox(event) => {
+                let index = self.node(&event.node);
+                self.sandbox_back(index, at);
+                if event.phase == SandboxPhase::Lost {
+                    self.sandbox_lost.insert(index, (at, event.why.clone().unwrap_or_default()));
+                }
+            }
+            // Of no use in a picture.
+            _ => {}
+        }
+    }
+
+    fn cluster(&mut self, at: i64, event: &ClusterEvent) {
+        match event {
+            ClusterEvent::Mounted { id, image, nodes, .. } => {
+                self.head = (id.clone(), image.clone());
+                for node in nodes {
+                    let index = self.node(&node.name);
+                    self.nodes[index].ip = node.ip.clone();
+                }
+            }
+            ClusterEvent::Unmounting => self.ended = true,
+            ClusterEvent::EngineLost => {
+                self.outage.get_or_insert(at);
+            }
+            ClusterEvent::EngineBack => {
+                let outage = self.outage.take().map(|from| span(from, at, "engine lost"));
+                self.outages.extend(outage);
+            }
+            ClusterEvent::LinesLost { .. } => self.lines_lost = true,
+        }
+    }
+
+    fn command(&mut self, at: i64, event: &CommandEvent) {
+        if event.phase == CommandPhase::Invoke {
+            let nodes = event.nodes.iter().map(|name| self.node(name)).collect();
+            let written = event.line.as_deref().filter(|line| !line.is_empty());
+            let line = written.or(event.verb.as_deref()).unwrap_or_default().trim().to_owned();
+            self.command_ids.insert(event.id, self.commands.len());
+            self.commands.push(Command { from: at, to: None, line, nodes, failure: None, went_well: vec![] });
+            return;
+        }
+        let Some(index) = self.command_ids.get(&event.id).copied() else { return };
+        let command = &mut self.commands[index];
+        command.to = Some(at);
+        if event.phase == CommandPhase::Fail {
+            let parts = [event.errno.as_deref(), event.error.as_deref()];
+            let parts: Vec<&str> = parts.into_iter().flatten().map(str::trim).collect();
+            command.failure = Some(if parts.is_empty() { "failed".into() } else { parts.join(": ") });
+            // A command that means one node has no such list: that node failed.
+            if !event.failed.is_empty() {
+                let well = event.nodes.iter().filter(|name| !event.failed.contains_key(*name));
+                let well: Vec<_> = well.map(|name| self.node(name)).collect();
+                self.commands[index].went_well = well;
+            }
+        }
+    }
+
+    fn state(&mut self, at: i64, event: &StateEvent) {
+        let index = self.node(&event.node);
+        let why = Why {
+            cause: Some(event.cause),
+            command: event.command.and_then(|id| self.command_ids.get(&id).copied()),
+            exit_code: event.exit_code,
+            signal: event.signal.clone(),
+            grace_expired: event.grace_expired,
+        };
+        let stays = &mut self.nodes[index].stays;
+        if stays.is_empty() && at > 0 {
+            // Only the first change says what the state was before.
+            stays.push(Stay { from: 0, to: at, state: event.from, why: Why::default() });
+        }
+        match stays.last_mut() {
+            // The exit code can come in a line of its own, after the death.
+            Some(last) if last.state == event.to => {
+                last.why.exit_code = why.exit_code.or(last.why.exit_code);
+                last.why.signal = why.signal.or(last.why.signal.take());
+                last.why.grace_expired |= why.grace_expired;
+                last.why.command = last.why.command.or(why.command);
+                last.why.cause = why.cause;
+            }
+            last => {
+                if let Some(last) = last {
+                    last.to = at;
+                }
+                stays.push(Stay { from: at, to: at, state: event.to, why });
+            }
+        }
+    }
+
+    fn fault(&mut self, at: i64, event: &FaultEvent) {
+        if let Some((from, event)) = self.fault.take() {
+            let names: Vec<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
+            let text = faults::summary(&event, &names);
+            self.faults.push(Span { from, to: at, text, detail: event.links.join("\n") });
+        }
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            let share = faults::share(&event.in_force, &node.name);
+            if self.shares.get(&index).map(|(_, text)| text) == share.as_ref() {
+                continue;
+            }
+            if let Some((from, text)) = self.shares.remove(&index) {
+                node.faults.push(span(from, at, text));
+            }
+            if let Some(text) = share {
+                self.shares.insert(index, (at, text));
+            }
+        }
+        if !event.links.is_empty() {
+            self.fault = Some((at, event.clone()));
+        }
+    }
+
+    /// Ends the time without a sandbox, if the node was without one.
+    fn sandbox_back(&mut self, index: usize, at: i64) {
+        if let Some((from, detail)) = self.sandbox_lost.remove(&index) {
+            let node = &mut self.nodes[index];
+            node.faults.push(Span { detail: detail.clone(), ..span(from, at, "sandbox lost") });
+            self.faults.push(Span { detail, ..span(from, at, format!("{} sandbox lost", node.name)) });
+        }
+    }
+
+    /// Ends whatever still holds with the last line.
+    fn finish(mut self) -> Timeline {
+        let end = self.duration;
+        self.fault(end, &FaultEvent::default());
+        for (index, from) in std::mem::take(&mut self.ready) {
+            self.nodes[index].ready.push(span(from, end, "ready"));
+        }
+        for index in 0..self.nodes.len() {
+            self.sandbox_back(index, end);
+        }
+        for (index, from) in std::mem::take(&mut self.unhealthy) {
+            self.nodes[index].unhealthy.push(span(from, end, "unhealthy"));
+        }
+        self.outages.extend(self.outage.take().map(|from| span(from, end, "engine lost")));
+        for node in &mut self.nodes {
+            match node.stays.last_mut() {
+                Some(last) => last.to = end,
+                None => node.stays.push(Stay { from: 0, to: end, state: State::Created, why: Why::default() }),
+            }
+        }
+        let mut timeline = Timeline {
+            id: self.head.0,
+            image: self.head.1,
+            start: self.start,
+            duration: end,
+            mount: (1, 1),
+            ended: self.ended,
+            nodes: self.nodes,
+            commands: self.commands,
+            faults: self.faults,
+            outages: self.outages,
+            lanes: self.operations.lanes(),
+            incidents: vec![],
+            more_incidents: 0,
+            notes: if self.lines_lost { vec![LINES_LOST.into()] } else { vec![] },
+        };
+        (timeline.incidents, timeline.more_incidents) = incidents::of(&timeline);
+        timeline
+    }
+}

@@ -1,0 +1,254 @@
+//! The one table of the synthesized files: name, mode, what each is for, what it depends on, and what it says.
+//!
+//! A new file of a node or of the root is a new row here.
+
+use std::time::{Duration, SystemTime};
+
+use rustix::io::Errno;
+
+use crate::cluster::faults::Faults;
+use crate::cluster::{Cluster, Node, NodeSpec, State};
+use crate::control::Executor;
+use crate::engine::Health;
+use crate::text::first_lines;
+
+/// So many lines of what a check has written are shown.
+const LINES: usize = 5;
+
+pub(crate) struct File {
+    pub(crate) name: &'static str,
+    pub(crate) perm: u16,
+    pub(crate) role: Role,
+    /// poll(2) reports its changes. Such a file is rendered as soon as something changes that it depends on, others
+    /// when a reader asks.
+    pub(crate) polled: bool,
+    pub(crate) depends_on: DependsOn,
+    /// Its content. `Err` if it is unknown now: EHOSTDOWN.
+    render: fn(&Source) -> Result<String, Errno>,
+}
+
+/// What a file is for, beside being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Value,
+    Control,
+    /// It takes the groups of nodes that reach each other.
+    Partition,
+    /// It takes the impairments of single links.
+    Links,
+    /// It takes the impairments of all that a node sends.
+    Net,
+    /// It is a node's output, read from the disk.
+    Log,
+    /// It is what has happened, read from the disk; tests append to it.
+    History,
+    /// It says why the last failed write in its directory failed.
+    Error,
+}
+
+impl Role {
+    /// Whether it is read from the disk, and grows by itself.
+    pub(crate) fn is_on_disk(self) -> bool {
+        matches!(self, Self::Log | Self::History)
+    }
+
+    /// Whether a write to it is a new state of network faults.
+    pub(crate) fn is_setting(self) -> bool {
+        matches!(self, Self::Partition | Self::Links | Self::Net)
+    }
+
+    /// Whether a write to it waits for the engine or the sandboxes.
+    pub(crate) fn makes_writers_wait(self) -> bool {
+        self == Self::Control || self.is_setting()
+    }
+}
+
+/// Changes of what can change a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DependsOn {
+    /// Of nothing: it stays as it is, or is set by other means.
+    Nothing,
+    /// Of its node, or of any node if it is the root's; and of whether the engine can be reached.
+    Nodes,
+    /// Of the faults in force, and of whether they are known.
+    Faults,
+}
+
+/// What a file is rendered from.
+pub(crate) struct Source<'a> {
+    cluster: &'a Cluster,
+    executor: &'a Executor,
+    /// The file's node; of a file of the root any.
+    index: usize,
+}
+
+impl File {
+    /// What it says now.
+    ///
+    /// # Errors
+    /// EHOSTDOWN for a live value while the engine cannot be reached, and for faults that are not known to be in force.
+    pub(crate) fn content(
+        &self,
+        cluster: &Cluster,
+        executor: &Executor,
+        node: Option<usize>,
+    ) -> Result<Vec<u8>, Errno> {
+        let source = Source { cluster, executor, index: node.unwrap_or_default() };
+        (self.render)(&source).map(String::into_bytes)
+    }
+}
+
+impl Source<'_> {
+    /// A live value: unknown while the engine cannot be reached.
+    fn live(&self, value: impl FnOnce(&Cluster) -> String) -> Result<String, Errno> {
+        if self.cluster.is_reachable() { Ok(value(self.cluster)) } else { Err(Errno::HOSTDOWN) }
+    }
+
+    /// A live value of the file's node.
+    fn node(&self, value: impl FnOnce(&Node) -> String) -> Result<String, Errno> {
+        self.live(|cluster| value(&cluster.node(self.index)))
+    }
+
+    fn spec(&self) -> &NodeSpec {
+        self.cluster.node_spec(self.index)
+    }
+
+    /// Something of the faults in force: they are so whether the engine answers or not, unless a node runs in a network
+    /// that no sandbox controls.
+    fn faults(&self, value: impl FnOnce(&Faults) -> String) -> Result<String, Errno> {
+        if self.cluster.is_controlled() { Ok(value(&self.cluster.faults())) } else { Err(Errno::HOSTDOWN) }
+    }
+}
+
+const fn value(name: &'static str, depends_on: DependsOn, render: fn(&Source) -> Result<String, Errno>) -> File {
+    File { name, perm: 0o444, role: Role::Value, polled: false, depends_on, render }
+}
+
+const fn polled(name: &'static str, render: fn(&Source) -> Result<String, Errno>) -> File {
+    File { polled: true, ..value(name, DependsOn::Nodes, render) }
+}
+
+const fn setting(name: &'static str, role: Role, render: fn(&Source) -> Result<String, Errno>) -> File {
+    File { role, perm: 0o644, ..value(name, DependsOn::Faults, render) }
+}
+
+/// A file whose content does not come from the model.
+const fn other(name: &'static str, perm: u16, role: Role) -> File {
+    File { role, perm, ..value(name, DependsOn::Nothing, |_| Ok(String::new())) }
+}
+
+/// The files of the root directory, in their order.
+pub(crate) static ROOT: [File; 8] = [
+    File {
+        perm: 0o755,
+        role: Role::Control,
+        ..value("control", DependsOn::Nothing, |_| Ok(crate::control::script(true)))
+    },
+    value("status", DependsOn::Nodes, |source| source.live(status)),
+    value("spec.json", DependsOn::Nodes, |source| source.live(spec_json)),
+    File { polled: true, ..other("history", 0o644, Role::History) },
+    setting("partition", Role::Partition, |source| source.faults(Faults::partition)),
+    setting("links", Role::Links, |source| source.faults(Faults::links)),
+    value("capabilities", DependsOn::Faults, |source| Ok(source.executor.capabilities())),
+    other("error", 0o444, Role::Error),
+];
+
+/// The files of each node's directory, in their order.
+pub(crate) static NODE: [File; 15] = [
+    File {
+        perm: 0o755,
+        role: Role::Control,
+        ..value("control", DependsOn::Nothing, |_| Ok(crate::control::script(false)))
+    },
+    polled("pid.txt", |source| source.node(|node| line_or_empty(node.pid))),
+    polled("state", |source| source.node(|node| line(node.state))),
+    polled("exit_code", |source| source.node(|node| line_or_empty(node.exit_code))),
+    polled("health", |source| source.node(|node| line(health(node.health)))),
+    polled("ready", |source| source.node(|node| line(if node.is_ready() { "yes" } else { "no" }))),
+    value("ready_reason", DependsOn::Nodes, |source| source.node(|node| line_or_empty(ready_reason(node)))),
+    setting("net", Role::Net, |source| source.faults(|faults| faults.net(source.index))),
+    value("name", DependsOn::Nothing, |source| Ok(line(&source.spec().name))),
+    value("ip", DependsOn::Nothing, |source| Ok(line(source.spec().ip))),
+    value("image", DependsOn::Nothing, |source| Ok(line(&source.cluster.spec().image))),
+    value("id", DependsOn::Nodes, |source| source.node(|node| line_or_empty(node.container.as_ref()))),
+    other("log", 0o444, Role::Log),
+    value("inspect.json", DependsOn::Nodes, |source| source.node(|node| line_or_empty(node.raw.as_deref()))),
+    other("error", 0o444, Role::Error),
+];
+
+fn line(value: impl ToString) -> String {
+    let mut text = value.to_string();
+    text.push('\n');
+    text
+}
+
+fn line_or_empty<T: ToString>(value: Option<T>) -> String {
+    value.map(line).unwrap_or_default()
+}
+
+/// Why a node is not ready: a sentence, and in the lines after it what its probe has written.
+fn ready_reason(node: &Node) -> Option<String> {
+    if node.is_ready() {
+        return None;
+    }
+    if let (State::Running, Some(why)) = (node.state, &node.sandbox_lost) {
+        return Some(why.to_string());
+    }
+    Some(match (node.state, node.probe) {
+        (State::Created, _) => "it was never started".into(),
+        (State::Paused, _) => "it is paused".into(),
+        (State::Exited, _) => "it has exited".into(),
+        (State::Missing, _) => "its container was removed".into(),
+        (State::Running, Some(_)) => node.unready.as_deref().unwrap_or("it has not been probed yet").into(),
+        (State::Running, None) => {
+            let mut text = format!("its HEALTHCHECK says {}", health(node.health));
+            if let Some(check) = &node.check {
+                let began = SystemTime::UNIX_EPOCH + Duration::from_nanos(check.began.unsigned_abs());
+                let began = humantime::format_rfc3339_seconds(began);
+                text.push_str(&format!(": exit status {} of the check at {began}", check.exit_code));
+                for line in first_lines(check.output.as_bytes(), LINES) {
+                    text.push_str("\n  ");
+                    text.push_str(&line);
+                }
+            }
+            text
+        }
+    })
+}
+
+fn health(health: Health) -> &'static str {
+    match health {
+        Health::None => "none",
+        Health::Starting => "starting",
+        Health::Healthy => "healthy",
+        Health::Unhealthy => "unhealthy",
+    }
+}
+
+fn status(cluster: &Cluster) -> String {
+    let mut text = format!("{:<6} {:<15} {:<8} {}\n", "NAME", "ADDRESS", "STATE", "PID");
+    for (spec, node) in cluster.spec().nodes.iter().zip(cluster.snapshot()) {
+        let pid = line_or_empty(node.pid);
+        let pid = if pid.is_empty() { "-\n" } else { &pid };
+        text.push_str(&format!("{:<6} {:<15} {:<8} {pid}", spec.name.as_str(), spec.ip.to_string(), node.state));
+    }
+    text
+}
+
+fn spec_json(cluster: &Cluster) -> String {
+    let spec = cluster.spec();
+    let one = |node: &NodeSpec, known: &Node| {
+        let value = serde_json::json!({
+            "ip": node.ip,
+            "port": spec.port,
+            "published_port": node.published_port,
+            "root": spec.mountpoint.join(node.ip.to_string()),
+            "image": spec.image,
+            "container_id": known.container,
+        });
+        (node.name.to_string(), value)
+    };
+    let nodes: serde_json::Map<_, _> =
+        spec.nodes.iter().zip(&cluster.snapshot()).map(|(node, known)| one(node, known)).collect();
+    format!("{:#}\n", serde_json::Value::Object(nodes))
+}
