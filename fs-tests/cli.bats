@@ -48,6 +48,22 @@ subcommands() { "$CTHULHU" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]\+\) .*
     has "$(cat "$TMP/stderr")" mount
 }
 
+@test "what cthulhu starts for itself is no subcommand, and no slip of the pen leads to it" {
+    local word
+    mkdir -p "$TMP/precious"
+    echo x >"$TMP/precious/f"
+    for word in sweep swep sleep sandbox sandbo daemon deamon; do
+        refused "$CTHULHU" $word "$TMP/precious" >"$TMP/said" 2>&1
+        has "$(cat "$TMP/said")" "unrecognized subcommand '$word'"
+        is '' "$(grep -E "similar|'(sweep|sandbox|daemon|demo)'" "$TMP/said" | grep -v "unrecognized subcommand '$word'")"
+    done
+    is f "$(ls "$TMP/precious")"
+    for word in bash elvish fish powershell zsh; do
+        is 0 "$("$CTHULHU" completions $word | grep -cE 'sweep|internal|cthulhu[^ ]*(sandbox|daemon|demo)')" "of $word"
+    done
+    for word in sweep sandbox daemon demo; do refused "$CTHULHU" man $word 2>/dev/null; done
+}
+
 @test "completions for every shell; bash's can be loaded" {
     local shell
     for shell in bash zsh fish; do has "$("$CTHULHU" completions $shell)" umount; done

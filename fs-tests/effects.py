@@ -2,8 +2,8 @@
 """Measures with real packets between the nodes what each effect does, both ways, against what was asked.
 
 Sizes of samples are fixed. What is left to chance is judged by three standard deviations, which a sound machine keeps to in
-99.7 % of all samples; times suffer from whatever else the machine does. So a sample that is out is drawn again, once, and
-only both being out is a failure.
+99.7 % of all samples. Whatever else the machine does makes times longer, never shorter: so a delay is judged by its quickest
+tenth. A sample that is out is drawn again, at most twice, and only all being out is a failure.
 """
 import errno
 import math
@@ -29,13 +29,19 @@ def judge(holds, sentence):
         raise Out(sentence)
 
 
-def twice(measure):
-    """A second sample if the first is out."""
-    try:
-        measure()
-    except Out as first:
-        print(f"a second sample, as the first is out: {first}")
-        measure()
+def sampled(measure):
+    """Another sample if one is out, at most twice."""
+    for _ in range(2):
+        try:
+            return measure()
+        except Out as out:
+            print(f"another sample, as this one is out: {out}")
+    return measure()
+
+
+def quick(times):
+    """What a tenth of these times are within."""
+    return sorted(times)[len(times) // 10]
 
 
 def share(asked, count, of, what):
@@ -176,7 +182,7 @@ class Effects:
         for asked in (0.01, 0.3):
             if not self.link(f"{A}>{B} loss {asked:.0%}"):
                 return
-            twice(measure)
+            sampled(measure)
         assert self.link(f"{A}>{B} loss 100%")
         [got] = self.streams((A, B), count=200, fence=False)
         self.heal()
@@ -190,13 +196,13 @@ class Effects:
             for asked, got in ((50, first), (5, second)):
                 self.all_came(got, 500, "delayed")
                 assert got["delays"][0] >= asked - 0.1, f"one waited {got['delays'][0]} ms only"
-                near(asked, statistics.median(got["delays"]), "median in ms")
+                near(asked, quick(got["delays"]), "quick ones in ms")
             for got, way in zip(others, ways[2:]):
                 self.unharmed(got, 500, ">".join(way))
 
         for one, other in ((A, B), (B, A)):
             if self.link(f"{one}>{other} delay 50ms", f"{one}>{C} delay 5ms"):
-                twice(measure)
+                sampled(measure)
 
     def jitter(self):
         def sparse():
@@ -221,9 +227,9 @@ class Effects:
             judge(delays[949] - delays[0] > 5, "there is no jitter")
 
         if self.link(f"{A}>{B} delay 20ms 2ms"):
-            twice(sparse)
+            sampled(sparse)
             assert self.link(f"{A}>{B} delay 20ms 10ms")
-            twice(dense)
+            sampled(dense)
 
     def rate(self):
         def udp():
@@ -250,9 +256,9 @@ class Effects:
 
         for one, other in ((A, B), (B, A)):
             if self.link(f"{one}>{other} rate 8mbit"):
-                twice(udp)
+                sampled(udp)
                 assert self.link(f"{one}>{other} rate 20mbit")
-                twice(tcp)
+                sampled(tcp)
 
     def duplicate(self):
         def measure():
@@ -264,7 +270,7 @@ class Effects:
         for asked in (0.3, 1.0):
             if not self.link(f"{A}>{B} duplicate {asked:.0%}"):
                 return
-            twice(measure)
+            sampled(measure)
 
     def corrupt(self):
         # netem may hit the six bytes of the sender's hardware address too, which nobody misses: such a packet arrives, and is
@@ -295,7 +301,7 @@ class Effects:
         for asked in (0.2, 1.0):
             if not self.link(f"{A}>{B} corrupt {asked:.0%}"):
                 return
-            twice(measure)
+            sampled(measure)
 
     def reorder(self):
         def measure():
@@ -305,27 +311,27 @@ class Effects:
             delays = [nanos / MILLI for nanos in self.cluster[B].numbers("delays", forth["number"])]
             assert forth["late"] > 0, "all came in order"
             share(0.25, sum(delay < 10 for delay in delays), 2000, "did not wait")
-            near(20, statistics.median(delay for delay in delays if delay >= 10), "median of the others in ms")
+            near(20, quick([delay for delay in delays if delay >= 10]), "the quick ones of the others in ms")
             self.fence(B, A)
             self.all_came(self.cluster[A].json("got", back["number"]), 2000)
 
         if self.link(f"{A}>{B} delay 20ms reorder 25%"):
-            twice(measure)
+            sampled(measure)
 
     def together(self):
         """Several effects on one link, others on others, and net for what links do not name."""
         def measure():
             forth, back, other = self.streams((A, B), (B, A), (A, C), count=3000, burst=3)
             share(0.1, 3000 - forth["distinct"], 3000, "lost")
-            near(20, statistics.median(forth["delays"]), "median in ms")
-            near(5, statistics.median(back["delays"]), "median in ms the other way")
+            near(20, quick(forth["delays"]), "quick ones in ms")
+            near(5, quick(back["delays"]), "quick ones in ms the other way")
             self.all_came(back, 3000)
-            near(10, statistics.median(other["delays"]), "median in ms by net")
+            near(10, quick(other["delays"]), "quick ones in ms by net")
             self.all_came(other, 3000)
 
         if self.link(f"{A}>{B} delay 20ms loss 10%", f"{B}>{A} delay 5ms"):
             self.cluster.set(f"{A}/net", "delay 10ms")
-            twice(measure)
+            sampled(measure)
 
 
 def summary(got):

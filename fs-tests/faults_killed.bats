@@ -87,7 +87,7 @@ trouble() {
         fault "$number" || has "$(cat "$M/error")" 'not possible here'
         same "$mounted" "under fault $number"
     done
-    [ -n "$(cat "$M/partition")" ]
+    has "$(cat "$M/partition")" ' | '
     wait_for 5 reads "$M/i003/exit_code" 137
     echo heal >"$M/control"
     same "$mounted" "healed"

@@ -144,6 +144,103 @@ created running command 2 - -' "$(states i003 | tail -n 2)"
     umount_cluster
 }
 
+@test "a write that the kernel splits is refused before any of it is taken" {
+    local longest=1044480 size wrong
+    mount_busybox m$BATS_TEST_NUMBER
+    # lines SIZE LAST: so many bytes of lines, the last of them so.
+    lines_of() {
+        python3 -c 'import sys
+size, last = int(sys.argv[1]), sys.argv[2].encode() + b"\n"
+line = b"{\"n\":1}\n"
+many = (size - len(last)) // len(line) - 1
+rest = size - len(last) - many * len(line)
+sys.stdout.buffer.write(line * many + b"{\"n\":%*d}\n" % (rest - 7, 1) + last)' "$@"
+    }
+    is $longest "$(lines_of $longest '{"last":1}' | wc -c)"
+    for size in $((longest + 1)) $((1 << 20)) $(((1 << 20) + 1)) 3000000; do
+        is '27 EFBIG' "$(lines_of $size '{"last":1}' | put "$H")" "$size bytes"
+        has "$(cat "$M/error")" "at most $longest bytes"
+        is '27 EFBIG' "$(lines_of $size 'echo stop' | put "$M/control")" "$size bytes"
+    done
+    is '22 EINVAL' "$(lines_of $longest 'not json' | put "$H")"
+    is 0 "$(count .test)"
+    is OK "$(lines_of $longest '{"last":1}' | put "$H")"
+    is 1 "$(count .test.last)"
+    is 1 "$(lines 'select(.test) | "\(.time) \(.mono_ns)"' | sort -u | wc -l)" 'times of one write'
+    # Wherever in a page it begins.
+    wrong=$(python3 - "$H" $longest <<'END'
+import ctypes, os, sys
+path, longest = sys.argv[1], int(sys.argv[2])
+fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+libc = ctypes.CDLL(None, use_errno=True)
+libc.write.restype = ctypes.c_ssize_t
+for size in (longest, longest + 1, 2 << 20):
+    for at in (0, 1, 4095):
+        memory = ctypes.create_string_buffer(b"", size + 8192)
+        begin = (ctypes.addressof(memory) + 4095) // 4096 * 4096 + at
+        ctypes.memmove(begin, b"\n" * (size - 9) + b"{bad: 1}\n", size)
+        got = libc.write(fd, ctypes.c_void_p(begin), ctypes.c_size_t(size))
+        wanted = 22 if size == longest else 27
+        if got != -1 or ctypes.get_errno() != wanted:
+            print(size, at, got, ctypes.get_errno())
+END
+    )
+    is '' "$wrong"
+    umount_cluster
+}
+
+@test "what an earlier write has begun outlives a later one that is refused" {
+    mount_busybox m$BATS_TEST_NUMBER
+    python3 - "$H" <<'END'
+import errno, os, sys
+fd = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
+def refused(text):
+    try:
+        os.write(fd, text)
+    except OSError as error:
+        assert error.errno == errno.EINVAL, error
+    else:
+        raise AssertionError(text)
+os.write(fd, b'{"begun":')
+refused(b'1}\nnot json\n')
+os.write(fd, b'2}\n{"begun"')
+refused(b' not json\n{"whole":1}\n')
+os.write(fd, b'{"whole":2}\n')
+os.close(fd)
+END
+    is '2 2' "$(lines '.test.begun // .test.whole // empty' | xargs)"
+    umount_cluster
+}
+
+@test "lines without an end: so much in all open files together, and what is nested too deep" {
+    mount_busybox m$BATS_TEST_NUMBER
+    python3 - "$M" <<'END'
+import errno, os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (2000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+half, handles, refused = b'x' * 65536, [], 0
+for name in ("history", "control", "partition", "i001/net") * 250:
+    handles.append(os.open(f"{sys.argv[1]}/{name}", os.O_WRONLY | os.O_APPEND))
+    try:
+        os.write(handles[-1], half)
+    except OSError as error:
+        assert error.errno == errno.ENOBUFS, error
+        refused += 1
+assert refused == 1000 - 32 * 16, refused
+assert "32 MiB" in open(f"{sys.argv[1]}/error").read()
+os.write(handles[-4], b'{"whole":1}\n')
+END
+    is 1 "$(count .test.whole)"
+    is '22 EINVAL' "$(python3 -c 'print("{\"a\":" + "[" * 120 + "]" * 120 + "}")' | put "$H")"
+    has "$(cat "$M/error")" 'nested more than 120 deep'
+    is OK "$(python3 -c 'print("{\"a\":" + "[" * 119 + "]" * 119 + "}")' | put "$H")"
+    "$CTHULHU" history "$M" --format edn >/dev/null
+    "$CTHULHU" timeline "$M" -o - >/dev/null
+    umount_cluster
+    python3 -c 'print("{\"mono_ns\":1,\"test\":{\"a\":" + "[" * 60000 + "]" * 60000 + "}}")' >"$TMP/deep"
+    refused with_deadline 60 "$CTHULHU" history "$TMP/deep" --format edn 2>"$TMP/stderr"
+    has "$(cat "$TMP/stderr")" 'line 1: not of a history: nested more than 121 deep'
+}
+
 @test "it is followed by poll(2) and by tail -f, and never read in halves" {
     local tail writer
     mount_busybox m$BATS_TEST_NUMBER

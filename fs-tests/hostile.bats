@@ -301,3 +301,44 @@ PY
         chattr -i "${data%/*}"/data.old-1/i001/var/immutable
     fi
 }
+
+@test "more open files than the daemon may have" {
+    local m=$TMP/few n
+    need_image
+    mkdir "$m"
+    # Its own 2 * (40 + 4) are kept free of them.
+    (
+        ulimit -n 400
+        with_deadline 120 "$CTHULHU" mount --prefix "$P-few" "$m" -n 1 -i "$IMAGE" --start -- "${NODE[@]}"
+    )
+    n=$(python3 - "$m" 2>"$TMP/stderr" <<'END'
+import errno, os, subprocess, sys
+mount = sys.argv[1]
+var, opened = f"{mount}/i001/bindmounts/var", []
+
+def many(open_one):
+    for nth in range(1000):
+        try:
+            opened.append(open_one(nth))
+        except OSError as error:
+            assert error.errno == errno.ENFILE, error
+            return nth
+    raise AssertionError("no limit")
+
+made = many(lambda nth: os.open(f"{var}/f{nth}", os.O_RDWR | os.O_CREAT))
+assert many(lambda nth: os.open(f"{var}/f0", os.O_RDONLY)) < 2
+assert many(lambda nth: os.open(var, os.O_RDONLY | os.O_DIRECTORY)) < 2
+for verb in "restart", "stop", "start", "crash":
+    with open(f"{mount}/control", "w") as control:
+        control.write(verb + "\n")
+assert "exited" in open(f"{mount}/status").read()
+assert subprocess.run(["wc", "-c", f"{mount}/history"], capture_output=True).returncode == 0
+for fd in opened:
+    os.close(fd)
+os.close(os.open(f"{var}/last", os.O_RDWR | os.O_CREAT))
+print(made)
+END
+    ) || { cat "$TMP/stderr"; false; }
+    [ "$n" -gt 50 ] && [ "$n" -lt 400 ]
+    umount_cluster "$m"
+}

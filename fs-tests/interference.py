@@ -20,7 +20,7 @@ import time
 
 sys.dont_write_bytecode = True
 from random_verbs import Engine, read  # noqa: E402
-from reach import State  # noqa: E402
+from fault_reachability import State  # noqa: E402
 
 DEADLINE = 120
 PORT = 7007
@@ -257,4 +257,5 @@ def main():
           f"{run.unknown} times nothing was claimed); seed {seed}")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -258,6 +258,15 @@ with_deadline() {
     timeout -k 5 "$@"
 }
 
+# polling PID: whether a wait or a run waits for its nodes, in its thread for that: in poll(2) (7 on x86-64; 271 is ppoll(2), 73 on arm64).
+polling() {
+    local thread
+    for thread in "/proc/$1/task"/*; do
+        if grep -qx work "$thread/comm" && grep -qE '^(7|271|73) ' "$thread/syscall"; then return 0; fi
+    done 2>/dev/null
+    return 1
+}
+
 # traps_term CONTAINER: its first process handles SIGTERM already, so that a stop does not come too early.
 traps_term() {
     local caught

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # What the options of the nodes do, seen from inside the nodes and through the mount, and how each is refused.
-# Their plain use is in cli.bats, their wrong forms are in bad.bats.
+# Their plain use is in cli.bats, their wrong forms are in invalid_args.bats.
 
 load lib.bash
 

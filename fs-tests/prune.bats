@@ -205,11 +205,12 @@ engine() { echo "${DOCKER_HOST:-unix:///var/run/docker.sock}"; }
     sed -i "s,\"engine\": .*,\"engine\": \"unix://$TMP/none.sock\"\,," "$(record)"
     sed -i 's/,$/,/; $!b' "$(record)"
     jq . "$(record)" >/dev/null
+    cp "$(record)" "$TMP/record"
     DOCKER_HOST=unix://$TMP/none.sock prune "$M" >"$TMP/out" 2>"$TMP/stderr" || status=$?
     is 1 "$status"
     has "$(cat "$TMP/stderr")" 'cannot reach the engine'
     has "$(cat "$TMP/stderr")" "stays, as its engine unix://$TMP/none.sock cannot be asked"
-    [ -s "$(record)" ]
+    cmp "$TMP/record" "$(record)"
     DOCKER_HOST=unix://$TMP/none.sock "$CTHULHU" ls >"$TMP/out" 2>"$TMP/stderr"
     is 1 "$(wc -l <"$TMP/stderr")"
     has "$(cat "$TMP/out")" "$M"

@@ -175,7 +175,7 @@ serving i002'
     # The next of that name has a directory of its own.
     cd "$TMP/work"
     runs 1 --host simulated: --prefix "$P" --artifacts "art/of it" -- false
-    [ -s "art/of it/$P.2/timeline.html" ]
+    has "$(cat "art/of it/$P.2/timeline.html")" '</html>'
     # Where none can be written, nothing is begun.
     touch file
     runs 1 --host simulated: --artifacts file/x -- touch ran
@@ -195,7 +195,7 @@ serving i002'
     is '"write"' "$(jq 'select(.test) | .test.op' "art/$P/history")"
     has "$(cat "art/$P/timeline.html")" '</html>'
     runs 3 --host simulated: --prefix failed --artifacts art --artifacts-when always -- sh -c 'exit 3'
-    [ -s art/failed/timeline.html ]
+    has "$(cat art/failed/timeline.html)" '</html>'
     behind --host 'simulated:?start=60s' --prefix early --timeout 100 --artifacts art --artifacts-when always -- touch ran
     wait_for 30 contains out creating
     kill "$pid"
@@ -274,9 +274,6 @@ while os.path.exists(f"/proc/{command}"):
     refused test -e ran
     has "$(cat out)" 'interrupted: the cluster is being taken down'
 }
-
-# Whether it waits in poll(2) (7 on x86-64; 271 is ppoll(2), 73 on arm64).
-polling() { grep -qE '^(7|271|73) ' "/proc/$1/syscall"; }
 
 @test "^C in a terminal reaches the command once; during the start it ends the run" {
     cat >at_terminal.py <<'END'

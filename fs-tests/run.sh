@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Runs all tests, setting up what they need on a bare Debian or Ubuntu.
 #
-#   fs-tests/run.sh [--no-cargo] [--lane root|user|newer] [FILE...]
+#   fs-tests/run.sh [--no-cargo] [--strict-skips] [--lane root|user|newer] [FILE...]
 #
 # The suites in examples/ are among them: what a user is to copy must work. All .bats files are run as root, and beside them
 # those for which it matters who runs them as an ordinary user in group docker, who is made for it, and a chosen set over a newer
 # engine (newer_engine.sh). --lane runs one lane alone, the user's with all files; FILE... runs only those .bats files.
-# --no-cargo leaves out `cargo test`.
+# --no-cargo leaves out `cargo test`. What was skipped is listed at the end; with --strict-skips, a skip that is not in
+# skips-allowed.txt is a failure.
 # CTHULHU=/path/to/cthulhu tests that binary instead of building one. As an ordinary user, it takes what needs root through
 # sudo.
 set -euo pipefail
@@ -24,29 +25,30 @@ fail() {
     exit 1
 }
 
-with_cargo=yes
+with_cargo=yes strict=''
 lanes=(root user newer)
 files=()
 # What an ordinary user runs where both lanes do: rights, ways to mount and unmount, bindmounts without the kernel's passthrough.
 # USERS_FILES names others; `examples` stands for those in examples/, which root leaves out then.
-read -ra users_files <<<"${USERS_FILES:-bad bindmounts cli control demo faults life live posix prune run templates tree wait}"
+read -ra users_files <<<"${USERS_FILES:-invalid_args bindmounts cli control demo faults mount_lifecycle external_changes not_ours posix prune reset run templates tree wait}"
 # What runs over the newer engine: what an engine has a say in. NEWER_FILES names others.
-read -ra newer_files <<<"${NEWER_FILES:-control tree live life log faults second_engine effects reach}"
+read -ra newer_files <<<"${NEWER_FILES:-control tree external_changes mount_lifecycle log faults second_engine effects fault_reachability}"
 # Of these files, the tests there: others run beside them, so none that measures times.
-declare -A newer_tests=([effects]='^(drop|duplicate|reject|an open connection|crash|the host)')
+declare -A newer_tests=([effects]='^(drop|duplicate|reject|an open connection|crash|the host (is|named: reject))')
 while [ $# -gt 0 ]; do
     case $1 in
     --no-cargo) with_cargo= ;;
+    --strict-skips) strict=yes ;;
     --lane)
         case ${2:-} in root | user | newer) ;; *) fail '--lane takes root, user or newer' ;; esac
         lanes=("$2")
         shift
         ;;
     -h | --help)
-        sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+        sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
         exit 0
         ;;
-    -*) fail "no such option: $1 (there are --no-cargo and --lane)" ;;
+    -*) fail "no such option: $1 (there are --no-cargo, --strict-skips and --lane)" ;;
     *)
         if [ -f "$1" ]; then
             files+=("$(realpath "$1")")
@@ -59,10 +61,10 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-# These run as root beside root's others: they mostly wait, for engines of their own or for time to pass.
-beside=(engine engine_setups interference log_engine overlay second_engine signals stop_grace sudden_death volumes wait)
+# These take longest, and so come first: no lane is left with one at the end.
+slow=(engine interference posix file_stress hostile scale faults chaos random stopped)
 # These come last, when all else is over: they measure an idle machine, or look at what is the whole machine's.
-alone=(effects faults_killed netem prune reach scale)
+alone=(effects fault_reachability faults_killed netem prune scale)
 declare -A files_of=()
 newers=()
 for name in "${newer_files[@]}"; do newers+=("$here/$name.bats"); done
@@ -94,26 +96,22 @@ is_alone() {
     name=$(basename "$1" .bats)
     [[ " ${alone[*]} " = *" $name "* ]]
 }
-besides=()
-if [ ${#lanes[@]} -gt 1 ]; then
-    rest=()
-    for file in "${files[@]}"; do
-        if [[ " ${beside[*]} " = *" $(basename "$file" .bats) "* ]]; then besides+=("$file"); else rest+=("$file"); fi
-    done
-    if [ ${#rest[@]} -gt 0 ] && [ ${#besides[@]} -gt 0 ]; then
-        files=("${rest[@]}")
-        lanes+=(beside)
-    fi
-fi
+# Two lanes share what root runs: most tests wait, for the engine or for time to pass.
+if [ ${#lanes[@]} -gt 1 ] && [ ${#files[@]} -gt 1 ]; then lanes+=(beside); fi
+# order first|middle|last FILE...: those of the files that come first, last or in between.
 order() {
-    local file last=()
+    local when=$1 file name its
+    shift
     for file in "$@"; do
-        if is_alone "$file"; then last+=("$file"); else printf '%s\n' "$file"; fi
+        name=$(basename "$file" .bats) its=middle
+        if [[ " ${slow[*]} " = *" $name "* ]]; then its=first; fi
+        if is_alone "$file"; then its=last; fi
+        [ "$its" != "$when" ] || printf '%s\n' "$file"
     done
-    [ ${#last[@]} -eq 0 ] || printf '%s\n' "${last[@]}"
 }
-files_of=([root]=$(order "${files[@]}") [user]=$(order "${users[@]}") [newer]=$(printf '%s\n' "${newers[@]}")
-    [beside]=$(printf '%s\n' "${besides[@]}"))
+in_order() { order first "$@" && order middle "$@"; }
+files_of=([shared]=$(in_order "${files[@]}") [alone]=$(order last "${files[@]}")
+    [user]=$(in_order "${users[@]}" && order last "${users[@]}") [newer]=$(printf '%s\n' "${newers[@]}"))
 # An array's element that was taken away is empty.
 read -ra lanes <<<"${lanes[*]}"
 
@@ -130,7 +128,7 @@ fi
 needed=(
     dockerd:docker.io fusermount3:fuse3 bats:bats tree:tree rsync:rsync python3:python3 getfattr:attr jq:jq
     curl:curl script:bsdutils ip:iproute2 ping:iputils-ping nft:nftables flock:util-linux
-    setpriv:util-linux useradd:passwd
+    setpriv:util-linux useradd:passwd busybox:busybox-static
 )
 missing=()
 for one in "${needed[@]}"; do
@@ -278,34 +276,39 @@ fi
 
 # They need processors, and the others mostly wait for the engine: so they run beside them, and give way to them.
 cargo_tests() {
-    local workspace running='' status=0
+    local what out running='' status
     trap '[ -z "$running" ] || kill "$running" 2>/dev/null; exit 143' TERM
-    # schedules/ is a workspace of its own: the control path under shuttle.
-    for workspace in "$project" "$project/schedules"; do
-        say "cargo test in $workspace"
-        (cd "$workspace" && exec nice -n 10 cargo test --no-fail-fast) &
+    for what in "${cargo_runs[@]}"; do
+        out=$cargo_out.${what##* } status=0
+        # shellcheck disable=SC2086 # several words
+        (cd "$project" && exec nice -n 10 cargo $what --no-fail-fast) >"$out" 2>&1 &
         running=$!
         wait "$running" || status=$?
+        echo "$status" >"$out.status"
     done
     : >"$cargo_out.done"
-    return "$status"
 }
 
-passed=0 failed=0 cargo_pid='' cargo_out=$CTHULHU_TEST_TMP/cargo.out
+passed=0 failed=0 cargo_pid='' cargo_out=$CTHULHU_TEST_TMP/cargo
+# The second: the control path under many schedules.
+cargo_runs=('test' 'test --features shuttle --test schedules')
 if [ -n "$with_cargo" ]; then
     say 'cargo test runs beside the others; what it says comes at the end'
-    cargo_tests </dev/null >"$cargo_out" 2>&1 &
+    cargo_tests </dev/null &
     cargo_pid=$!
 fi
+# Every test that was skipped, as LANE: FILE: TEST: WHY.
+skips=$CTHULHU_TEST_TMP/skips
+: >"$skips"
 
 # What a caller may set for the tests; sudo hands nothing on by itself.
 settings=()
-for name in DOCKER_HOST RANDOM_VERBS RANDOM_SEED HARD_USE_FILES HARD_USE_MB HOSTILE_FILES POSIX_HOST POSIX_SEED SCALE_NODES IDLE_SECONDS \
-    LINES_APPENDED KILL_ROUNDS RUN_CLUSTERS FLOOD_MB FAULT_STATES FAULT_KILLS INTERFERENCE; do
+for name in DOCKER_HOST RANDOM_VERBS RANDOM_SEED FILE_STRESS_FILES FILE_STRESS_MB HOSTILE_FILES POSIX_HOST POSIX_SEED SCALE_NODES IDLE_SECONDS \
+    LINES_APPENDED KILL_ROUNDS RUN_CLUSTERS FLOOD_MB FAULT_STATES FAULT_KILLS INTERFERENCE CHAOS_SECONDS RESETS RESET_SEED; do
     if [ -n "${!name:-}" ]; then settings+=("$name=${!name}"); fi
 done
 # What does not depend on who runs it, the ordinary user does less often.
-fewer=(RANDOM_VERBS=300 HARD_USE_FILES=20000 HOSTILE_FILES=20000 SCALE_NODES=20 IDLE_SECONDS=20 KILL_ROUNDS=50 LINES_APPENDED=16000 RUN_CLUSTERS=4)
+fewer=(RESETS=10 RANDOM_VERBS=300 FILE_STRESS_FILES=20000 HOSTILE_FILES=20000 SCALE_NODES=20 IDLE_SECONDS=20 KILL_ROUNDS=50 LINES_APPENDED=16000 RUN_CLUSTERS=4)
 
 as_user() {
     as_root setpriv --reuid "$USER_NAME" --regid "$(id -g "$USER_NAME")" --init-groups env -i "$@"
@@ -349,11 +352,21 @@ run_file() {
     wait "$running"
 }
 
+# next_file LANE: takes the next file from those that are left for a lane, if there is one.
+next_file() {
+    local left from=("$1")
+    case $1 in root) from=(shared alone) ;; beside) from=(shared) ;; esac
+    for left in "${from[@]/#/$CTHULHU_TEST_TMP/left.}"; do
+        # shellcheck disable=SC2016 # the other shell's
+        flock "$CTHULHU_TEST_TMP/left.lock" sh -c '[ -s "$1" ] && head -n 1 "$1" && sed -i 1d "$1"' - "$left" && return
+    done
+    return 1
+}
+
 # run_lane LANE: runs all files, prints the output of each when it has ended, and leaves the figures in a file.
 run_lane() {
-    local lane=$1 file files name out begin other status p f s passed=0 failed=0 skipped=0 running='' started=$SECONDS
+    local lane=$1 file name out begin other status p f s passed=0 failed=0 skipped=0 running='' started=$SECONDS
     trap '[ -z "$running" ] || kill "$running" 2>/dev/null; exit 143' TERM
-    mapfile -t files <<<"${files_of[$lane]}"
     # Three lanes at once are what two processors can do.
     if [ "$lane" = beside ] && [[ " ${lanes[*]} " = *' user '* ]]; then
         until [ -e "$CTHULHU_TEST_TMP/user.done" ]; do sleep 0.2; done
@@ -364,6 +377,7 @@ run_lane() {
         0) say "newer: $(head -n 1 "$CTHULHU_TEST_TMP/newer.out")" ;;
         77)
             echo "skipped: $(tail -n 1 "$CTHULHU_TEST_TMP/newer.out")" >"$CTHULHU_TEST_TMP/newer.figures"
+            echo "newer: all files: all tests: $(tail -n 1 "$CTHULHU_TEST_TMP/newer.out")" >>"$skips"
             return
             ;;
         *)
@@ -372,7 +386,7 @@ run_lane() {
             ;;
         esac
     fi
-    for file in "${files[@]}"; do
+    while file=$(next_file "$lane"); do
         name="$lane: $(basename "$file")" out=$CTHULHU_TEST_TMP/$lane.out
         if is_alone "$file" && [ "$lane" != newer ] && [ -n "$with_cargo" ]; then
             until [ -e "$cargo_out.done" ]; do sleep 0.2; done
@@ -388,6 +402,7 @@ run_lane() {
         s=$(grep -c '^ok .* # skip' "$out") || true
         p=$(($(grep -c '^ok ' "$out") - s)) || true
         f=$(grep -c '^not ok ' "$out") || true
+        sed -n "s/^ok [0-9]* \(.*\) # skip */$name: \1: /p" "$out" >>"$skips"
         # Lanes do not talk into each other.
         flock "$CTHULHU_TEST_TMP" sh -c 'echo "==> $1" && cat "$2"' - "$name" "$out"
         if [ "$status" -ge 124 ]; then
@@ -403,6 +418,9 @@ run_lane() {
     echo "$passed $failed $skipped $((SECONDS - started))" >"$CTHULHU_TEST_TMP/$lane.figures"
 }
 
+for left in "${!files_of[@]}"; do
+    printf '%s\n' "${files_of[$left]}" | sed '/^$/d' >"$CTHULHU_TEST_TMP/left.$left"
+done
 for lane in "${lanes[@]}"; do
     {
         run_lane "$lane" || true
@@ -413,17 +431,32 @@ done
 for pid in "${lane_pids[@]}"; do wait "$pid" || true; done
 lane_pids=()
 if [ -n "$cargo_pid" ]; then
-    status=0
-    wait "$cargo_pid" || status=$?
+    wait "$cargo_pid" || true
     cargo_pid=''
-    cat "$cargo_out"
-    p=$(sed -n 's/^test result: .* \([0-9]*\) passed.*/\1/p' "$cargo_out" | awk '{ n += $1 } END { print n + 0 }')
-    f=$(sed -n 's/^test result: .* \([0-9]*\) failed.*/\1/p' "$cargo_out" | awk '{ n += $1 } END { print n + 0 }')
-    # A build that fails has no result lines.
-    if [ "$status" -ne 0 ] && [ "$f" -eq 0 ]; then f=1; fi
-    passed=$((passed + p)) failed=$((failed + f))
-    say "cargo test: $p passed, $f failed"
+    for what in "${cargo_runs[@]}"; do
+        out=$cargo_out.${what##* }
+        say "cargo $what"
+        cat "$out"
+        read -r status <"$out.status" || status=1
+        p=$(sed -n 's/^test result: .* \([0-9]*\) passed.*/\1/p' "$out" | awk '{ n += $1 } END { print n + 0 }')
+        f=$(sed -n 's/^test result: .* \([0-9]*\) failed.*/\1/p' "$out" | awk '{ n += $1 } END { print n + 0 }')
+        # A build that fails has no result lines.
+        if [ "$status" -ne 0 ] && [ "$f" -eq 0 ]; then f=1; fi
+        passed=$((passed + p)) failed=$((failed + f))
+        say "cargo $what: $p passed, $f failed"
+        # A test says so itself, and counts as passed.
+        sed -n "s/.*SKIPPED \([^ ]*\): /cargo: ${what##* }: \1: /p" "$out" | sort -u >>"$skips"
+    done
 fi
+# A lane that could not go on, for want of room perhaps, leaves files behind.
+for left in shared alone user newer; do
+    if [ -s "$CTHULHU_TEST_TMP/left.$left" ] && ! grep -qs '^skipped: ' "$CTHULHU_TEST_TMP/$left.figures"; then
+        [[ $left = @(user|newer) && " ${lanes[*]} " != *" $left "* ]] && continue
+        [[ $left = @(shared|alone) && " ${lanes[*]} " != *' root '* ]] && continue
+        printf 'run.sh: these files of lane %s were not run: %s\n' "$left" "$(xargs <"$CTHULHU_TEST_TMP/left.$left")"
+        failed=$((failed + 1))
+    fi
+done
 declare -A lane_title=([root]='as root' [user]='as user' [newer]='over the newer engine' [beside]='as root, beside the others')
 for lane in "${lanes[@]}"; do
     if grep -qs '^skipped: ' "$CTHULHU_TEST_TMP/$lane.figures"; then
@@ -438,6 +471,21 @@ for lane in "${lanes[@]}"; do
         failed=$((failed + 1))
     fi
 done
+
+if [ -s "$skips" ]; then
+    mapfile -t allowed < <(sed '/^#/d; s/  *# .*//' "$here/skips-allowed.txt")
+    say 'skipped, as LANE: FILE: TEST: WHY:'
+    cat "$skips"
+    while IFS= read -r skipped; do
+        for pattern in "${allowed[@]}"; do
+            # shellcheck disable=SC2053 # a pattern
+            if [[ $skipped = $pattern ]]; then continue 2; fi
+        done
+        [ -n "$strict" ] || continue
+        printf 'run.sh: this was skipped and must not be (skips-allowed.txt): %s\n' "$skipped"
+        failed=$((failed + 1))
+    done <"$skips"
+fi
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -38,6 +38,8 @@ mounted() {
 address() { docker exec "$1" ping -c 1 -W 1 "$2" | sed -n '1s/.*(\(.*\)).*/\1/p'; }
 # dns FROM NAME: all that the engine's DNS answers, on a line.
 dns() { docker exec "$1" nslookup "$2" 127.0.0.11 2>/dev/null | sed -n '/^Name:/,$s/^Address: *//p' | sort | xargs; }
+# reverse_dns FROM ADDRESS: the name that DNS itself has for an address.
+reverse_dns() { docker exec "$1" nslookup "$2" 127.0.0.11 2>/dev/null | sed -n 's/.*name = //p'; }
 
 @test "two clusters in one network: each name leads to one's own nodes, in DNS too, and mount says so" {
     network
@@ -124,6 +126,9 @@ dns() { docker exec "$1" nslookup "$2" 127.0.0.11 2>/dev/null | sed -n '/^Name:/
         # As gethostbyaddr(3) and getnameinfo(3) do: /etc/hosts comes before DNS, and of an address the first line counts.
         is i002 "$(docker exec "$P-$prefix-i001" awk -v ip="$(cat "$dir/i002/ip")" '$1 == ip { print $2; exit }' /etc/hosts)"
         is i001 "$(docker exec "$P-$prefix-i001" awk -v ip="$(cat "$dir/i001/ip")" '$1 == ip { print $2; exit }' /etc/hosts)"
+        # Programs that ask DNS themselves get the same.
+        is i001 "$(reverse_dns "$P-$prefix-i001" "$(cat "$dir/i001/ip")")"
+        is i002 "$(reverse_dns "$P-$prefix-i001" "$(cat "$dir/i002/ip")")"
     done
 }
 

@@ -62,13 +62,6 @@ class Sweeper(Worker):
             raise Failed(f"exit status {status}; left: {', '.join(left)}")
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
 
-    def child(self, pid):
-        try:
-            with open(f"/proc/{pid}/task/{pid}/children") as file:
-                return int((file.read().split() or [0])[0])
-        except OSError:
-            return 0
-
     def run(self):
         lengths = []
         for phase in ("mount", "umount") * 2:

@@ -149,3 +149,34 @@ is_state() {
     has "$(tail -n 1 "$TMP/out")" 'cannot create i001: cannot reach the engine: it did not answer within 10 s' ||
         has "$(tail -n 1 "$TMP/out")" 'cannot create i002: cannot reach the engine: it did not answer within 10 s'
 }
+
+@test "few processes are allowed: either it is mounted and answers, or one sentence says why not" {
+    [ "$(id -u)" = 0 ] || skip 'only root can make a cgroup'
+    local root=/sys/fs/cgroup/pids group few status
+    [ -d $root ] || root=/sys/fs/cgroup
+    group=$root/$P
+    mkdir "$group"
+    if [ ! -e "$group/pids.max" ]; then
+        rmdir "$group"
+        skip 'no pids controller for cgroups here'
+    fi
+    mkdir "$TMP/few"
+    for few in {2..46..2}; do
+        echo "$few" >"$group/pids.max"
+        status=0
+        # shellcheck disable=SC2016
+        with_deadline 60 bash -c 'echo $$ >"$1/cgroup.procs" && shift && exec "$@"' bash "$group" \
+            "$CTHULHU" mount --prefix "$P" --host simulated: -n 2 --start "$TMP/few" >"$TMP/out" 2>&1 || status=$?
+        case $status in
+        0) is running "$(with_deadline 10 cat "$TMP/few/i001/state")" "with $few processes" ;;
+        *)
+            is 1 $status "with $few processes"
+            has "$(tail -n 1 "$TMP/out")" 'cthulhu: '
+            [ -z "$(mounts "$TMP/few")" ]
+            ;;
+        esac
+        "$CTHULHU" umount "$TMP/few" >/dev/null 2>&1 || true
+    done
+    is 0 $status 'with 46'
+    rmdir "$group"
+}

@@ -39,12 +39,20 @@ up() {
     echo stop >"$M/i001/control"
     is 137 "$(cat "$M/i001/exit_code")"
     is '137 true' "$(ends i001)"
+    is 'i001: ended by SIGKILL, as the grace ran out (--stop-grace, stop -t)' "$(cat "$M/i001/error")"
+    is '' "$(cat "$M/error" "$M/i002/error")"
     echo 'stop -t 0' >"$M/i002/control"
     is '137 true' "$(ends i002)"
     # A SIGKILL that was asked for is none of that.
     up
     echo kill >"$M/i002/control"
     is $'137 true\n137 null' "$(ends i002)"
+    is '' "$(cat "$M/error")"
+    # For several nodes the root's file says it, though they run again.
+    up
+    wait_for 60 contains "$M/i002/log" up
+    echo 'restart -t 0 i002 i001' >"$M/control"
+    has "$(cat "$M/error")" 'i001, i002: ended by SIGKILL, as the grace ran out'
     "$CTHULHU" timeline "$M" -o "$TMP/deaf.svg"
     has "$(cat "$TMP/deaf.svg")" 'its grace ran out'
     umount_cluster

@@ -144,6 +144,19 @@ class Worker(threading.Thread):
 
     # ---- a round -------------------------------------------------------------------------------------------------------
 
+    def child(self, pid):
+        """The daemon, while it is a child of `cthulhu mount`; others only ask a file system something."""
+        try:
+            with open(f"/proc/{pid}/task/{pid}/children") as file:
+                children = file.read().split()
+            for child in children:
+                with open(f"/proc/{child}/cmdline", "rb") as file:
+                    if b"\0--internal\0daemon\0" in file.read():
+                        return int(child)
+        except OSError:
+            pass
+        return 0
+
     def strike(self, phase, victim, moment):
         if phase != "mount":
             self.do("mount")
@@ -154,10 +167,8 @@ class Worker(threading.Thread):
         process = None if phase == "run" else self.command(phase)
         time.sleep(delay)
         if phase == "mount":
-            with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
-                children = file.read().split()
             # It is a child until mount has said ready, and then the one that has the place.
-            daemon = int(children[0]) if children else self.daemon()
+            daemon = self.child(process.pid) or self.daemon()
         if victim == "front" and process:
             kill(process.pid)
         else:

@@ -4,12 +4,11 @@
 TCP mends what a network does to it: the bytes that arrive are whole and right, whatever the effect. So the effect itself is read
 from the counters of the nodes' kernels, each in its own network namespace, before and after.
 """
-import statistics
 import sys
 
 sys.dont_write_bytecode = True
 from connections import PATIENT, Connections  # noqa: E402
-from effects import MILLI, A, B, C, judge, main, near, twice  # noqa: E402
+from effects import MILLI, A, B, C, judge, main, near, quick, sampled  # noqa: E402
 from traffic import Agent  # noqa: E402
 
 CONNECTS = 21
@@ -20,7 +19,7 @@ class Tcp(Connections):
         times = self.cluster[sender].numbers("connecting", self.cluster.connections(receiver), CONNECTS, PATIENT)
         times = sorted(nanos / MILLI for nanos in times)
         assert times[0] >= asked - 0.1, f"{sender}>{receiver}: a connection was there after {times[0]} ms"
-        near(asked, statistics.median(times), f"{sender} connects to {receiver}, median in ms")
+        near(asked, quick(times), f"{sender} connects to {receiver}, quick ones in ms")
 
     def _floods(self, size):
         """As many bytes from A to B as from B to A, at the same time. They must come whole and right."""
@@ -53,7 +52,7 @@ class Tcp(Connections):
             judge(innocent(moved), f"{link}: the other way is harmed: {moved}")
 
         if self.link(f"{A}>{B} {link}"):
-            twice(measure)
+            sampled(measure)
 
     def _in_order(self, moved):
         """A's stream from B has kept its order. On several processors, packets overtake each other by themselves."""
@@ -77,9 +76,9 @@ class Tcp(Connections):
         for ways in (((A, B),), ((B, A),)):
             if not self.link(f"{ways[0][0]}>{ways[0][1]} delay 50ms"):
                 return
-            twice(measure)
+            sampled(measure)
         if self.link(f"{A}>{B} delay 50ms", f"{B}>{A} delay 20ms"):
-            twice(both)
+            sampled(both)
 
     def loss(self):
         """What is lost is sent again by A, and leaves a gap at B; the acknowledgements lost the other way harm nobody."""

@@ -145,7 +145,7 @@ inspection() {
 
 @test "every label is there" {
     local want got
-    want='io.cthulhu.cluster io.cthulhu.mountpoint io.cthulhu.node io.cthulhu.owner io.cthulhu.role io.cthulhu.uid'
+    want='io.cthulhu.cluster io.cthulhu.container io.cthulhu.mountpoint io.cthulhu.node io.cthulhu.owner io.cthulhu.role io.cthulhu.uid'
     for one in i001 i001-sandbox; do
         got=$(docker inspect "$P-$one" | jq -r '.[0].Config.Labels | keys | map(select(startswith("io.cthulhu"))) | join(" ")')
         is "$want" "$got" "labels of $one"

@@ -55,9 +55,6 @@ behind() {
     wait_for 10 polling "$waiter"
 }
 
-# Whether it waits in poll(2) (7 on x86-64; 271 is ppoll(2), 73 on arm64).
-polling() { grep -qE '^(7|271|73) ' "/proc/$1/syscall"; }
-
 @test "running, of one, of several, of all" {
     echo start >"$TMP/plain/control"
     waits 0 "$TMP/plain/i001" --for running

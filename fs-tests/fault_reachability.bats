@@ -21,7 +21,7 @@ teardown_file() {
 setup() { needs_traffic; }
 
 @test "after every write, who reaches whom is what the files say" {
-    run with_deadline 600 python3 "$FS_TESTS/reach.py" "$M" "${FAULT_STATES:-1000}" ${RANDOM_SEED:+"$RANDOM_SEED"}
+    run with_deadline 600 python3 "$FS_TESTS/fault_reachability.py" "$M" "${FAULT_STATES:-1000}" ${RANDOM_SEED:+"$RANDOM_SEED"}
     echo "$output"
     echo "# ${lines[${#lines[@]} - 1]}" >&3
     is 0 "$status" 'exit status'

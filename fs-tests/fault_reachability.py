@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Random states of the network's faults, each verified by who reaches whom right after the write has returned.
 
-    reach.py MOUNTPOINT STATES [SEED]
+    fault_reachability.py MOUNTPOINT STATES [SEED]
 
 Every node runs the agent of fs-tests/traffic. A state is reached by one random write to partition, links, a node's net or a
 control file, on top of what is there; it is verified by a datagram of its own over every directed pair of nodes, and

@@ -66,13 +66,13 @@ unchanged() {
     bad_usage -n 99999999999999999999999 "$E"
 }
 
-# Wrong use: exit status 2, and stderr names the option; what else clap writes is its own.
+# Wrong use: exit status 2, and stderr names the option or its value; what else clap writes is its own.
 bad_usage() {
     local status=0
     "$CTHULHU" mount --prefix "$P" "$@" >"$TMP/stdout" 2>"$TMP/stderr" || status=$?
     is 2 "$status" "exit status of mount $*"
     is '' "$(cat "$TMP/stdout")"
-    [ -s "$TMP/stderr" ]
+    head -n 1 "$TMP/stderr" | grep -qF -e "'$1" -e "'$2'"
     unchanged
 }
 

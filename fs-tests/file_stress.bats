@@ -137,7 +137,7 @@ PY
 
 @test "a large file, really written: the same on both sides" {
     # 10240 by hand, see docs/testing.md.
-    local mb=${HARD_USE_MB:-64}
+    local mb=${FILE_STRESS_MB:-64}
     made() { openssl enc -aes-128-ctr -pass pass:seed -nosalt -md sha256 </dev/zero 2>/dev/null | head -c $((mb << 20)) || true; }
     command -v openssl >/dev/null || made() { head -c $((mb << 20)) /dev/urandom; }
     took "writing $mb MB" sh -c "$(declare -f made | tail -n +1); mb=$mb; made | tee f | sha256sum >../sum"
@@ -151,7 +151,7 @@ PY
 }
 
 @test "very many files in one directory: each is listed exactly once, can be looked at, and goes" {
-    local files=${HARD_USE_FILES:-100000}
+    local files=${FILE_STRESS_FILES:-100000}
     mkdir many
     cat >../many.py <<'PY'
 import os, sys
