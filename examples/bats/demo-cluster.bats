@@ -15,13 +15,9 @@ teardown_file() {
     cthulhu umount "$CLUSTER"
 }
 
-# Each test begins with three nodes that run, whatever the one before it left behind.
+# Each test begins with three fresh nodes, whatever the one before it left behind.
 setup() {
-    # Of a paused node, start says EBUSY: thaw what is frozen first.
-    for state in "$CLUSTER"/i00?/state; do
-        [ "$(cat "$state")" != paused ] || echo resume > "$(dirname "$state")/control"
-    done
-    echo start > "$CLUSTER/control"
+    echo 'reset --start' > "$CLUSTER/control"
     for node in i001 i002 i003; do
         within 60 sees_all "$node"
     done

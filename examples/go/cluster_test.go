@@ -22,15 +22,11 @@ func nodes(t *testing.T) (string, []node) {
 	if mount == "" {
 		t.Fatal("run it with a cluster: cthulhu run -n 3 -- go test ./...")
 	}
+	// Fresh nodes, whatever the test before has left. The mount itself takes commands as a node does.
+	node(mount).do(t, "reset --start")
 	var all []node
 	for _, name := range []string{"i001", "i002", "i003"} {
-		one := node(filepath.Join(mount, name))
-		if one.read(t, "state") == "paused" {
-			one.do(t, "resume")
-		}
-		// Whatever the test before has left.
-		one.do(t, "start")
-		all = append(all, one)
+		all = append(all, node(filepath.Join(mount, name)))
 	}
 	return mount, all
 }

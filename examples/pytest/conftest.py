@@ -8,12 +8,25 @@ import time
 import pytest
 
 
-class Node:
-    """A node: its files as attributes (node.state, node.ip, node.log), its verbs by do()."""
+class Directory:
+    """The mount, or a node's directory in it."""
 
     def __init__(self, path):
         self.path = path
         self.name = path.name
+
+    def do(self, command):
+        """Returns when the command has taken effect."""
+        try:
+            with open(self.path / "control", "w") as control:
+                control.write(command + "\n")
+        except OSError as error:
+            why = (self.path / "error").read_text().strip()
+            raise RuntimeError(f"{self.name}: {command}: {why}") from error
+
+
+class Node(Directory):
+    """A node: its files as attributes (node.state, node.ip, node.log), its verbs by do()."""
 
     def __getattr__(self, name):
         try:
@@ -25,20 +38,12 @@ class Node:
     def pid(self):
         return int((self.path / "pid.txt").read_text() or 0)
 
-    def do(self, command):
-        """Returns when the command has taken effect."""
-        try:
-            with open(self.path / "control", "w") as control:
-                control.write(command + "\n")
-        except OSError as error:
-            raise RuntimeError(f"{self.name}: {command}: {self.error}") from error
 
-
-class Cluster:
+class Cluster(Directory):
     """All nodes, and the history that they share with the test."""
 
     def __init__(self, path):
-        self.path = path
+        super().__init__(path)
         self.nodes = [Node(path / name) for name in sorted(json.loads((path / "spec.json").read_text()))]
 
     def note(self, **what):
@@ -67,9 +72,6 @@ def mounted():
 
 @pytest.fixture
 def cluster(mounted):
-    """Every test begins with all nodes running, whatever the one before has left."""
-    for node in mounted.nodes:
-        if node.state == "paused":
-            node.do("resume")
-        node.do("start")
+    """Every test begins with fresh nodes, whatever the one before has left."""
+    mounted.do("reset --start")
     return mounted
