@@ -37,7 +37,7 @@ pub struct Removed {
     pub volumes: usize,
 }
 
-/// Removes every container, network and volume of a cluster, nodes before sandboxes.
+/// Removes every container, network and volume of a cluster, each node before its sandbox.
 ///
 /// # Errors
 /// The first of the engine's; everything else was still tried, unless the engine is gone or silent: an error of the
@@ -46,15 +46,21 @@ pub async fn remove_cluster(engine: &dyn Engine, cluster: &str) -> Result<Remove
     let ours = format!("{}={cluster}", label::CLUSTER);
     let mut removed = Removed::default();
     let mut failure = None;
-    let (sandboxes, nodes): (Vec<_>, Vec<_>) = patiently(engine, labelled(engine, &ours))
-        .await?
-        .into_iter()
-        .partition(|listed| value(&listed.labels, label::ROLE) == Some(label::SANDBOX));
-    for (group, at_once) in [(nodes, AT_ONCE), (sandboxes, SANDBOXES_AT_ONCE)] {
-        let mut removals = stream::iter(&group)
-            .map(|listed: &Listed| patiently(engine, engine.remove(&listed.id)))
-            .buffer_unordered(at_once);
-        while let Some(done) = removals.next().await {
+    let containers = patiently(engine, labelled(engine, &ours)).await?;
+    let mut removals = stream::iter(by_node(&containers))
+        .map(|containers| async move {
+            let mut removals = vec![];
+            for listed in containers {
+                removals.push(patiently(engine, engine.remove(&listed.id)).await);
+                if matches!(removals.last(), Some(Err(error)) if is_away(error)) {
+                    break;
+                }
+            }
+            removals
+        })
+        .buffer_unordered(AT_ONCE);
+    while let Some(done) = removals.next().await {
+        for done in done {
             match done {
                 Ok(()) => removed.containers += 1,
                 Err(error) if is_away(&error) => return Err(error),
@@ -62,6 +68,7 @@ pub async fn remove_cluster(engine: &dyn Engine, cluster: &str) -> Result<Remove
             }
         }
     }
+    drop(removals);
     for network in patiently(engine, engine.list_networks(Some(&ours))).await? {
         match remove_network(engine, &network.id).await {
             Ok(()) => removed.networks += 1,
@@ -79,9 +86,22 @@ pub async fn remove_cluster(engine: &dyn Engine, cluster: &str) -> Result<Remove
     failure.map_or(Ok(removed), Err)
 }
 
-/// Sandboxes have the endpoints in the network. Docker 20.10 can lose count of those that are removed at the same time, and then keeps the
-/// network ("has active endpoints", and there is none) until it restarts.
-const SANDBOXES_AT_ONCE: usize = 1;
+/// The containers of each node, its sandbox last: nodes go before the network that they are in. What a user has labelled goes by
+/// itself.
+fn by_node(containers: &[Listed]) -> Vec<Vec<&Listed>> {
+    let mut nodes: BTreeMap<&str, Vec<&Listed>> = BTreeMap::new();
+    let mut others = vec![];
+    for listed in containers {
+        match value(&listed.labels, label::NODE) {
+            Some(node) => nodes.entry(node).or_default().push(listed),
+            None => others.push(vec![listed]),
+        }
+    }
+    for containers in nodes.values_mut() {
+        containers.sort_by_key(|listed| value(&listed.labels, label::ROLE) == Some(label::SANDBOX));
+    }
+    nodes.into_values().chain(others).collect()
+}
 
 /// An endpoint can outlive its container by a moment: it is tried again for a while before it counts as a failure.
 async fn remove_network(engine: &dyn Engine, id: &str) -> Result<()> {

@@ -66,7 +66,7 @@ async fn open(endpoint: &Endpoint) -> Result<DockerEngine> {
     };
     let local = peer.is_some() && is_here(&about);
     let info = EngineInfo { description, address: endpoint.address.clone(), local, setup: setup(&about) };
-    Ok(DockerEngine { docker, info })
+    Ok(DockerEngine::new(docker, info))
 }
 
 /// What an engine says of itself in the headers of its answer to a ping. Asking for its version takes podman seconds.

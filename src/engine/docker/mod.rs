@@ -6,6 +6,7 @@
 mod attach;
 mod connect;
 mod containers;
+mod endpoints;
 mod error;
 mod events;
 mod exec;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bollard::Docker;
 
+use self::endpoints::Endpoints;
 use super::{
     Attachment, BoxStream, ContainerId, ContainerSpec, Engine, EngineInfo, Event, Exit, Inspection, Labels, Listed,
     ListedImage, ListedNetwork, ListedVolume, LogChunk, PullProgress, Result, Usage,
@@ -42,6 +44,18 @@ pub(crate) use time::parse as parse_time;
 pub struct DockerEngine {
     docker: Docker,
     info: EngineInfo,
+    endpoints: Endpoints,
+}
+
+impl DockerEngine {
+    fn new(docker: Docker, info: EngineInfo) -> Self {
+        let endpoints = Endpoints::of(&docker, is_podman(&info));
+        Self { docker, info, endpoints }
+    }
+}
+
+fn is_podman(info: &EngineInfo) -> bool {
+    info.description.starts_with("Podman")
 }
 
 #[async_trait]
@@ -79,7 +93,8 @@ impl Engine for DockerEngine {
     }
 
     async fn remove(&self, id: &ContainerId) -> Result<()> {
-        containers::remove(&self.docker, id, self.info.description.starts_with("Podman")).await
+        let _turn = self.endpoints.take_off(&self.docker, id).await;
+        containers::remove(&self.docker, id, is_podman(&self.info)).await
     }
 
     async fn inspect(&self, id: &ContainerId) -> Result<Inspection> {
