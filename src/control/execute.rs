@@ -299,10 +299,14 @@ impl Executor {
             let call = Call { id, nodes: nodes?, is_whole, began, engine_hangs: Arc::default() };
             Ok((call.nodes.len() > 1, action.run(self, &call).await?))
         };
-        let (several, results) = match done.await {
-            Ok(done) => done,
-            Err(error) => return end.tell(Err(error)),
-        };
+        match done.await {
+            Ok((several, results)) => self.end(end, several, results),
+            Err(error) => end.tell(Err(error)),
+        }
+    }
+
+    /// Ends a command with the results of its nodes. `several`: it is about more than one.
+    pub(super) fn end(&self, end: CompletionGuard<'_>, several: bool, results: NodeResults) -> Result<()> {
         let failed = results.iter().filter_map(|(index, result)| {
             result.as_ref().err().map(|error| (self.name(*index), error.errno_name().to_owned()))
         });
@@ -363,6 +367,7 @@ impl Executor {
             // A quarter of its time is left then for the engine.
             let until = call.began + self.timeout * 3 / 4;
             let _turn = time::timeout_at(until, self.turns[index].lock()).await.map_err(|_| busy())?;
+            let _at_work = self.watch.at_work(index);
             work(NodeOp { index, id: call.id, began: call.began, engine_hangs: &call.engine_hangs }).await
         };
         let done = join_all(call.nodes.iter().map(|&index| on_node(index))).await;
@@ -427,7 +432,11 @@ impl Executor {
             engine_hangs.fetch_or(limit >= self.timeout / 2, Ordering::AcqRel);
             Err(late())
         });
-        if let Err(ControlError::Unreachable(_)) = done {
+        // An inspection that timed out did so before the engine was doubted, if the node has a long grace.
+        let is_early = Instant::now() < deadline;
+        if matches!(done, Err(ControlError::Unreachable(_)))
+            || is_early && matches!(done, Err(ControlError::TimedOut { .. }))
+        {
             self.watch.check_liveness().await;
         }
         done

@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use futures_util::StreamExt;
+use futures_util::future::try_join;
+use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -26,7 +27,7 @@ use super::readiness;
 use super::report::{Report, Reporter};
 use crate::cluster::faults::SeededRng;
 use crate::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec, State};
-use crate::control::Executor;
+use crate::control::{ControlError, Executor, FirstStart};
 use crate::engine::docker;
 use crate::engine::simulated::SimulatedEngine;
 use crate::engine::{Engine, EngineError, Labels, falls_silent};
@@ -34,7 +35,7 @@ use crate::fuse;
 use crate::history::{History, Recorder};
 use crate::passthrough::{Descriptors, Passthrough};
 use crate::provision::{
-    NetworkPlan, NetworkRequest, NodeOptions, Provisioner, cluster_labels, clusters, remove_cluster,
+    AT_ONCE, NetworkPlan, NetworkRequest, NodeOptions, Provisioner, cluster_labels, clusters, remove_cluster,
 };
 use crate::selfimage::{self, SelfImage};
 use crate::sys;
@@ -136,8 +137,10 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         warn!(%error, "cannot raise the limit of open files");
         sys::nofile_limit()
     });
-    clear_the_way(plan, &engine, made, report).await?;
-    let images = Images::find(plan, engine.as_ref(), report).await?;
+    // Our own program is hashed meanwhile.
+    let own = async { selfimage::ensure(engine.as_ref()).await.context("cannot make the sandbox image") };
+    let ((), own) = try_join(clear_the_way(plan, &engine, made, report), own).await?;
+    let images = Images::find(plan, own, engine.as_ref(), report).await?;
     let mut record = begin_record(plan, engine.as_ref(), made, &images)?;
     let owner = Owner::this_process().to_string();
     let labels = cluster_labels(&made.id, &plan.paths.mountpoint, &owner);
@@ -163,7 +166,15 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         plan.timeout,
     ));
     let watch = model.watch(plan, &nodes, &engine, &provisioner).await?;
-    make_nodes(&model.cluster, &provisioner, &watch, report).await?;
+    let seed = plan.seed.map_or_else(drawn_seed, Ok)?;
+    let (tree, bindmounts) = model.tree(plan, seed, files, &watch, &provisioner, descriptors)?;
+    model.recorder.begin(env!("CARGO_PKG_VERSION"), &sys::boot_id().unwrap_or_default(), seed);
+    // In another's network, only after the names of all nodes are known to be free there.
+    let starts_at_once = plan.start && !matches!(plan.network, NetworkRequest::Existing(_));
+    let starting = starts_at_once.then(|| tree.executor().first_start());
+    make_nodes(&model.cluster, &provisioner, &watch, starting.as_ref(), report).await?;
+    let started = starting.map_or(Ok(()), FirstStart::end);
+    started.map_err(cannot_start)?;
     for warning in provisioner.warnings() {
         report(Report::Note(format!("the engine warns: {warning}")));
     }
@@ -175,16 +186,17 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         Err(_) => warn!("a sandbox does not say which network faults are possible"),
     }
 
-    let seed = plan.seed.map_or_else(drawn_seed, Ok)?;
-    let (tree, bindmounts) = model.tree(plan, seed, files, &watch, &provisioner, descriptors)?;
-    let unmounted = mount(plan, &model, &tree, bindmounts, seed, made, &mut record).await?;
-    let mut note = String::new();
-    if plan.start {
+    let unmounted = mount(plan, &tree, bindmounts, made, &mut record).await?;
+    if plan.start && !starts_at_once {
         report(Report::Step(format!("starting {}", count(model.cluster.len()))));
-        tree.execute("start").await.map_err(|error| anyhow!("cannot start: {error}"))?;
-        note = exited_at_once(&model.cluster);
+        tree.execute("start").await.map_err(cannot_start)?;
     }
+    let note = if plan.start { exited_at_once(&model.cluster) } else { String::new() };
     Ok(Running { tree, watch, unmounted, provisioner, note })
+}
+
+fn cannot_start(error: ControlError) -> anyhow::Error {
+    anyhow!("cannot start: {error}")
 }
 
 /// Removes what dead daemons have left here, and refuses what cannot work before anything is made or pulled.
@@ -208,16 +220,12 @@ struct Images {
 }
 
 impl Images {
-    /// Makes our own image and pulls those that are missing.
-    async fn find(plan: &Plan, engine: &dyn Engine, report: &Reporter) -> Result<Self> {
-        let own = selfimage::ensure(engine).await.context("cannot make the sandbox image")?;
+    /// Pulls those that are missing.
+    async fn find(plan: &Plan, own: SelfImage, engine: &dyn Engine, report: &Reporter) -> Result<Self> {
         let mut recipes = vec![];
         for recipe in &plan.recipes {
             recipes.push(match &recipe.image {
-                Some(image) => {
-                    have_image(engine, image, report).await?;
-                    (image.clone(), engine.image_volumes(image).await?)
-                }
+                Some(image) => (image.clone(), volumes_of(engine, image, report).await?),
                 None => (own.reference.clone(), vec![]),
             });
         }
@@ -375,10 +383,8 @@ impl Model {
 /// Mounts the tree and waits until the kernel has had an answer. Returns what resolves when the mount is gone.
 async fn mount(
     plan: &Plan,
-    model: &Model,
     tree: &Tree,
     bindmounts: Arc<Passthrough>,
-    seed: u64,
     made: &Made,
     record: &mut Record,
 ) -> Result<oneshot::Receiver<io::Result<()>>> {
@@ -390,8 +396,6 @@ async fn mount(
     let own = OwnMount::at(mountpoint).ok_or_else(|| anyhow!("{} is not mounted", mountpoint.display()))?;
     record.mount = Some(made.mount.get_or_init(|| own).clone());
     plan.paths.write_record(record)?;
-    // Before the first request is served.
-    model.recorder.begin(env!("CARGO_PKG_VERSION"), &sys::boot_id().unwrap_or_default(), seed);
     let (gone, mut unmounted) = oneshot::channel();
     std::thread::Builder::new().name("fuse".into()).spawn(move || gone.send(mounted.serve()))?;
     let ended = |served: io::Result<()>| served.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
@@ -476,24 +480,37 @@ pub(crate) fn count(nodes: usize) -> String {
     if nodes == 1 { "1 node".into() } else { format!("{nodes} nodes") }
 }
 
-async fn make_nodes(cluster: &Cluster, provisioner: &Arc<Provisioner>, watch: &Watch, report: &Reporter) -> Result<()> {
+/// Makes every sandbox and node, and starts each node right away if they are to be started. The first failure to make one ends it;
+/// what was made stays for the caller to remove.
+async fn make_nodes(
+    cluster: &Cluster,
+    provisioner: &Provisioner,
+    watch: &Watch,
+    starting: Option<&FirstStart<'_>>,
+    report: &Reporter,
+) -> Result<()> {
     let total = cluster.len() as u64;
+    let verb = if starting.is_some() { "creating and starting" } else { "creating" };
     let progress = |done| {
-        let what = format!("creating {}", count(cluster.len()));
+        let what = format!("{verb} {}", count(cluster.len()));
         report(Report::Progress { what, done, total });
     };
     progress(0);
-    let done = std::sync::atomic::AtomicU64::new(0);
-    let containers = Mutex::new(vec![]);
-    provisioner
-        .make_all(|index, container| {
-            containers.lock().push((index, container.clone()));
-            progress(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1);
-        })
-        .await
-        .map_err(|(node, error)| anyhow!("cannot create {node}: {error}"))?;
-    for (index, container) in containers.into_inner() {
-        watch.adopt(index, &container).await?;
+    let made = stream::iter(0..cluster.len()).map(async |index| {
+        let name = &cluster.node_spec(index).name;
+        let container = provisioner.make(index).await.map_err(|error| anyhow!("cannot create {name}: {error}"))?;
+        match starting {
+            Some(starting) => starting.node(index, &container).await,
+            None => watch.adopt(index, &container).await?,
+        }
+        anyhow::Ok(())
+    });
+    let mut made = made.buffer_unordered(AT_ONCE);
+    let mut done = 0;
+    while let Some(made) = made.next().await {
+        made?;
+        done += 1;
+        progress(done);
     }
     Ok(())
 }
@@ -565,9 +582,11 @@ async fn remove_last_writer(plan: &Plan, engine: &Arc<dyn Engine>, made: &Made, 
     Ok(())
 }
 
-async fn have_image(engine: &dyn Engine, image: &str, report: &Reporter) -> Result<()> {
-    if engine.has_image(image).await? {
-        return Ok(());
+/// The paths that an image declares as volumes. An image that is missing is pulled.
+async fn volumes_of(engine: &dyn Engine, image: &str, report: &Reporter) -> Result<Vec<String>> {
+    match engine.image_volumes(image).await {
+        Err(EngineError::NotFound(_)) => {}
+        volumes => return Ok(volumes?),
     }
     let what = format!("pulling {image}");
     report(Report::Step(what.clone()));
@@ -577,5 +596,5 @@ async fn have_image(engine: &dyn Engine, image: &str, report: &Reporter) -> Resu
         let step = step.map_err(missing)?;
         report(Report::Progress { what: what.clone(), done: step.done, total: step.total });
     }
-    Ok(())
+    Ok(engine.image_volumes(image).await?)
 }

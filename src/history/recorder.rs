@@ -63,6 +63,8 @@ struct Recording {
 
 /// What the history last said of a node.
 struct LastRecorded {
+    /// It has had a container: until then nothing happens to it.
+    is_made: bool,
     state: State,
     started_at: i64,
     exit_code: Option<i64>,
@@ -90,6 +92,7 @@ impl Recorder {
     /// Records nothing before [`Recorder::begin`].
     pub fn new(history: History, cluster: Cluster) -> Self {
         let told = || LastRecorded {
+            is_made: false,
             state: State::Created,
             started_at: 0,
             exit_code: None,
@@ -269,6 +272,10 @@ impl Drop for AttributionGuard {
 impl LastRecorded {
     /// Compares with what is known of the node now, and adds a line for each difference.
     fn take(&mut self, name: &str, node: &Node, lines: &mut Vec<HistoryEvent>) {
+        self.is_made |= node.container.is_some();
+        if !self.is_made {
+            return;
+        }
         let another_run = node.started_at != self.started_at && node.started_at != 0;
         self.started_at = node.started_at;
         let alive = |state| matches!(state, State::Running | State::Paused);

@@ -14,8 +14,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-
 use liveness::Run;
 
 pub(crate) use faults::FaultsError;
@@ -25,7 +23,7 @@ pub(crate) use teardown::Found;
 pub use teardown::{clusters, remove_cluster};
 
 use crate::cluster::faults::NetState;
-use crate::cluster::{Cluster, ClusterId, NodeName, label};
+use crate::cluster::{Cluster, ClusterId, label};
 use crate::engine::{Bind, ContainerId, ContainerSpec, Engine, EngineError, Labels, Listed, Network, Result};
 use crate::sandbox::{self, protocol::Capabilities};
 use crate::selfimage::{self, SelfImage};
@@ -141,28 +139,6 @@ impl Provisioner {
     /// The engine's warnings when containers were created, each once.
     pub(crate) fn warnings(&self) -> Vec<String> {
         self.warnings.lock().iter().cloned().collect()
-    }
-
-    /// Makes every sandbox and node; calls `made` after each. The first failure ends it, and what was made stays for
-    /// the caller to remove.
-    ///
-    /// # Errors
-    /// The engine's, and which node it is about.
-    pub(crate) async fn make_all(
-        &self,
-        made: impl Fn(usize, &ContainerId),
-    ) -> std::result::Result<(), (NodeName, EngineError)> {
-        let made = &made;
-        stream::iter(0..self.cluster.len())
-            .map(|index| async move {
-                let name = || self.cluster.node_spec(index).name.clone();
-                let id = self.make(index).await.map_err(|error| (name(), error))?;
-                made(index, &id);
-                Ok(())
-            })
-            .buffer_unordered(AT_ONCE)
-            .try_collect()
-            .await
     }
 
     /// Makes a node's sandbox, in place of one that it may have, and its container, and returns the latter's id.

@@ -146,6 +146,11 @@ impl Tree {
         self.0.executor.recorder().history()
     }
 
+    /// Executes the commands that are written to its files.
+    pub(crate) fn executor(&self) -> &Executor {
+        &self.0.executor
+    }
+
     /// Begins no command any more. Returns whether some are under way still.
     pub fn close(&self) -> bool {
         self.0.executor.close()

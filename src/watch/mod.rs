@@ -57,6 +57,10 @@ pub(crate) const DEFAULT_LOG_LIMIT: u64 = 64 << 20;
 /// Wait before a failed inspection is tried again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// How long an inspection that an event asks for waits for a command: it inspects its node itself, after its last event. Most
+/// commands take less.
+const COMMAND: Duration = Duration::from_millis(100);
+
 /// Waits before the first and the second attempt to see the result of a check that has ended.
 const CHECK_FOLLOWS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 
@@ -100,6 +104,8 @@ struct WatchedNode {
     /// answered.
     events: AtomicU64,
     seen: AtomicU64,
+    /// How many commands are at work on the node.
+    commands: watch::Sender<usize>,
     /// The node may have new output.
     output: Notify,
     log: LogFile,
@@ -127,6 +133,7 @@ impl WatchedNode {
             inspection_due: Default::default(),
             events: Default::default(),
             seen: Default::default(),
+            commands: watch::channel(0).0,
             output: Default::default(),
             log,
             whole: watch::channel(logs::Whole::default()).0,
@@ -137,6 +144,22 @@ impl WatchedNode {
             watched_run: Default::default(),
             notifying: Default::default(),
         }
+    }
+}
+
+/// See [`Watch::at_work`].
+pub(crate) struct AtWork<'a>(&'a watch::Sender<usize>);
+
+impl<'a> AtWork<'a> {
+    fn on(commands: &'a watch::Sender<usize>) -> Self {
+        commands.send_modify(|commands| *commands += 1);
+        Self(commands)
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|commands| *commands -= 1);
     }
 }
 
@@ -363,9 +386,16 @@ impl Watch {
         });
     }
 
+    /// A command is at work on a node until this is dropped.
+    pub(crate) fn at_work(&self, index: usize) -> AtWork<'_> {
+        AtWork::on(&self.0.nodes[index].commands)
+    }
+
     async fn inspect_now(&self, index: usize) -> Result<()> {
-        let _turn = self.0.nodes[index].inspection.lock().await;
         let node = &self.0.nodes[index];
+        // Not while it holds the engine: the command's own inspection would have to wait for this one.
+        let _ = time::timeout(COMMAND, node.commands.subscribe().wait_for(|commands| *commands == 0)).await;
+        let _turn = node.inspection.lock().await;
         // A swap, so that no event that asks for nothing more is overlooked by the load that follows.
         node.inspection_due.swap(false, Ordering::AcqRel);
         // A command may have looked meanwhile.

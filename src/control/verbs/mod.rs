@@ -1,6 +1,7 @@
 //! The verbs of the command language, a file each.
 
 mod crash;
+mod first_start;
 mod heal;
 mod kill;
 mod pause;
@@ -14,6 +15,7 @@ mod verb;
 use super::ControlError;
 use super::execute::Command;
 use crate::text::shown;
+pub(crate) use first_start::FirstStart;
 use verb::{Verb, Words};
 
 /// All of them, as the usage lists them.

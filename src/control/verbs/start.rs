@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join;
 
 use super::super::ControlError;
 use super::super::execute::{Action, Call, Executor, LAG_STEP, NodeOp, NodeResults, Result};
@@ -40,13 +41,26 @@ pub(super) async fn run(executor: &Executor, op: NodeOp<'_>) -> Result<()> {
     executor.a_few_at_once(op, |op| executor.limited(op, Duration::ZERO, start(executor, op))).await
 }
 
+/// Runs a node for the first time. Its container and sandbox have just been made, and the model does not know the former yet: one
+/// inspection shows both that and how the start went.
+pub(super) async fn run_first(executor: &Executor, op: NodeOp<'_>, container: &ContainerId) -> Result<()> {
+    let start = async {
+        let _acting = executor.acts(op, can_cause);
+        let fail = executor.engine_error(op.index);
+        let started = executor.engine().start(container).await;
+        executor.watch().adopt(op.index, container).await.map_err(&fail)?;
+        started.map_err(&fail)
+    };
+    executor.limited(op, Duration::ZERO, start).await
+}
+
 async fn start(executor: &Executor, op: NodeOp<'_>) -> Result<()> {
     let index = op.index;
-    let mut node = executor.look(index).await?;
+    let (node, sandbox) = join(executor.look(index), has_sandbox(executor, index)).await;
+    let (mut node, mut has_sandbox) = (node?, sandbox?);
     let _acting = executor.acts(op, can_cause);
     let mut was_crashed = false;
     loop {
-        let has_sandbox = has_sandbox(executor, index).await?;
         match node.state {
             State::Running if has_sandbox => return executor.end_crash(index).await.map(drop),
             // It runs but cannot be reached: its network went with the sandbox.
@@ -78,6 +92,7 @@ async fn start(executor: &Executor, op: NodeOp<'_>) -> Result<()> {
             return Ok(());
         }
         time::sleep(LAG_STEP).await;
+        has_sandbox = self::has_sandbox(executor, index).await?;
     }
 }
 
