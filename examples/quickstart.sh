@@ -74,7 +74,7 @@ wait_for() {
     local what=$1 deadline=$((SECONDS + patience))
     shift
     until "$@"; do
-        ((SECONDS < deadline)) || fail "waited $patience s in vain until $what"
+        ((SECONDS < deadline)) || fail "waited $patience s, and still not: $what"
         sleep 0.1
     done
 }

@@ -383,7 +383,7 @@ assert db.execute("pragma integrity_check").fetchone() == ("ok",)
 PY
 }
 
-@test "they live through stop, start and a node made anew" {
+@test "they live through stop, start and a node recreated" {
     echo kept >f
     echo stop >"$M/i001/control"
     is kept "$(cat f)"

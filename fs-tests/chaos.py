@@ -217,7 +217,7 @@ class Chaos(Interference):
     # ---- what must be true when it is quiet ----
 
     def quiet(self):
-        # What was lost is made anew. An event that is on its way still may take another look.
+        # What was lost is recreated. An event that is on its way still may take another look.
         for _ in range(3):
             errors = [self.write("control", line) for line in ("resume", "start", "heal")][1:]
             if errors == [0, 0]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What connections, open ones and new ones, see of faults: silence, a reset, a refusal. And the links of the host.
 
-Silence is known without a sleep: the kernel of the side that sends counts how often it has sent again in vain.
+Silence is known without a sleep: the kernel of the side that sends counts how often it has sent again.
 """
 import errno
 import socket

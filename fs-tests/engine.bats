@@ -182,7 +182,7 @@ table_is_true() { [ "$(with_deadline 60 "$CTHULHU" top "$M" | grep -c ' running 
     all_in_order
 }
 
-# Line numbers of a log rise by one, and begin anew at 1.
+# Line numbers of a log rise by one, and begin again at 1.
 all_in_order() {
     awk '$1 == "line" && $2 != last + 1 && $2 != 1 { print "after " last " came " $2; bad = 1 } { last = $2 } END { exit bad }' "$M/i003/log"
 }
@@ -193,7 +193,7 @@ all_in_order() {
         engine "$mode"
         docker kill "$P-i001" >/dev/null
         engine pass
-        # Its sandbox may have gone with the connection: then it is made anew.
+        # Its sandbox may have gone with the connection: then it is recreated.
         echo start >"$M/i001/control"
     done
     wait_for 30 known

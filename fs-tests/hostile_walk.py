@@ -86,4 +86,4 @@ while done < wanted:
     except OSError as error:
         assert error.errno in ALLOWED or error.errno == errno.EOPNOTSUPP, error
         failed += 1
-print(f"{done} steps done, {failed} in vain")
+print(f"{done} steps done, {failed} failed")

@@ -246,7 +246,7 @@ wait_for() {
     shift
     until "$@"; do
         if [ "$SECONDS" -gt "$end" ]; then
-            echo "in vain waited for: $*" >&2
+            echo "timed out waiting for: $*" >&2
             return 1
         fi
         sleep 0.05

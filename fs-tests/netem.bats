@@ -23,7 +23,7 @@ found() {
 }
 
 @test 'a sandbox finds what its kernel can do' { found probe; }
-@test 'where nothing is asked, nothing befalls' { found nothing; }
+@test 'without a fault, nothing happens to packets' { found nothing; }
 @test 'delay: each packet of one link waits, those of others do not' { found waits; }
 @test 'delay: each link its own' { found each-its-own; }
 @test 'delay: however many wait, none is lost' { found waits-long; }
@@ -34,7 +34,7 @@ found() {
 @test 'reorder: the share that was asked for overtakes, the others keep their order' { found reorder; }
 @test 'rate: what was asked for passes, and other links have all they had' { found rate; }
 @test 'rate and delay at once' { found rate-and-delay; }
-@test 'broadcast: what befalls it on one link, it does on no other' { found to-many; }
+@test 'broadcast: what is in force on one link is on no other' { found to-many; }
 @test 'delay, loss, duplicate, corrupt and reorder at once: TCP delivers what was sent' { found all-at-once; }
 @test 'drop is silence, reject an answer' { found cut; }
 @test 'host: to it and from it' { found outside; }

@@ -1,6 +1,6 @@
 #!/usr/bin/python3 -SE
 """Init of the guest that netem.sh starts: three network namespaces behind one bridge, `cthulhu sandbox` in each, and what
-passes between real sockets there when the sandboxes are told to let something befall it. A line a check on stdout.
+passes between real sockets there with effects set in the sandboxes. A line a check on stdout.
 
 Whatever is asked of times is a lower bound or generous: the machine is emulated. Counts are exact, or within five standard
 deviations of what is asked."""
@@ -221,7 +221,7 @@ def within(count, total, share):
 
 
 def unharmed(*ways):
-    """Nothing befalls these ways."""
+    """No effect acts on these ways."""
     for sender, receiver in ways:
         came = traffic(sender, receiver, 20)
         assert numbers(came) == list(range(20)) and middle(came) < 90, f"{sender.name}>{receiver.name}: {ms(came)}"

@@ -153,7 +153,7 @@ longer() { [ "$(wc -l <"$1")" -gt "$2" ]; }
     prune "$M"
     is "$P-a-i001 $P-mine" "$(names)"
     docker rm "$P-a-i001" >/dev/null
-    # A cluster of that image, whose nodes are ours though; one is made anew of itself, committed under the same name.
+    # A cluster of that image, whose nodes are ours though; one is recreated from an image of itself under the same name.
     "$CTHULHU" mount --prefix "$P-a" -n 1 -i "$P-snap" --start "$M" >/dev/null
     docker commit "$P-a-i001" "$P-snap" >/dev/null
     docker rm -f "$P-a-i001" >/dev/null

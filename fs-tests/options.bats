@@ -146,16 +146,16 @@ limit() {
     fi
 }
 
-@test "--memory and --cpus are in force, with a node made anew too" {
+@test "--memory and --cpus are in force, with a node recreated too" {
     mounted --memory 48m --cpus 0.25
     local turn
-    for turn in first anew; do
+    for turn in first again; do
         is $((48 << 20)) "$(limit memory memory.limit_in_bytes memory.max)" "memory, $turn"
         case $(limit cpu cpu.cfs_quota_us cpu.max) in
         25000 | '25000 100000') ;;
         *) is 'a quarter of a CPU' "$(limit cpu cpu.cfs_quota_us cpu.max)" "cpu, $turn" ;;
         esac
-        [ "$turn" = anew ] || {
+        [ "$turn" = again ] || {
             docker rm -f "$P-i001" >/dev/null
             wait_for 20 reads "$M/i001/state" missing
             echo start >"$M/i001/control"

@@ -84,7 +84,7 @@ teardown() {
     nothing_left "$M"
 }
 
-@test "news from outside: killed, removed and made anew; the log of all runs" {
+@test "news from outside: killed, removed and recreated; the log of all runs" {
     mount_busybox "m$BATS_TEST_NUMBER" -n 2 --start
     docker kill "$P-i001" >/dev/null
     wait_for 20 reads "$M/i001/state" exited

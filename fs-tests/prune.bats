@@ -295,7 +295,7 @@ PY
     is '' "$(ls "$XDG_STATE_HOME/cthulhu")"
     is '' "$(docker ps -aq)$(mounts "$TMP" | grep "^$TMP/e[1-3]$")"
     is "$networks" "$(docker network ls -q | sort)"
-    # The image is made anew where it has gone while a cluster that needs it again lives on.
+    # The image is recreated where it has gone while a cluster that needs it again lives on.
     "$CTHULHU" mount --prefix e1 -n 1 "$TMP/e1" >/dev/null
     docker rm -f e1-i001 e1-i001-sandbox >/dev/null
     docker rmi -f "$(docker images -q cthulhu-self)" >/dev/null

@@ -98,7 +98,7 @@ PY
     docker restart -t 1 "$P-i001" >/dev/null
     wait_for 10 reads "$M/i001/state" running
     wait_for 10 ready_is i001 yes
-    # A container made anew has its own output.
+    # A container recreated has its own output.
     docker rm -f "$P-i001" >/dev/null
     wait_for 10 ready_is i001 no
     echo start >"$M/i001/control"

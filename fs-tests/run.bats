@@ -255,7 +255,7 @@ while os.path.exists(f"/proc/{command}"):
     [ -e clean ]
 }
 
-@test "whoever ignores SIGCHLD gets the right status too" {
+@test "a caller that ignores SIGCHLD gets the right status too" {
     run with_deadline 60 env --ignore-signal=CHLD "$CTHULHU" run --host simulated: -- sh -c 'exit 7'
     is 7 "$status" "$output"
     no_trace

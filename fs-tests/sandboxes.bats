@@ -44,7 +44,7 @@ restart_both() {
     return 1
 }
 
-@test "docker restart of sandbox and node: nothing is claimed until start makes both anew" {
+@test "docker restart of sandbox and node: nothing is claimed until start recreates both" {
     restart_both
     wait_for 60 is_unknown
     has "$(cat i002/ready_reason)" 'its sandbox'
@@ -124,7 +124,7 @@ is_shaped() {
     hears i001 i002
 }
 
-@test "a sandbox that does not answer is made anew by start" {
+@test "a sandbox that does not answer is recreated by start" {
     needs_root "to stop the sandbox's process"
     kill -STOP "$(docker inspect -f '{{.State.Pid}}' "$P-i002-sandbox")"
     echo start >i002/control

@@ -60,7 +60,7 @@ reverse_dns() { docker exec "$1" nslookup "$2" 127.0.0.11 2>/dev/null | sed -n '
             is "$(cat "$B/$node/ip")" "$(dns "$P-a-$from" "$P-b-$node")" "$P-b-$node in DNS"
         done
     done
-    # Made anew, it is called the same.
+    # Recreated, it is called the same.
     docker rm -f "$P-b-i002-sandbox" "$P-b-i002" >/dev/null
     wait_for 20 reads "$B/i002/state" missing
     echo start >"$B/i002/control"

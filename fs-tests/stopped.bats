@@ -130,7 +130,7 @@ child_with_open_state() {
 # The last one: it ends the cluster.
 @test "umount: a sentence, and it ends when it goes on" {
     ends 1 "$CTHULHU" umount "$M"
-    has "$(cat "$TMP/said")" "it was told to end, and does so when it goes on"
+    has "$(cat "$TMP/said")" "it was asked to end, and does so when it continues"
     has "$(cat "$TMP/said")" "kill -9 $DAEMON, and then cthulhu umount $M, removes the cluster"
     kill -CONT "$DAEMON"
     wait_for 60 gone "$DAEMON"

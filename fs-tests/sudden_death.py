@@ -49,7 +49,7 @@ def wait_for(what, condition):
     end = time.monotonic() + DEADLINE
     while not condition():
         if time.monotonic() > end:
-            raise Failed(f"in vain waited for: {what}")
+            raise Failed(f"timed out waiting for: {what}")
         time.sleep(0.005)
 
 

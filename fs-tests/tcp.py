@@ -61,7 +61,7 @@ class Tcp(Connections):
     # ---- the checks -------------------------------------------------------------------------------------------------
 
     def delay(self):
-        """Of a connection's first packets one goes each way: whoever begins, one of them waits."""
+        """Of a connection's first packets one goes each way: whichever side begins, one of them waits."""
         def measure():
             for sender, receiver in ways:
                 self._connecting(sender, receiver, 50)

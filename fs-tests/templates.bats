@@ -43,7 +43,7 @@ bad() {
 # How the first lines of a node's log begin: said NODE TEXT
 said() { [ "$(head -n 1 "$M/$1/log")" = "$2" ]; }
 
-@test "environment and arguments are each node's own, and a node made anew has the same" {
+@test "environment and arguments are each node's own, and a node recreated has the same" {
     mounted -n 3 --port 7000 -e 'WHO={{ name }}@{{ self }}' -e 'OTHERS={{ peers | join(",") }}'
     local one two three
     one=$(cat "$M/i001/ip") two=$(cat "$M/i002/ip") three=$(cat "$M/i003/ip")
@@ -151,7 +151,7 @@ said() { [ "$(head -n 1 "$M/$1/log")" = "$2" ]; }
     is "cthulhu: --config: cannot read $D/large: Permission denied" "$(cat "$TMP/stderr")"
 }
 
-@test "with --data the files are written anew, and what a node has planted is not followed" {
+@test "with --data the files are written again, and what a node has planted is not followed" {
     mkdir "$D/conf.d"
     echo '{{ name }} one' | tee "$D/app" >"$D/conf.d/app"
     mounted -n 1 --config "$D" --data "$TMP/data"

@@ -60,7 +60,7 @@ mounted() {
     done
 }
 
-@test "a limit that the engine discards when a node is made anew fails its start, and is kept by the next" {
+@test "a limit that the engine discards when a node is recreated fails its start, and is kept by the next" {
     mounted -n 1 --memory 64m --start
     docker rm -f "$P-i001" >/dev/null
     wait_for 20 reads "$M/i001/state" missing

@@ -1,5 +1,5 @@
 //! News that is lost, late, doubled and out of order, and an engine that falls silent: over the simulated engine, without a
-//! mount. Once the stream is read anew or a command has run, the tree tells the truth.
+//! mount. Once the stream is read again or a command has run, the tree tells the truth.
 
 mod common;
 
@@ -41,7 +41,7 @@ async fn all_agree(f: &Fixture) {
     eventually("all agree", || (0..f.cluster.len()).all(|node| agrees(f, node))).await;
 }
 
-/// Breaks the connection and mends it: all is read anew.
+/// Breaks the connection and mends it: all is read again.
 async fn read_anew(f: &Fixture) {
     f.engine.disconnect();
     eventually("the loss is known", || f.read("status") == Err(Errno::HOSTDOWN)).await;

@@ -244,7 +244,7 @@ async fn many_at_once_leave_what_the_last_one_says() {
         }
     });
     futures_util::future::join_all(writers).await;
-    // Each sandbox has what the files say, whoever was the last.
+    // Each sandbox has what the files say, whichever was written last.
     let faults = f.cluster.faults();
     let addresses: Vec<_> = f.cluster.spec().nodes.iter().map(|node| node.ip).collect();
     for (index, has) in in_force(&f).await.into_iter().enumerate() {

@@ -63,7 +63,7 @@ async fn a_volume_that_cannot_be_made_is_told_and_tried_again() {
     f.engine.fail_next(Op::CreateVolume, 1, EngineError::Refused("no space left on device".into()));
     assert_eq!(f.write("i001/control", &[b"start\n"]).await, Err(Errno::IO));
     let why = f.read("i001/error").unwrap();
-    assert!(why.contains("i001: cannot create it anew: no space left on device"), "{why}");
+    assert!(why.contains("i001: cannot recreate it: no space left on device"), "{why}");
     f.write("i001/control", &[b"start\n"]).await.unwrap();
     assert_eq!(f.read("i001/state").unwrap(), "running\n");
 }

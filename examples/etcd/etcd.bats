@@ -30,7 +30,7 @@ within() {
     shift
     until "$@" 2> /dev/null; do
         if ((SECONDS >= deadline)); then
-            echo "in vain: $*; the cluster was:" >&2
+            echo "timed out: $*; the cluster was:" >&2
             cat "$CLUSTER/status" >&2
             tail -n 5 "$CLUSTER"/i00?/log >&2
             return 1

@@ -4,7 +4,7 @@
 #   examples/etcd/make-image.sh [IMAGE]        default: cthulhu-example-etcd
 #
 # The image holds etcd, etcdctl and the libraries that they run with, nothing else. One that is there is left as it is:
-# docker rmi it to have it made anew.
+# docker rmi it to have it recreated.
 set -euo pipefail
 
 say() { printf 'make-image: %s\n' "$*"; }

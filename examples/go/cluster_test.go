@@ -80,7 +80,7 @@ func within(t *testing.T, limit time.Duration, what string, condition func() boo
 	t.Helper()
 	for deadline := time.Now().Add(limit); !condition(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
+			t.Fatalf("timed out: %s", what)
 		}
 	}
 }

@@ -41,7 +41,7 @@ within() {
     shift
     until "$@" > /dev/null 2>&1; do
         if ((SECONDS >= deadline)); then
-            echo "in vain: $*; the end of the logs:" >&2
+            echo "timed out: $*; the end of the logs:" >&2
             tail -n 5 "$CLUSTER"/i00?/log >&2
             return 1
         fi

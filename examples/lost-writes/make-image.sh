@@ -4,7 +4,7 @@
 #   examples/lost-writes/make-image.sh [IMAGE]        default: cthulhu-example-redis
 #
 # The image holds redis-server, redis-sentinel, redis-cli and the libraries that they run with, and busybox for a shell, nothing
-# else. One that is there is left as it is: docker rmi it to have it made anew.
+# else. One that is there is left as it is: docker rmi it to have it recreated.
 set -euo pipefail
 
 say() { printf 'make-image: %s\n' "$*"; }

@@ -46,7 +46,7 @@ within() {
     shift
     until "$@" 2> /dev/null; do
         if ((SECONDS >= deadline)); then
-            echo "in vain: $*; the partition was: $(cat "$CLUSTER/partition")" >&2
+            echo "timed out: $*; the partition was: $(cat "$CLUSTER/partition")" >&2
             tail -n 5 "$CLUSTER"/i00?/log >&2
             return 1
         fi

@@ -59,7 +59,7 @@ def within(seconds, condition):
     """Polls until the condition holds: a program takes its time, a write to control does not."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.05)
 
 

@@ -75,7 +75,7 @@ pub(crate) struct MountArgs {
     /// A node is ready while its TCP port accepts connections
     #[arg(long, value_name = "PORT", group = "ready")]
     pub(crate) ready_port: Option<u16>,
-    /// A node is ready once a line of its output matches, anew in each run
+    /// A node is ready once a line of its output matches; each run begins again
     #[arg(long, value_name = "REGEX", group = "ready")]
     pub(crate) ready_log: Option<String>,
     /// A node is ready while this exits with 0 in it: a line for /bin/sh, or a JSON array of words; a template

@@ -238,7 +238,7 @@ impl Network {
     }
 
     fn uncontrolled(&self, index: usize, why: &str) -> ControlError {
-        let what_to_do = "which faults are in force in its network is unknown; start it, which makes both anew";
+        let what_to_do = "which faults are in force in its network is unknown; start it, which recreates both";
         ControlError::Refused(format!("{}: {why}: {what_to_do}", self.name(index)))
     }
 

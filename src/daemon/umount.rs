@@ -112,7 +112,7 @@ pub(crate) fn await_end(paths: &ClusterPaths, pid: u32, pidfd: &OwnedFd, mut tol
             Err(error) => return Err(error.into()),
         }
         if sys::is_stopped(pid) {
-            bail!("{}; it was told to end, and does so when it goes on", no_answer(&paths.mountpoint, Some(pid)));
+            bail!("{}; it was asked to end, and does so when it continues", no_answer(&paths.mountpoint, Some(pid)));
         }
         let mount = paths.record().and_then(|record| record.mount);
         let mounted = mount.is_some_and(|mount| mount.now().is_ok_and(|now| now.is_some()));

@@ -239,7 +239,7 @@ mod tests {
                 listed("i001", &node, Some(&[(label::CLUSTER, "b"), (label::CONTAINER, "i001/1")])),
             ),
             (
-                "a node made anew of itself, committed",
+                "a node recreated from an image of itself",
                 true,
                 listed("i001", &[(label::CLUSTER, "a"), (label::CONTAINER, "i001/4")], Some(&node)),
             ),

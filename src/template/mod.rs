@@ -53,8 +53,8 @@ pub fn render(source: &str, what: &str, variables: &Variables) -> Result<String,
     render_apart(source, what, variables)
 }
 
-/// Renders on a thread with a stack for the worst template, which is given up at the deadline, or when it takes too much memory: whoever has a template that
-/// wrong ends soon, and the thread with it.
+/// Renders on a thread with a stack for the worst template. It is abandoned at the deadline, or when it takes too much
+/// memory: whoever gave a template that is wrong ends soon, and the thread with it.
 fn render_apart(source: &str, what: &str, variables: &Variables) -> Result<String, TemplateError> {
     let (send, receive) = channel();
     let owned = (source.to_owned(), what.to_owned(), variables.clone());

@@ -133,7 +133,7 @@ pub(crate) fn reason(timeline: &Timeline, stay: &Stay) -> String {
     match (stay.state, why.cause) {
         (State::Missing, _) => "has no container any more: it was removed outside of cthulhu".into(),
         (_, Some(Cause::Command)) => with("was ended by a command"),
-        (_, Some(Cause::Oom)) => with("was killed for want of memory"),
+        (_, Some(Cause::Oom)) => with("was killed as memory ran out"),
         (_, Some(Cause::Signal)) => with("died of a signal that no command sent"),
         (_, Some(Cause::Engine)) => with("was ended through the engine, not by a command"),
         (_, Some(Cause::Exit)) if why.exit_code == Some(0) => "ended by itself (exit code 0)".into(),

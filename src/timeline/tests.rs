@@ -115,7 +115,7 @@ fn faults_and_a_lost_engine_are_spans() {
     assert_eq!((timeline.outages.len(), timeline.outages[0].to - timeline.outages[0].from), (1, 3_000_000_000));
     assert_eq!(timeline.lanes.iter().map(|lane| lane.name.as_str()).collect::<Vec<_>>(), ["process 0", "process 1"]);
     let told = timeline.incidents.iter().map(|incident| incident.text.as_str()).collect::<Vec<_>>().join("\n");
-    assert!(told.contains("i001 was killed for want of memory (SIGKILL, exit code 137); back after 6.66 s"), "{told}");
+    assert!(told.contains("i001 was killed as memory ran out (SIGKILL, exit code 137); back after 6.66 s"), "{told}");
     assert!(told.contains("the engine could not be reached for 3.00 s"), "{told}");
     let picture = svg(&timeline);
     let texts = texts(&picture);

@@ -191,7 +191,7 @@ async fn why_a_state_changed() {
     line(&f, "i001 unhealthy").await;
     f.engine.set_health("i001", Health::Healthy).unwrap();
     line(&f, "i001 healthy").await;
-    // A second life after a death for want of memory is another one.
+    // A second life after a death as memory ran out is another one.
     f.write("i003/control", &[b"kill\nstart\n"]).await.unwrap();
     f.engine.die("i003", 137).unwrap();
     line(&f, "i003 running exited signal code 137 SIGKILL").await;

@@ -28,7 +28,7 @@ impl Impairments {
                     read(&mut impairments, &mut Values { word: name, example, left: &mut left })?;
                 }
                 None if text == NONE => {}
-                None => return invalid(format!("'{}' is no effect; there are {}", shown(text), all_words())),
+                None => return invalid(format!("'{}' is not an effect; there are {}", shown(text), all_words())),
             }
             seen.push(text);
         }
@@ -150,7 +150,7 @@ pub(in crate::cluster) mod tests {
             ("delay 5ms drop", "drop goes with no other effect"),
             ("none loss 5%", "none goes with no other effect"),
             ("reorder 5%", "reorder needs a delay"),
-            ("slow", "'slow' is no effect; there are drop"),
+            ("slow", "'slow' is not an effect; there are drop"),
             ("delay 99999999999999999999s", "is no time"),
             ("delay .5s", "is no time"),
             ("delay 5.ms", "is no time"),

@@ -41,7 +41,7 @@ impl Link {
     }
 
     fn parse(line: &str, nodes: usize) -> Result<Self> {
-        let how = "a line is FROM>TO and what befalls it, as in i001>i002 drop";
+        let how = "a line is FROM>TO and its effects, as in i001>i002 drop";
         let Some((from, rest)) = line.split_once('>') else {
             return invalid(format!("'{}' names no link: {how}", shown(line)));
         };

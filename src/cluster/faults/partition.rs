@@ -170,9 +170,9 @@ fn groups(text: &str, nodes: usize) -> Result<Groups> {
 
 fn member(word: &str, nodes: usize) -> Result<usize> {
     match word {
-        "host" => {
-            invalid("a partition is between nodes: what befalls the host is written to links, as in i001>host drop")
-        }
+        "host" => invalid(
+            "a partition is between nodes: effects on the way to the host are written to links, as in i001>host drop",
+        ),
         "*" => invalid(format!("'*' is no node: {HOW}")),
         _ if NodeName::parse_index(word).is_none() => {
             invalid(format!("'{}' is neither node nor shape: {HOW}", shown(word)))

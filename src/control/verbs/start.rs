@@ -31,7 +31,7 @@ impl Action for Start {
     }
 }
 
-/// A start makes anew what is missing, and what has lost its sandbox.
+/// A start recreates what is missing, and what has lost its sandbox.
 fn can_cause(from: State, to: State) -> bool {
     matches!(to, State::Running | State::Created | State::Missing) && (from, to) != (State::Paused, State::Running)
 }
@@ -122,7 +122,7 @@ pub(super) async fn startable(
     };
     let container = made.map_err(|error| match error {
         EngineError::NotFound(_) | EngineError::Conflict(_) | EngineError::Refused(_) => {
-            ControlError::Refused(format!("{}: cannot create it anew: {error}", executor.name(index)))
+            ControlError::Refused(format!("{}: cannot recreate it: {error}", executor.name(index)))
         }
         error => fail(error),
     })?;

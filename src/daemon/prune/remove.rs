@@ -71,7 +71,7 @@ fn detach(mountpoint: &Path) -> Result<(), String> {
 fn explained(error: &EngineError) -> String {
     match error {
         EngineError::Refused(why) | EngineError::Conflict(why) if why.contains("active endpoints") => {
-            format!("{why}. A network with endpoints that it has not goes when the engine is started again")
+            format!("{why}. A network whose endpoints do not exist can be removed after a restart of the engine")
         }
         _ => error.to_string(),
     }
