@@ -109,6 +109,29 @@ PY
     refused is "$(date -d '2001-02-03 04:05:06 UTC' +%s)" "$(stat -c %Y f)" 2>/dev/null
 }
 
+@test "who may do what, mode by mode, is as on the disk" {
+    mkdir "$TMP/on-the-disk"
+    python3 "$FS_TESTS/permissions.py" "$TMP/on-the-disk" >"$TMP/permissions"
+    python3 "$FS_TESTS/permissions.py" . | diff "$TMP/permissions" -
+    rmdir "$TMP/on-the-disk"
+    # What a node has made as root.
+    inside sh -c 'umask 077; mkdir d; echo secret >f; echo hidden >d/f'
+    if [ "$(id -u)" = 0 ]; then
+        is 'secret hidden' "$(cat f d/f | xargs)"
+        rm -r d f
+        return
+    fi
+    refused cat f 2>/dev/null
+    refused test -r f
+    refused cat d/f 2>/dev/null
+    refused stat d/f 2>/dev/null
+    refused ls d 2>/dev/null
+    refused sh -c 'cd d' 2>/dev/null
+    refused sh -c 'echo x >>f' 2>/dev/null
+    refused chmod 666 f 2>/dev/null
+    inside rm -r d f
+}
+
 @test "chown" {
     needs_root 'to give files away'
     : >f
@@ -317,6 +340,10 @@ PY
     is back "$(cat g)"
     inside chmod 600 g
     is 600 "$(stat -c %a g)"
+}
+
+@test "what the node changes is seen at once in every way, thousands of times, of a file and of a directory" {
+    with_deadline 600 python3 "$FS_TESTS/coherence.py" "$P-i001" "/opt/app/var/${V##*/}" "${COHERENCE_ROUNDS:-3000}"
 }
 
 @test "what is written here is seen by the node at once" {

@@ -216,7 +216,9 @@ fi
 if [ -z "${CTHULHU:-}" ]; then
     target=$(rustc -vV | sed -n 's/^host: //p')
     say "building a static release for $target"
-    (cd "$project" && RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --target "$target") ||
+    # As releases are built: .github/workflows/release.yml.
+    (cd "$project" && RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static' \
+        cargo build --release --target "$target") ||
         fail 'the build failed'
     CTHULHU=${CARGO_TARGET_DIR:-$project/target}/$target/release/cthulhu
 fi

@@ -97,3 +97,19 @@ teardown_file() { end; }
     [ "$memory" -lt 25600 ] || { echo "$memory kB resident" && false; }
     nothing_left
 }
+
+@test "a sandbox has less than 512 kB of its own, idle and under a fault" {
+    local pid idle delaying
+    needs_root 'to read the memory of a sandbox'
+    # ET_EXEC. A position-independent program has some 450 kB of relocations besides.
+    [ "$(od -An -tx2 -j16 -N2 "$CTHULHU" | tr -d ' ')" = 0002 ] || skip 'not built as releases are'
+    mount_cluster own -n 2 --start
+    pid=$(field i001-sandbox '{{.State.Pid}}')
+    own() { awk '$1 == "Private_Dirty:" { print $2 }' "/proc/$pid/smaps_rollup"; }
+    idle=$(own)
+    echo '*>* delay 10ms' >"$M/links"
+    delaying=$(own)
+    umount_cluster
+    [ "$idle" -lt 512 ] && [ "$delaying" -lt 512 ] || { echo "$idle kB, with a delay $delaying kB" && false; }
+    nothing_left
+}

@@ -267,6 +267,20 @@ async fn each_thread_has_a_number_of_its_own_for_what_makes_writers_wait() {
 }
 
 #[tokio::test]
+async fn access_is_what_the_modes_say() {
+    let f = Fixture::new(1, TIMEOUT).await;
+    for (path, owner, root) in [("status", 0o4, 0o6), ("history", 0o6, 0o6), ("control", 0o7, 0o7), ("i001", 0o7, 0o7)]
+    {
+        for wanted in 0..=0o7 {
+            let expected = |granted: u32| if wanted & !granted == 0 { Ok(()) } else { Err(Errno::ACCESS) };
+            let ino = f.find(path);
+            assert_eq!(f.tree.access(ino, wanted, false), expected(owner), "{path} {wanted:o}");
+            assert_eq!(f.tree.access(ino, wanted, true), expected(root), "{path} {wanted:o}, root");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_engine_is_heard() {
     let f = Fixture::new(1, TIMEOUT).await;
     f.engine.fail_next(Op::Start, 1, EngineError::Refused("exec: no such file".into()));

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BackingId, BsdFileFlags, CopyFileRangeFlags, FileHandle, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
-    LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    AccessFlags, BackingId, BsdFileFlags, CopyFileRangeFlags, FileHandle, FopenFlags, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite,
+    ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use rustix::io::Errno;
 use tokio::runtime::Handle;
@@ -28,22 +28,29 @@ use crate::tree::{Fh, Ino, Position, Tree};
 /// Largest write in one request, in bytes.
 const MAX_WRITE: u32 = 1 << 20;
 
+/// access(2)'s bit.
+const EXECUTE: u32 = libc::X_OK.cast_unsigned();
+
 pub(crate) struct Adapter {
     tree: Tree,
     bindmounts: Arc<Passthrough>,
     runtime: Handle,
     uid: u32,
     gid: u32,
+    /// Others than the user who mounted may use it, so the kernel decides who may do what. Else whoever comes has our own
+    /// rights (fuser refuses other users), and the file system beneath decides by those as we act. That spares the kernel
+    /// from asking for the attributes of each directory on a path: see docs/architecture.md.
+    allow_other: bool,
     /// Files of bindmounts can be read past the page cache and still be mapped (Linux 6.6).
     direct: AtomicBool,
     backings: Backings,
 }
 
 impl Adapter {
-    pub(crate) fn new(tree: Tree, bindmounts: Arc<Passthrough>, runtime: Handle) -> Self {
+    pub(crate) fn new(tree: Tree, bindmounts: Arc<Passthrough>, runtime: Handle, allow_other: bool) -> Self {
         let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let (direct, backings) = (AtomicBool::new(false), Backings::default());
-        Self { tree, bindmounts, runtime, uid, gid, direct, backings }
+        Self { tree, bindmounts, runtime, uid, gid, allow_other, direct, backings }
     }
 
     fn synthesized_attr(&self, ino: Ino) -> Result<(Duration, fuser::FileAttr), Errno> {
@@ -69,6 +76,12 @@ impl Adapter {
     /// which could not know.
     fn backing_flags(&self) -> FopenFlags {
         if self.direct.load(Ordering::Relaxed) { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::empty() }
+    }
+
+    /// A process that only reads has no delayed error to hear of when it closes the file, and must not wait for us: it
+    /// could not even end then. Locks do not depend on it, they are the kernel's own.
+    fn close_flags(flags: i32) -> FopenFlags {
+        if convert::writes(flags) { FopenFlags::empty() } else { FopenFlags::FOPEN_NOFLUSH }
     }
 }
 
@@ -105,9 +118,12 @@ impl fuser::Filesystem for Adapter {
         }
         // Without it, the kernel asks for an extended attribute before every single write.
         let _ = config.add_capabilities(InitFlags::FUSE_HANDLE_KILLPRIV_V2);
-        // ACLs are kept by the backing file system and judged by the kernel, as everything else that is permitted. A
-        // default ACL takes the umask's place, so the umask is ours to apply.
-        let _ = config.add_capabilities(InitFlags::FUSE_POSIX_ACL | InitFlags::FUSE_DONT_MASK);
+        // A default ACL takes the umask's place, so the umask is ours to apply.
+        let _ = config.add_capabilities(InitFlags::FUSE_DONT_MASK);
+        // ACLs are kept by the backing file system. This has the kernel judge by them, and by all other permissions.
+        if self.allow_other {
+            let _ = config.add_capabilities(InitFlags::FUSE_POSIX_ACL);
+        }
         let direct = config.add_capabilities(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP).is_ok();
         self.direct.store(direct, Ordering::Relaxed);
         let passthrough = config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok();
@@ -125,7 +141,7 @@ impl fuser::Filesystem for Adapter {
                 return reply::entry(reply, self.bindmounts.lookup(parent.0, name));
             }
             match self.tree.lookup(Ino(parent.0), name, req.pid()) {
-                Ok(ino) if owns(ino.0) => reply::entry(reply, self.bindmounts.entry(ino.0)),
+                Ok(ino) if owns(ino.0) => reply::root(reply, self.bindmounts.entry(ino.0)),
                 found => match found.and_then(|ino| self.synthesized_attr(ino)) {
                     // Attributes are remembered from getattr only: news of an inode that the kernel is about to make
                     // would find none to invalidate.
@@ -198,6 +214,17 @@ impl fuser::Filesystem for Adapter {
                 (true, false) => reply.error(fuser::Errno::EACCES),
                 (false, _) => reply.error(fuser::Errno::EPERM),
             }
+        });
+    }
+
+    /// Asked for access(2) and chdir(2), unless the kernel decides by itself.
+    fn access(&self, _req: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        caught("access", || {
+            let wanted = mask.bits().cast_unsigned();
+            if owns(ino.0) {
+                return answer!(reply, self.bindmounts.access(ino.0, wanted));
+            }
+            answer!(reply, self.tree.access(Ino(ino.0), wanted, self.uid == 0));
         });
     }
 
@@ -274,20 +301,22 @@ impl fuser::Filesystem for Adapter {
     fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         caught("open", || {
             if owns(ino.0) {
-                return match self.bindmounts.open(ino.0, flags.0) {
-                    Ok(fh) => match self.backing(ino.0, fh, |file| reply.open_backing(file)) {
-                        Some(id) => reply.opened_passthrough(FileHandle(fh.0), FopenFlags::empty(), &id),
-                        None => reply.opened(FileHandle(fh.0), self.backing_flags()),
-                    },
+                let may_run = || if convert::executes(flags) { self.bindmounts.access(ino.0, EXECUTE) } else { Ok(()) };
+                return match may_run().and_then(|()| self.bindmounts.open(ino.0, flags.0)) {
+                    Ok(fh) => {
+                        let close = Self::close_flags(flags.0);
+                        match self.backing(ino.0, fh, |file| reply.open_backing(file)) {
+                            Some(id) => reply.opened_passthrough(FileHandle(fh.0), close, &id),
+                            None => reply.opened(FileHandle(fh.0), self.backing_flags() | close),
+                        }
+                    }
                     Err(e) => reply.error(errno(e)),
                 };
             }
-            let writes = flags.0 & libc::O_ACCMODE != libc::O_RDONLY;
-            match self.tree.open(Ino(ino.0), writes) {
-                Ok(fh) if writes => reply.opened(FileHandle(fh.0), FopenFlags::FOPEN_DIRECT_IO),
-                // A process that only reads must not wait for us when it closes the file: it could not even end then.
+            match self.tree.open(Ino(ino.0), convert::writes(flags.0)) {
                 Ok(fh) => {
-                    reply.opened(FileHandle(fh.0), FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_NOFLUSH);
+                    let flags = FopenFlags::FOPEN_DIRECT_IO | Self::close_flags(flags.0);
+                    reply.opened(FileHandle(fh.0), flags);
                 }
                 Err(e) => reply.error(errno(e)),
             }
@@ -311,10 +340,10 @@ impl fuser::Filesystem for Adapter {
                 Ok((entry, fh)) => {
                     let backing = self.backing(entry.attr.ino, fh, |file| reply.open_backing(file));
                     let (attr, generation) = (convert::backing(&entry.attr), Generation(entry.generation));
-                    let (ttl, fh) = (Duration::ZERO, FileHandle(fh.0));
+                    let (ttl, fh, close) = (Duration::ZERO, FileHandle(fh.0), Self::close_flags(flags));
                     match backing {
-                        Some(id) => reply.created_passthrough(&ttl, &attr, generation, fh, FopenFlags::empty(), &id),
-                        None => reply.created(&ttl, &attr, generation, fh, self.backing_flags()),
+                        Some(id) => reply.created_passthrough(&ttl, &attr, generation, fh, close, &id),
+                        None => reply.created(&ttl, &attr, generation, fh, self.backing_flags() | close),
                     }
                 }
                 Err(e) => reply.error(errno(e)),

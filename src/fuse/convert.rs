@@ -28,6 +28,16 @@ pub(crate) fn errno(errno: rustix::io::Errno) -> fuser::Errno {
     fuser::Errno::from_i32(errno.raw_os_error())
 }
 
+/// Whether a file opened with `flags` of open(2) can be written to.
+pub(crate) fn writes(flags: i32) -> bool {
+    flags & libc::O_ACCMODE != libc::O_RDONLY
+}
+
+/// Whether execve(2) opens the file. The kernel's flag for that (`FMODE_EXEC`) is not one of open(2)'s.
+pub(crate) fn executes(flags: OpenFlags) -> bool {
+    flags.0 & 0x20 != 0
+}
+
 /// Type of a file by its `S_IFMT` bits.
 pub(crate) fn file_type(mode: u32) -> FileType {
     match mode & libc::S_IFMT {

@@ -48,13 +48,15 @@ pub fn mount(
         MountOption::FSName(source.into()),
         // By this way it reaches the kernel too: fuser keeps its own Subtype from mount(2).
         MountOption::CUSTOM(format!("subtype={SUBTYPE}")),
-        MountOption::DefaultPermissions,
         MountOption::NoDev,
         MountOption::NoSuid,
     ];
+    if allow_other {
+        config.mount_options.push(MountOption::DefaultPermissions);
+    }
     config.acl = if allow_other { SessionACL::All } else { SessionACL::Owner };
     config.n_threads = Some(THREADS);
-    let adapter = Adapter::new(tree.clone(), bindmounts.clone(), runtime);
+    let adapter = Adapter::new(tree.clone(), bindmounts.clone(), runtime, allow_other);
     let session = Session::new(adapter, mountpoint, &config)?;
     tree.connect(Box::new(Notifications::begin(session.notifier())?));
     bindmounts.connect(Box::new(Forgetting::begin(session.notifier())?));

@@ -4,13 +4,23 @@ use std::time::Duration;
 
 use fuser::{Generation, ReplyEntry, ReplyXattr};
 
-use super::convert::{self, errno};
+use super::convert::{self, FOREVER, errno};
 use crate::passthrough::{self, FileEntry, XattrReply};
 
 pub(crate) fn entry(reply: ReplyEntry, entry: passthrough::Result<FileEntry>) {
     match entry {
         // No TTL: a container changes these underneath.
         Ok(entry) => reply.entry(&Duration::ZERO, &convert::backing(&entry.attr), Generation(entry.generation)),
+        Err(e) => reply.error(errno(e)),
+    }
+}
+
+/// The same for `etc` and `var` themselves. Which directories those are never changes, only what is known of them.
+pub(crate) fn root(reply: ReplyEntry, entry: passthrough::Result<FileEntry>) {
+    match entry {
+        Ok(FileEntry { attr, generation }) => {
+            reply.entry_with_ttls(&Duration::ZERO, &FOREVER, &convert::backing(&attr), Generation(generation));
+        }
         Err(e) => reply.error(errno(e)),
     }
 }

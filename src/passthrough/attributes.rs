@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Statx, StatxTimestamp, Timespec, Timestamps, Uid};
+use rustix::fs::{Access, AtFlags, CWD, Gid, Mode, OFlags, Statx, StatxTimestamp, Timespec, Timestamps, Uid};
 use rustix::fs::{UTIME_NOW, UTIME_OMIT, makedev};
 use rustix::io::Errno;
 
@@ -106,6 +106,15 @@ impl Passthrough {
             (found, _) => found?,
         };
         self.attr_of(&inode)
+    }
+
+    /// Whether we may do with `ino` what `wanted` says: bits as for access(2).
+    ///
+    /// # Errors
+    /// `EACCES` if not, `EROFS` for writing where nothing can be written.
+    pub(crate) fn access(&self, ino: u64, wanted: u32) -> Result<()> {
+        let path = resolve::proc_path(&self.inodes.get(ino)?.fd);
+        rustix::fs::access(path.as_str(), Access::from_bits_retain(wanted))
     }
 
     /// Changes attributes and returns the new ones.

@@ -9,9 +9,9 @@
 //! everything else happens to that descriptor. All errors are the backing file system's own errno, unless a method says
 //! otherwise; an inode number that isn't known is `ESTALE`, a handle that isn't known `EBADF`.
 //!
-//! The mount must be made with `default_permissions` (who may do what is checked by the kernel, not here) and with
-//! `nodev` and `nosuid` (a container's root can plant devices and setuid programs), and the process needs umask 0 for
-//! modes to arrive as asked.
+//! Everything is done with the rights of this process. If others than its own user can reach the mount, it must be made
+//! with `default_permissions`: then the kernel checks who may do what. It must always be made with `nodev` and `nosuid` (a
+//! container's root can plant devices and setuid programs), and the process needs umask 0 for modes to arrive as asked.
 
 use std::io;
 use std::path::Path;

@@ -13,7 +13,9 @@ use std::sync::mpsc::sync_channel;
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{RecvFlags, recvfrom};
 use simple_dns::rdata::{OPT, PTR, RData};
 use simple_dns::{CLASS, Name, OPCODE, Packet, PacketFlag, QCLASS, QTYPE, ResourceRecord, TYPE};
 
@@ -72,7 +74,7 @@ struct Waiting {
 
 fn serve(clients: &UdpSocket) -> io::Error {
     let mut waiting = VecDeque::<Waiting>::new();
-    let mut buffer = vec![0; LONGEST];
+    let mut buffer = Vec::with_capacity(LONGEST);
     loop {
         waiting.retain(|one| one.since.elapsed() < QUERY_LIFETIME);
         let ready = match wait(clients, &waiting) {
@@ -83,15 +85,15 @@ fn serve(clients: &UdpSocket) -> io::Error {
         for at in (0..waiting.len()).rev().filter(|at| ready[at + 1]) {
             // Treat an error as no answer: the client asks again.
             if let Some(one) = waiting.remove(at)
-                && let Ok(length) = one.socket.recv(&mut buffer)
+                && receive(&one.socket, &mut buffer).is_ok()
             {
-                let _ = clients.send_to(&buffer[..length], one.client);
+                let _ = clients.send_to(&buffer, one.client);
             }
         }
         if ready[0]
-            && let Ok((length, client)) = clients.recv_from(&mut buffer)
+            && let Ok(client) = receive(clients, &mut buffer)
         {
-            let query = &buffer[..length];
+            let query = &buffer[..];
             match answer(query, hosts) {
                 Answer::This(answer) => drop(clients.send_to(&answer, client)),
                 Answer::None => {}
@@ -104,6 +106,13 @@ fn serve(clients: &UdpSocket) -> io::Error {
             }
         }
     }
+}
+
+/// Takes a datagram, in place of what is in the buffer, and says who has sent it.
+fn receive(socket: &UdpSocket, buffer: &mut Vec<u8>) -> io::Result<SocketAddr> {
+    buffer.clear();
+    let (_, _, sender) = recvfrom(socket, spare_capacity(buffer), RecvFlags::empty())?;
+    Ok(sender.ok_or(io::ErrorKind::AddrNotAvailable)?.try_into()?)
 }
 
 /// Waits for a query or an answer, and says which of the sockets have one: that of the clients, then those of `waiting`.

@@ -4,31 +4,27 @@ use std::io;
 use std::thread;
 
 use rustix::process::WaitOptions;
-use tokio::signal::unix::{SignalKind, signal};
+
+use crate::sys::Signals;
 
 /// Installs the handlers, and starts the thread that acts on them.
 ///
-/// The kernel drops signals to pid 1 that it has no handler for, and std has no way to install one; so this one thread
-/// runs a small tokio runtime. It sleeps until a signal comes.
+/// The kernel drops signals to pid 1 that it has no handler for.
 ///
 /// Every child is reaped here: code in this process must not wait for a child of its own.
 pub(super) fn watch() -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let (mut terminate, mut interrupt, mut child) = {
-        let _context = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::child())?)
-    };
-    let act = async move {
-        loop {
-            tokio::select! {
+    let mut signals = Signals::catch(&[libc::SIGTERM, libc::SIGINT, libc::SIGCHLD])?;
+    let act = move || {
+        while let Ok(received) = signals.wait() {
+            if received.signal == libc::SIGCHLD {
+                reap();
+            } else {
                 // The main thread sleeps in a read that nothing interrupts, and has nothing to save.
-                _ = terminate.recv() => std::process::exit(0),
-                _ = interrupt.recv() => std::process::exit(0),
-                _ = child.recv() => reap(),
+                std::process::exit(0);
             }
         }
     };
-    thread::Builder::new().name("signals".to_owned()).stack_size(128 << 10).spawn(move || runtime.block_on(act))?;
+    thread::Builder::new().name("signals".to_owned()).stack_size(128 << 10).spawn(act)?;
     Ok(())
 }
 

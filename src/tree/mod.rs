@@ -232,6 +232,18 @@ impl Tree {
         })
     }
 
+    /// Whether the owner, who is root or not, may do what `wanted` says: bits as for access(2).
+    ///
+    /// # Errors
+    /// `EACCES` if not.
+    pub fn access(&self, ino: Ino, wanted: u32, root: bool) -> Result<(), Errno> {
+        let perm = self.attr(ino)?.perm;
+        let (owners, anyones_exec) = (u32::from(perm >> 6) & 0o7, u32::from(perm & 0o111 != 0));
+        // As in the kernel: root may do all, but run only what somebody may run.
+        let granted = if root { 0o6 | anyones_exec } else { owners };
+        if wanted & !granted == 0 { Ok(()) } else { Err(Errno::ACCESS) }
+    }
+
     /// Where a link points.
     ///
     /// # Errors

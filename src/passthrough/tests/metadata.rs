@@ -43,6 +43,22 @@ fn the_override_shows_another_owner() {
 }
 
 #[test]
+fn what_we_may_do_is_what_the_file_system_says() {
+    let bed = Bed::new();
+    let ino = bed.file("f", b"");
+    let root = rustix::process::geteuid().is_root();
+    for (mode, owner, roots) in [(0o000, 0o0, 0o6), (0o400, 0o4, 0o6), (0o300, 0o3, 0o7), (0o077, 0o0, 0o7)] {
+        set(&bed, ino, SetAttr { mode: Some(mode), ..SetAttr::default() });
+        let granted = if root { roots } else { owner };
+        for wanted in 0..=7 {
+            let expected = if wanted & !granted == 0 { Ok(()) } else { Err(Errno::ACCESS) };
+            assert_eq!(bed.fs.access(ino, wanted), expected, "{mode:o} {wanted:o}");
+        }
+    }
+    assert_eq!(bed.fs.access(ino + 1, 0), Err(Errno::STALE));
+}
+
+#[test]
 fn modes_and_lengths_are_set() {
     let bed = Bed::new();
     let ino = bed.file("f", b"12345");

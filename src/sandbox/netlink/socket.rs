@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::buffer::spare_capacity;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
 
 use super::attribute::{Attr, padded};
@@ -14,7 +15,8 @@ const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
-/// Room for one datagram of the kernel's; a dump comes in datagrams of at most 32 KiB.
+/// Room for one datagram of the kernel's; a dump comes in datagrams of at most 32 KiB. Only what was once used of it takes
+/// memory.
 const DATAGRAM: usize = 64 << 10;
 /// So much may be on its way to us or to the kernel, in bytes. A table of a thousand peers is some 100 KiB.
 const BUFFER: usize = 4 << 20;
@@ -174,9 +176,10 @@ impl Socket {
     }
 
     fn receive_with(&mut self, flags: RecvFlags, mut each: impl FnMut(u16, u32, &[u8])) -> io::Result<()> {
-        self.buffer.resize(DATAGRAM, 0);
-        let (received, _) = rustix::io::retry_on_intr(|| recv(&self.fd, &mut self.buffer[..], flags))?;
-        let mut rest = &self.buffer[..received];
+        self.buffer.clear();
+        self.buffer.reserve_exact(DATAGRAM);
+        rustix::io::retry_on_intr(|| recv(&self.fd, spare_capacity(&mut self.buffer), flags))?;
+        let mut rest = &self.buffer[..];
         while let Some(header) = rest.get(..HEADER) {
             let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
             let kind = u16::from_ne_bytes([header[4], header[5]]);
