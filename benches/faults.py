@@ -8,17 +8,6 @@ from setting import read, run, timed, write
 
 
 @contextmanager
-def containers(nodes):
-    """Of the peers: nodes of the same image in a network, one container each."""
-    client = Api(f"cut{nodes}", nodes)
-    client.up()
-    try:
-        yield client
-    finally:
-        client.down()
-
-
-@contextmanager
 def partition(nodes, with_peers=True):
     """Two groups. A write returns when every sandbox has applied its rules and read them back; none of the nodes runs.
 
@@ -27,7 +16,7 @@ def partition(nodes, with_peers=True):
     indices = list(range(nodes))
     groups = [indices[:nodes // 2 + 1], indices[nodes // 2 + 1:]]
     text = " | ".join(" ".join(f"i{n + 1:03}" for n in group) for group in groups)
-    with not_started(nodes) as mountpoint, containers(nodes) if with_peers else nullcontext() as client:
+    with not_started(nodes) as mountpoint, Api(f"cut{nodes}", nodes) if with_peers else nullcontext() as client:
         path = f"{mountpoint}/partition"
 
         def ours():

@@ -87,6 +87,13 @@ class Api:
             list(pool.map(self.remove, endpoints))
         self.ask("DELETE", f"/networks/{self.network}")
 
+    def __enter__(self):
+        self.up()
+        return self
+
+    def __exit__(self, *_):
+        self.down()
+
 
 class Firewall:
     """A partition by rules in the network namespaces of running containers, from outside with nsenter."""

@@ -24,21 +24,23 @@ help=$(python3 "$here/bench.py" --parse-only "$@") || exit
 
 # ---- the programs, built as whoever calls ---------------------------------------------------------------------------
 
+# build NAME OPTION...: the path of that program.
 build() {
-    local target
+    local name=$1 target
+    shift
     target=$(rustc -vV | sed -n 's/^host: //p')
-    say "building $* (static, for $target)"
+    say "building $name (static, for $target)"
     cd "$project"
     RUSTFLAGS='-C target-feature=+crt-static' cargo build --quiet --release --locked --target "$target" \
-        --message-format json-render-diagnostics "$@" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'
+        --message-format json-render-diagnostics "$@" | sed -n "s|.*\"executable\":\"\([^\"]*/$name\)\".*|\1|p"
 }
 
 if ! command -v cargo >/dev/null; then
     [ -n "${CTHULHU:-}" ] || fail 'cargo is missing: get it from https://rustup.rs, or give a built binary with CTHULHU=/path/to/cthulhu'
     export MINIMAL_FS=${MINIMAL_FS:-}
 fi
-if [ -z "${CTHULHU:-}" ]; then CTHULHU=$(build --bin cthulhu) || fail 'the build failed'; fi
-if [ -z "${MINIMAL_FS+set}" ]; then MINIMAL_FS=$(build --bench minimal_fs) || fail 'the build failed'; fi
+if [ -z "${CTHULHU:-}" ]; then CTHULHU=$(build cthulhu --bin cthulhu) || fail 'the build failed'; fi
+if [ -z "${MINIMAL_FS+set}" ]; then MINIMAL_FS=$(build minimal_fs --example minimal_fs) || fail 'the build failed'; fi
 CTHULHU=$(realpath "$CTHULHU")
 [ -x "$CTHULHU" ] || fail "$CTHULHU is no program"
 export CTHULHU MINIMAL_FS
@@ -142,11 +144,13 @@ export COMPOSE IMAGE TMP P
 # ---- the measurements -----------------------------------------------------------------------------------------------
 
 # Beside this shell, so that a signal to it is passed on at once. What a shell starts beside itself would ignore ^C.
-trap 'kill -TERM "$bench" 2>/dev/null || true' INT TERM
+ended=''
+trap 'ended=130; kill -TERM "$bench" 2>/dev/null || true' INT
+trap 'ended=143; kill -TERM "$bench" 2>/dev/null || true' TERM
 python3 "$here/bench.py" "$@" &
 bench=$!
 status=0
 wait "$bench" || status=$?
 # A signal has ended the wait.
 while kill -0 "$bench" 2>/dev/null; do wait "$bench" || status=$?; done
-exit "$status"
+exit "${ended:-$status}"
