@@ -72,7 +72,8 @@ install_packages() {
 needed=(docker:docker.io fusermount3:fuse3 setpriv:util-linux)
 mapfile -t packages < <(missing "${needed[@]}")
 install_packages "${packages[@]}" || fail "these are missing, and apt-get could not install them: ${packages[*]}"
-mapfile -t packages < <(missing iptables-restore:iptables bindfs:bindfs git:git)
+optional=(iptables-restore:iptables bindfs:bindfs git:git)
+mapfile -t packages < <(missing "${optional[@]}")
 install_packages "${packages[@]}" || true
 version=$(timeout 20 docker version --format '{{.Server.Version}}' 2>/dev/null) ||
     fail "no engine answers${DOCKER_HOST:+ at $DOCKER_HOST}: start one, or set DOCKER_HOST"
@@ -138,7 +139,7 @@ if [[ $(docker compose version --short 2>/dev/null) != [v2-9]* ]]; then
     COMPOSE=$(compose_of_trixie 2>"$part/why") || skipped "compose: $(tail -n 1 "$part/why")"
 fi
 [ -n "$MINIMAL_FS" ] || skipped 'the minimal fuser file system: cargo is missing'
-for package in $(missing iptables-restore:iptables bindfs:bindfs git:git); do skipped "$package cannot be installed"; done
+for package in $(missing "${optional[@]}"); do skipped "$package cannot be installed"; done
 export COMPOSE IMAGE TMP P
 
 # ---- the measurements -----------------------------------------------------------------------------------------------
