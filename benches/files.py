@@ -28,6 +28,8 @@ def as_user(work, *arguments):
     pid = os.fork()
     if pid == 0:
         try:
+            # So that all of it can be killed.
+            os.setpgid(0, 0)
             os.setgroups([])
             os.setresgid(USER, USER, USER)
             os.setresuid(USER, USER, USER)
@@ -42,7 +44,7 @@ def as_user(work, *arguments):
         with open(reads, "rb") as answer:
             taken = answer.read()
     except BaseException:
-        os.kill(pid, signal.SIGKILL)
+        os.killpg(pid, signal.SIGKILL)
         raise
     finally:
         status = os.waitpid(pid, 0)[1]
