@@ -15,6 +15,9 @@
 # Commands run in them too: nodes' addresses and mounts can be seen only there.
 set -euo pipefail
 
+# shellcheck source=debian.bash
+. "$(dirname "${BASH_SOURCE[0]}")/debian.bash"
+
 suite=${NEWER_SUITE:-trixie}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/cthulhu-tests
 root=$cache/docker-$suite
@@ -24,44 +27,16 @@ unavailable() {
     exit 77
 }
 
-# The mirror of Debian's archive that the machine itself uses.
-mirror() {
-    # shellcheck disable=SC2016 # apt's own variables
-    apt-get indextargets --format '$(SITE) $(CODENAME) $(ORIGIN)' 2>/dev/null |
-        awk '$3 == "Debian" && $1 !~ /security/ && $2 !~ /-/ { print $1; exit }'
-}
-
-# private_apt DIR ARGUMENT...: apt-get with sources, lists, caches and a list of installed packages of its own.
-private_apt() {
-    local dir=$1
-    shift
-    apt-get -qq -o Dir::Etc::SourceList="$dir/sources.list" -o Dir::Etc::SourceParts=/dev/null -o Dir::State="$dir/state" \
-        -o Dir::State::Lists="$dir/state/lists" -o Dir::State::status="$dir/status" -o Dir::Cache="$dir/cache" \
-        -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false "$@"
-}
-
-fetch() {
-    private_apt "$1" update && cd "$1/debs" && private_apt "$1" download docker.io containerd
-}
-
 get() {
     [ "$(id -u)" = 0 ] || unavailable 'only root can run a second engine'
     [ ! -x "$root/bin/dockerd" ] || return 0
-    local part from deb name
-    command -v apt-get >/dev/null && command -v dpkg >/dev/null || unavailable 'only for Debian and its like'
-    from=$(mirror)
-    [ -n "$from" ] || unavailable "apt's sources name no mirror of Debian, or apt-get update was never run"
+    local part deb name why
     mkdir -p "$cache"
     part=$(mktemp -d "$cache/part.XXXXXX")
     # shellcheck disable=SC2064 # as it is now
     trap "rm -rf '$part'" EXIT
-    # apt fetches as a user of its own.
-    chmod 755 "$part"
-    mkdir -p "$part"/state/lists/partial "$part"/cache/archives/partial "$part"/debs "$part"/root/bin
-    : >"$part/status"
-    echo "deb $from $suite main" >"$part/sources.list"
-    (fetch "$part") >"$part/log" 2>&1 || unavailable "cannot get docker.io of $suite from $from: $(tail -n 1 "$part/log")"
-    for deb in "$part"/debs/*.deb; do dpkg -x "$deb" "$part/root"; done
+    why=$(unpack_packages "$suite" "$part" docker.io containerd 2>&1) || unavailable "$why"
+    mkdir -p "$part/root/bin"
     for name in dockerd docker-proxy containerd containerd-shim-runc-v2; do
         deb=$(cd "$part/root" && find usr -name "$name" ! -type d | head -n 1)
         [ -n "$deb" ] || unavailable "the packages of $suite have no $name"
