@@ -38,7 +38,7 @@ get() {
     why=$(unpack_packages "$suite" "$part" docker.io containerd 2>&1) || unavailable "$why"
     mkdir -p "$part/root/bin"
     for name in dockerd docker-proxy containerd containerd-shim-runc-v2; do
-        deb=$(cd "$part/root" && find usr -name "$name" ! -type d | head -n 1)
+        deb=$(cd "$part/root" && find usr/bin usr/sbin -name "$name" | head -n 1)
         [ -n "$deb" ] || unavailable "the packages of $suite have no $name"
         ln -s "../$deb" "$part/root/bin/$name"
     done
