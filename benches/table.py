@@ -85,16 +85,19 @@ def file_rows():
         "map": "a big file mapped, each page written, msync", "create": "many files created", "stat": "many files' stat",
         "list": "many files listed", "remove": "many files removed",
     }
-    drawn = ("cp", "git status", "stat", "read", "write")
-    roots = [
-        Row(name, title, (Goal("disk", times=goals[name]),) if name in goals else (), "root's mount", ("disk", "bindfs"),
-            drawn=name in drawn)
-        for name, title in titles.items()
-    ]
-    users = [
-        Row(name, f"{title} (ordinary user)", (), "user's mount", ("disk", "bindfs"), drawn=False)
-        for name, title in titles.items() if name in ("cp", "write", "read", "write pages", "read pages")
-    ]
+    # Data takes the short way in root's mount, names and attributes in the mount of who uses it.
+    data = ("write", "read", "write pages", "read pages", "map")
+    def rows(ours, suffix, names, goals, drawn):
+        return [
+            Row(name, titles[name] + suffix, (Goal("disk", times=goals[name]),) if name in goals else (), ours, ("disk", "bindfs"),
+                drawn=name in drawn)
+            for name in names
+        ]
+
+    roots = rows("root's mount", "", data, {}, ("read", "write"))
+    roots += rows("root's mount", " (with `--allow-other`)", ("cp", "git status", "stat"), {}, ())
+    users = rows("user's mount", "", [name for name in titles if name not in data], goals, ("cp", "git status", "stat"))
+    users += rows("user's mount", " (an ordinary user's mount)", data, {}, ())
     return (*roots, *users)
 
 
