@@ -31,8 +31,10 @@ build() {
     target=$(rustc -vV | sed -n 's/^host: //p')
     say "building $name (static, for $target)"
     cd "$project"
-    RUSTFLAGS='-C target-feature=+crt-static' cargo build --quiet --release --locked --target "$target" \
-        --message-format json-render-diagnostics "$@" | sed -n "s|.*\"executable\":\"\([^\"]*/$name\)\".*|\1|p"
+    # As releases are built: .github/workflows/release.yml.
+    RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static' \
+        cargo build --quiet --release --locked --target "$target" --message-format json-render-diagnostics "$@" |
+        sed -n "s|.*\"executable\":\"\([^\"]*/$name\)\".*|\1|p"
 }
 
 if ! command -v cargo >/dev/null; then
