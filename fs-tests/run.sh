@@ -371,7 +371,7 @@ run_lane() {
     trap '[ -z "$running" ] || kill "$running" 2>/dev/null; exit 143' TERM
     # Three lanes at once are what two processors can do.
     if [ "$lane" = beside ] && [[ " ${lanes[*]} " = *' user '* ]]; then
-        until [ -e "$CTHULHU_TEST_TMP/user.done" ]; do sleep 0.2; done
+        until [ -e "$CTHULHU_TEST_TMP/user.done" ] || [ -e "$CTHULHU_TEST_TMP/user.waits" ]; do sleep 0.2; done
     fi
     if [ "$lane" = newer ]; then
         start_newer >"$CTHULHU_TEST_TMP/newer.out" 2>&1 || status=$?
@@ -391,6 +391,7 @@ run_lane() {
     while file=$(next_file "$lane"); do
         name="$lane: $(basename "$file")" out=$CTHULHU_TEST_TMP/$lane.out
         if is_alone "$file" && [ "$lane" != newer ] && [ -n "$with_cargo" ]; then
+            : >"$CTHULHU_TEST_TMP/$lane.waits"
             until [ -e "$cargo_out.done" ]; do sleep 0.2; done
         fi
         if is_alone "$file" && [ "$lane" = root ]; then
