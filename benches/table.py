@@ -57,7 +57,7 @@ class Scenario:
 def life_rows(up, reset, down, old_down):
     return (
         Row("up", "up (`mount --start`)", (Goal("compose", times=up),)),
-        Row("reset", "made anew (`reset --start`)", (Goal("compose", times=reset),)),
+        Row("reset", "recreated (`reset --start`)", (Goal("compose", times=reset),)),
         Row("down", "down (`umount`)", (Goal("compose", times=down, counts_endpoints=False),
                                         Goal("compose", times=old_down, counts_endpoints=True))),
         Row("memory", "memory beside the nodes' programs", unit="MB"),
