@@ -1,32 +1,28 @@
 //! The kernel's requests, one by one: to bindmounts if the inode is theirs, else to the tree.
 
 use std::ffi::OsStr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    AccessFlags, BackingId, BsdFileFlags, CopyFileRangeFlags, FileHandle, FopenFlags, Generation, INodeNo, InitFlags,
+    AccessFlags, BackingId, BsdFileFlags, CopyFileRangeFlags, FileHandle, FopenFlags, Generation, INodeNo,
     KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags, ReplyAttr, ReplyCreate,
     ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite,
     ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use rustix::io::Errno;
 use tokio::runtime::Handle;
-use tracing::error;
 
 use super::backing::Backings;
 use super::convert::{self, FOREVER, errno};
+use super::negotiate::negotiate;
 use super::pending;
-use super::reply;
+use super::reply::{self, caught};
 use crate::passthrough::{self, DirFh, OpenFile, Passthrough, SetAttr, XattrReply, owns};
 use crate::sys;
 use crate::tree::{Fh, Ino, Position, Tree};
-
-/// Largest write in one request, in bytes.
-const MAX_WRITE: u32 = 1 << 20;
 
 /// access(2)'s bit.
 const EXECUTE: u32 = libc::X_OK.cast_unsigned();
@@ -37,9 +33,9 @@ pub(crate) struct Adapter {
     runtime: Handle,
     uid: u32,
     gid: u32,
-    /// Others than the user who mounted may use it, so the kernel decides who may do what. Else whoever comes has our own
-    /// rights (fuser refuses other users), and the file system beneath decides by those as we act. That spares the kernel
-    /// from asking for the attributes of each directory on a path: see docs/architecture.md.
+    /// Other users may use the mount, so the kernel checks permissions. Without it, all callers are our own user (fuser
+    /// refuses others), and the backing file system checks our rights. Then the kernel does not ask for the attributes of
+    /// each directory on a path: see docs/architecture.md.
     allow_other: bool,
     /// Files of bindmounts can be read past the page cache and still be mapped (Linux 6.6).
     direct: AtomicBool,
@@ -77,19 +73,6 @@ impl Adapter {
     fn backing_flags(&self) -> FopenFlags {
         if self.direct.load(Ordering::Relaxed) { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::empty() }
     }
-
-    /// A process that only reads has no delayed error to hear of when it closes the file, and must not wait for us: it
-    /// could not even end then. Locks do not depend on it, they are the kernel's own.
-    fn close_flags(flags: i32) -> FopenFlags {
-        if convert::writes(flags) { FopenFlags::empty() } else { FopenFlags::FOPEN_NOFLUSH }
-    }
-}
-
-/// Runs a handler; a panic in it is logged, and its reply, dropped unsent, answers EIO.
-fn caught(operation: &str, handler: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(handler)).is_err() {
-        error!(operation, "a handler panicked");
-    }
 }
 
 macro_rules! answer {
@@ -112,26 +95,11 @@ macro_rules! only_in_bindmounts {
 
 impl fuser::Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        for wanted in [InitFlags::FUSE_PARALLEL_DIROPS, InitFlags::FUSE_AUTO_INVAL_DATA, InitFlags::FUSE_CACHE_SYMLINKS]
-        {
-            let _ = config.add_capabilities(wanted);
-        }
-        // Without it, the kernel asks for an extended attribute before every single write.
-        let _ = config.add_capabilities(InitFlags::FUSE_HANDLE_KILLPRIV_V2);
-        // A default ACL takes the umask's place, so the umask is ours to apply.
-        let _ = config.add_capabilities(InitFlags::FUSE_DONT_MASK);
-        // ACLs are kept by the backing file system. This has the kernel judge by them, and by all other permissions.
-        if self.allow_other {
-            let _ = config.add_capabilities(InitFlags::FUSE_POSIX_ACL);
-        }
-        let direct = config.add_capabilities(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP).is_ok();
-        self.direct.store(direct, Ordering::Relaxed);
-        let passthrough = config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok();
-        // 2: the backing file may itself lie on an overlay, as in a container.
-        if passthrough && config.set_max_stack_depth(2).is_ok() {
+        let abilities = negotiate(config, self.allow_other);
+        self.direct.store(abilities.direct, Ordering::Relaxed);
+        if abilities.passthrough {
             self.backings.allow();
         }
-        let _ = config.set_max_write(MAX_WRITE);
         Ok(())
     }
 
@@ -304,7 +272,7 @@ impl fuser::Filesystem for Adapter {
                 let may_run = || if convert::executes(flags) { self.bindmounts.access(ino.0, EXECUTE) } else { Ok(()) };
                 return match may_run().and_then(|()| self.bindmounts.open(ino.0, flags.0)) {
                     Ok(fh) => {
-                        let close = Self::close_flags(flags.0);
+                        let close = convert::close_flags(flags.0);
                         match self.backing(ino.0, fh, |file| reply.open_backing(file)) {
                             Some(id) => reply.opened_passthrough(FileHandle(fh.0), close, &id),
                             None => reply.opened(FileHandle(fh.0), self.backing_flags() | close),
@@ -315,7 +283,7 @@ impl fuser::Filesystem for Adapter {
             }
             match self.tree.open(Ino(ino.0), convert::writes(flags.0)) {
                 Ok(fh) => {
-                    let flags = FopenFlags::FOPEN_DIRECT_IO | Self::close_flags(flags.0);
+                    let flags = FopenFlags::FOPEN_DIRECT_IO | convert::close_flags(flags.0);
                     reply.opened(FileHandle(fh.0), flags);
                 }
                 Err(e) => reply.error(errno(e)),
@@ -340,7 +308,7 @@ impl fuser::Filesystem for Adapter {
                 Ok((entry, fh)) => {
                     let backing = self.backing(entry.attr.ino, fh, |file| reply.open_backing(file));
                     let (attr, generation) = (convert::backing(&entry.attr), Generation(entry.generation));
-                    let (ttl, fh, close) = (Duration::ZERO, FileHandle(fh.0), Self::close_flags(flags));
+                    let (ttl, fh, close) = (Duration::ZERO, FileHandle(fh.0), convert::close_flags(flags));
                     match backing {
                         Some(id) => reply.created_passthrough(&ttl, &attr, generation, fh, close, &id),
                         None => reply.created(&ttl, &attr, generation, fh, self.backing_flags() | close),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use fuser::{FileAttr, FileType, INodeNo, OpenFlags, PollEvents, Request, TimeOrNow, WriteFlags};
+use fuser::{FileAttr, FileType, FopenFlags, INodeNo, OpenFlags, PollEvents, Request, TimeOrNow, WriteFlags};
 
 use crate::passthrough::{self, Caller, SetId, SetTime, WriteMode};
 use crate::tree::{Attr, EntryKind};
@@ -31,6 +31,12 @@ pub(crate) fn errno(errno: rustix::io::Errno) -> fuser::Errno {
 /// Whether a file opened with `flags` of open(2) can be written to.
 pub(crate) fn writes(flags: i32) -> bool {
     flags & libc::O_ACCMODE != libc::O_RDONLY
+}
+
+/// A process that only reads has no delayed error to hear of when it closes the file, and must not wait for us: it
+/// could not even end then. Locks do not depend on it, they are the kernel's own.
+pub(crate) fn close_flags(flags: i32) -> FopenFlags {
+    if writes(flags) { FopenFlags::empty() } else { FopenFlags::FOPEN_NOFLUSH }
 }
 
 /// Whether execve(2) opens the file. The kernel's flag for that (`FMODE_EXEC`) is not one of open(2)'s.

@@ -6,6 +6,7 @@
 mod adapter;
 mod backing;
 mod convert;
+mod negotiate;
 mod notify;
 mod pending;
 mod reply;

@@ -1,11 +1,20 @@
 //! Replies for bindmounts that several requests share.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use fuser::{Generation, ReplyEntry, ReplyXattr};
+use tracing::error;
 
 use super::convert::{self, FOREVER, errno};
 use crate::passthrough::{self, FileEntry, XattrReply};
+
+/// Runs a handler; a panic in it is logged, and its reply, dropped unsent, answers EIO.
+pub(super) fn caught(operation: &str, handler: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(handler)).is_err() {
+        error!(operation, "a handler panicked");
+    }
+}
 
 pub(crate) fn entry(reply: ReplyEntry, entry: passthrough::Result<FileEntry>) {
     match entry {

@@ -54,7 +54,7 @@ pub fn render(source: &str, what: &str, variables: &Variables) -> Result<String,
 }
 
 /// Renders on a thread with a stack for the worst template. It is abandoned at the deadline, or when it takes too much
-/// memory: whoever gave a template that is wrong ends soon, and the thread with it.
+/// memory. Its process ends soon after a wrong template, and the thread with it.
 fn render_apart(source: &str, what: &str, variables: &Variables) -> Result<String, TemplateError> {
     let (send, receive) = channel();
     let owned = (source.to_owned(), what.to_owned(), variables.clone());
