@@ -11,7 +11,7 @@ fn ends() -> impl Iterator<Item = LinkEnd> {
     (0..NODES).map(LinkEnd::Node).chain([LinkEnd::Host])
 }
 
-/// What sandboxes are told is what befalls each link.
+/// What sandboxes are told are the effects on each link.
 fn check_desired(faults: &Faults) {
     let addresses: Vec<Ipv4Addr> = (1..=NODES as u8).map(|last| Ipv4Addr::new(172, 30, 0, last)).collect();
     let peer = |end| match end {
