@@ -276,7 +276,5 @@ async fn output_that_comes_slowly_is_not_asked_for_again() {
             log.append(b"more\n").unwrap();
         }
     });
-    assert_eq!(f.engine.calls(Op::Logs), asked);
-    f.watch.settle(0).await;
-    assert_eq!(f.engine.calls(Op::Logs), asked + 1, "while none comes it is");
+    assert_eq!(f.engine.calls(Op::Logs), asked + 1, "once, at the beginning");
 }
