@@ -14,10 +14,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub mod docker;
 mod liveness;
+mod options;
 mod signal;
 pub mod simulated;
 
 pub(crate) use liveness::{falls_silent, while_it_answers};
+pub use options::{Device, HealthCheck, NetworkOptions, Protocol, PublishedPort, RunOptions, Ulimit};
 pub(crate) use signal::Signal;
 
 /// A boxed stream that can be held by a task.
