@@ -14,7 +14,7 @@ use rustix::io::Errno;
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 async fn sandbox(f: &Fixture, index: usize) -> ContainerId {
-    let name = f.cluster.spec().sandbox_name(&f.cluster.node_spec(index).name);
+    let name = f.cluster.spec().sandbox_name(f.cluster.node_spec(index));
     let all = f.engine.list(None).await.unwrap();
     all.into_iter().find(|listed| listed.name == name).unwrap().id
 }
@@ -246,7 +246,7 @@ async fn many_at_once_leave_what_the_last_one_says() {
     futures_util::future::join_all(writers).await;
     // Each sandbox has what the files say, whichever was written last.
     let faults = f.cluster.faults();
-    let addresses: Vec<_> = f.cluster.spec().nodes.iter().map(|node| node.ip).collect();
+    let addresses: Vec<_> = f.cluster.spec().nodes.iter().map(|node| vec![node.ip]).collect();
     for (index, has) in in_force(&f).await.into_iter().enumerate() {
         assert_eq!(has, serde_json::to_value(&*faults.desired(&addresses)[index]).unwrap(), "i00{}", index + 1);
     }

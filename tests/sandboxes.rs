@@ -15,7 +15,7 @@ use rustix::io::Errno;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn name(f: &Fixture, index: usize) -> String {
-    f.cluster.spec().sandbox_name(&f.cluster.node_spec(index).name)
+    f.cluster.spec().sandbox_name(f.cluster.node_spec(index))
 }
 
 async fn sandbox(f: &Fixture, index: usize) -> ContainerId {
@@ -26,7 +26,7 @@ async fn sandbox(f: &Fixture, index: usize) -> ContainerId {
 /// What each sandbox was told, and whether that is what the files say.
 async fn is_in_force(f: &Fixture) -> bool {
     let faults = f.cluster.faults();
-    let addresses: Vec<_> = f.cluster.spec().nodes.iter().map(|node| node.ip).collect();
+    let addresses: Vec<_> = f.cluster.spec().nodes.iter().map(|node| vec![node.ip]).collect();
     for index in 0..f.cluster.len() {
         let has = f.engine.network_state(&sandbox(f, index).await).unwrap();
         let wanted = serde_json::to_value(&*faults.desired(&addresses)[index]).unwrap();

@@ -56,8 +56,8 @@ fn environment(text: &[u8]) -> bool {
 /// Addresses are each other's neighbours at most, and in the subnet.
 fn subnet(text: &str) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let wish = NetworkRequest::Subnet(text.to_owned());
-    let planned = runtime.block_on(plan(&SimulatedEngine::new(), &wish, 5, "net", &Labels::new()));
+    let wish = NetworkRequest::Subnet(text.to_owned()).into();
+    let planned = runtime.block_on(plan(&SimulatedEngine::new(), &wish, &[None; 5], "net", &Labels::new()));
     planned.is_ok_and(|planned| {
         assert_eq!(planned.addresses.len(), 5);
         let bits: u32 = text.split_once('/').unwrap().1.parse().unwrap();

@@ -13,13 +13,13 @@ fn ends() -> impl Iterator<Item = LinkEnd> {
 
 /// What sandboxes are told are the effects on each link.
 fn check_desired(faults: &Faults) {
-    let addresses: Vec<Ipv4Addr> = (1..=NODES as u8).map(|last| Ipv4Addr::new(172, 30, 0, last)).collect();
+    let addresses: Vec<_> = (1..=NODES as u8).map(|last| vec![Ipv4Addr::new(172, 30, 0, last)]).collect();
     let peer = |end| match end {
-        LinkEnd::Node(node) => Peer::Node(addresses[node]),
+        LinkEnd::Node(node) => Peer::Node(addresses[node][0]),
         LinkEnd::Host => Peer::Host,
     };
     for node in 0..NODES {
-        let desired = faults.desired(&addresses)[node].of_node_with(&[addresses[node]]);
+        let desired = faults.desired(&addresses)[node].of_node_with(&addresses[node]);
         for end in ends().filter(|end| *end != LinkEnd::Node(node)) {
             let told = desired.ingress.iter().find(|(from, _)| *from == peer(end)).map(|(_, impairments)| impairments);
             assert_eq!(told.unwrap_or_default(), faults.impairments(end, LinkEnd::Node(node)));

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 
+use super::groups::GroupArgs;
+
 /// The directory in which a path lies.
 pub(super) fn parent(path: &Path) -> PathBuf {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
@@ -21,6 +23,9 @@ pub(crate) struct MountArgs {
     /// The image that they run [default: the built-in demo node]
     #[arg(short, long, alias = "docker-image", value_name = "IMAGE")]
     pub(crate) image: Option<String>,
+    /// Groups of nodes that differ.
+    #[command(flatten)]
+    pub(crate) groups: GroupArgs,
     /// The port that goes into config.json
     #[arg(long, default_value_t = 8080)]
     pub(crate) port: u16,
@@ -105,6 +110,9 @@ pub(crate) struct MountArgs {
     /// How long stop and restart wait before SIGKILL, unless -t says otherwise; whole seconds [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub(crate) stop_grace: Option<Duration>,
+    /// How long the start of all services may wait for those that others depend on [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub(crate) start_timeout: Option<Duration>,
     /// How long the engine may take for a command: seconds, or 500ms, 2m
     #[arg(long, value_name = "TIME", default_value = "30", value_parser = seconds)]
     pub(crate) timeout: Duration,
@@ -141,6 +149,7 @@ impl MountArgs {
             .chain(volumes)
             .chain(self.env_file.clone())
             .chain(self.config.clone())
+            .chain(self.groups.group_config.iter().filter_map(|text| Some(text.split_once('=')?.1.into())))
             .chain(self.data.clone())
             .collect()
     }

@@ -6,6 +6,7 @@ mod doctor;
 mod environment;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzed;
+mod groups;
 mod history;
 mod internal;
 mod list;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::args::MountArgs;
+use super::groups::{Group, groups};
 use super::{environment, readiness};
-use crate::control::DEFAULT_GRACE;
-use crate::daemon::{ClusterPaths, NodeRecipe, Plan, PlannedNode, state_home};
+use crate::control::{DEFAULT_GRACE, DEFAULT_START_TIMEOUT};
+use crate::daemon::{ClusterPaths, NodeRecipe, Plan, PlannedEndpoint, PlannedNode, state_home};
 use crate::engine::Bind;
 use crate::provision::NetworkRequest;
 use crate::sys;
@@ -17,14 +18,14 @@ use crate::watch::{DEFAULT_LOG_LIMIT, SMALLEST_LIMIT};
 /// The mountpoint if none is named.
 const DEFAULT_MOUNTPOINT: &str = "./cthulhu-fixture";
 /// More is never possible: a Linux bridge holds 1,023 ports.
-const MOST_NODES: usize = 1023;
+pub(super) const MOST_NODES: usize = 1023;
 
 /// Checks the arguments of mount and resolves what depends on the working directory.
 ///
 /// # Errors
 /// A sentence that names the argument.
 pub(crate) fn plan(args: MountArgs) -> Result<Plan> {
-    check_numbers(&args)?;
+    let groups = groups(&args)?;
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     if !args.prefix.chars().all(good) || args.prefix.starts_with(['.', '-', '_']) || args.prefix.len() > 64 {
         bail!(
@@ -42,28 +43,52 @@ pub(crate) fn plan(args: MountArgs) -> Result<Plan> {
         (None, Some(subnet)) => NetworkRequest::Subnet(subnet.clone()),
         (None, None) => NetworkRequest::Any,
     };
-    let node = |index| PlannedNode { recipe: 0, published_port: args.publish.map(|base| base + index) };
-    let recipe = recipe(&args, &paths.mountpoint)?;
+    let nodes: Vec<_> = match groups.is_empty() {
+        true => vec![PlannedNode::default(); args.instances],
+        false => groups
+            .iter()
+            .enumerate()
+            .flat_map(|(recipe, group)| group.nodes().map(move |node| PlannedNode { recipe, ..node }))
+            .collect(),
+    };
+    check_numbers(&args, nodes.len())?;
+    let port = |index| args.publish.map(|base| base + index as u16);
+    let nodes = nodes.into_iter().enumerate();
+    let nodes = nodes.map(|(index, node)| {
+        let endpoints = vec![PlannedEndpoint::default()];
+        PlannedNode { published_port: port(index), endpoints, ..node }
+    });
+    let nodes = nodes.collect();
+    let recipes = match groups.is_empty() {
+        true => vec![recipe(&args, &paths.mountpoint)?],
+        false => {
+            let recipe = |group: &Group| {
+                recipe(&group.args, &paths.mountpoint).with_context(|| format!("the group {}", group.name))
+            };
+            groups.iter().map(recipe).collect::<Result<_>>()?
+        }
+    };
     let mut plan = Plan {
         umask: sys::umask().unwrap_or(0o077),
         data,
         keeps_data: args.data.is_some(),
-        nodes: (0..args.instances).map(|index| node(index as u16)).collect(),
-        recipes: vec![recipe],
+        nodes,
+        recipes,
         port: args.port,
-        network,
+        networks: vec![network.into()],
         prefix: args.prefix,
         start: args.start,
         allow_other: args.allow_other,
         foreground: args.foreground,
         timeout: args.timeout,
         stop_grace: args.stop_grace.map_or(DEFAULT_GRACE, whole_seconds),
+        start_timeout: args.start_timeout.unwrap_or(DEFAULT_START_TIMEOUT),
         seed: args.seed,
         host: args.host,
         log_limit: args.log_limit.as_deref().map(log_limit).transpose()?.unwrap_or(DEFAULT_LOG_LIMIT),
         paths,
     };
-    if let Some(dir) = &args.config {
+    for dir in plan.recipes.iter().filter_map(|recipe| recipe.config.as_ref()) {
         check_config_place(dir, &plan)?;
     }
     plan.check_templates()?;
@@ -73,8 +98,8 @@ pub(crate) fn plan(args: MountArgs) -> Result<Plan> {
     Ok(plan)
 }
 
-fn check_numbers(args: &MountArgs) -> Result<()> {
-    match args.instances {
+fn check_numbers(args: &MountArgs, nodes: usize) -> Result<()> {
+    match nodes {
         0 => bail!("-n 0: a cluster has at least one node"),
         n if n > MOST_NODES => {
             bail!("-n {n}: a cluster has at most {MOST_NODES} nodes, as many as a Linux bridge has ports")
@@ -85,9 +110,9 @@ fn check_numbers(args: &MountArgs) -> Result<()> {
         bail!("--port 0: a port is a number from 1 to 65535");
     }
     if let Some(base) = args.publish
-        && (base == 0 || usize::from(base) + args.instances - 1 > usize::from(u16::MAX))
+        && (base == 0 || usize::from(base) + nodes - 1 > usize::from(u16::MAX))
     {
-        bail!("--publish {base}: the host ports for {} nodes do not fit between 1 and 65535", args.instances);
+        bail!("--publish {base}: the host ports for {nodes} nodes do not fit between 1 and 65535");
     }
     if args.cpus.is_some_and(|cpus| !cpus.is_finite() || cpus <= 0.0 || cpus > 4096.0) {
         bail!("--cpus takes a number above 0, such as 0.5");

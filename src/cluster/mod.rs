@@ -6,10 +6,12 @@
 pub mod faults;
 mod model;
 mod name;
+mod names;
 mod spec;
 
 pub(crate) use model::{Change, News, Node};
 pub use model::{Cluster, State};
 pub use name::NodeName;
+pub use names::Names;
 pub(crate) use spec::label;
-pub use spec::{ClusterId, ClusterSpec, NodeSpec};
+pub use spec::{ClusterId, ClusterSpec, Condition, Dependency, NodeSpec};

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::faults::Faults;
-use super::{ClusterSpec, NodeName, NodeSpec};
+use super::{ClusterSpec, Names, NodeSpec};
 use crate::engine::{Check, ContainerId, Health, Inspection, Signal, Status};
 use crate::sync::Mutex;
 
@@ -351,6 +351,7 @@ fn is_alive(seen: &Inspection) -> bool {
 #[derive(Clone)]
 pub struct Cluster {
     spec: Arc<ClusterSpec>,
+    names: Arc<Names>,
     model: Arc<Mutex<Model>>,
 }
 
@@ -358,9 +359,10 @@ impl Cluster {
     /// A new cluster: every node missing, the engine reachable.
     pub fn new(spec: ClusterSpec) -> Self {
         let nodes: Vec<_> = spec.nodes.iter().map(|node| TrackedNode::new(node.probed)).collect();
-        let faults = Arc::new(Faults::new(nodes.len()));
+        let names = Arc::new(spec.names());
+        let faults = Arc::new(Faults::of(names.clone()));
         let model = Model { nodes, uncontrolled: 0, by_container: HashMap::new(), reachable: true, faults };
-        Self { spec: Arc::new(spec), model: Arc::new(Mutex::new(model)) }
+        Self { spec: Arc::new(spec), names, model: Arc::new(Mutex::new(model)) }
     }
 
     /// What it was asked to be.
@@ -378,9 +380,9 @@ impl Cluster {
         self.len() == 0
     }
 
-    /// The index of a node by its name.
-    pub fn index_of(&self, name: &str) -> Option<usize> {
-        NodeName::parse_index(name).filter(|&index| index < self.len())
+    /// The nodes that a word stands for: a number as in `i001`, a node's name, or a service. None if it stands for none.
+    pub fn find(&self, word: &str) -> Vec<usize> {
+        self.names.find(word)
     }
 
     /// The node's spec.

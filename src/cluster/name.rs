@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The name of a node: `i` and its number, three digits or more (`i001`, `i1000`).
+/// What a node is called: `i` and its number, three digits or more (`i001`, `i1000`), or the name of its service, with a
+/// number if that has several nodes (`web-2`).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeName(Arc<str>);
 
@@ -13,7 +14,12 @@ impl NodeName {
         Self(format!("i{:03}", index + 1).into())
     }
 
-    /// The index, counted from 0, that a text names; `None` if it is not a node name.
+    /// A name as it is written.
+    pub(crate) fn of(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The index, counted from 0, that a text such as `i001` names; `None` if it is of another form.
     pub fn parse_index(text: &str) -> Option<usize> {
         let digits = text.strip_prefix('i')?;
         let number: usize = digits.parse().ok()?;

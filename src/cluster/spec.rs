@@ -1,10 +1,15 @@
 //! What a cluster was asked to be: fixed from mount to teardown.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::NodeName;
+use serde::{Deserialize, Serialize};
+
+use super::names::NodeWords;
+use super::{Names, NodeName};
 
 /// Labels on everything that we create in an engine.
 pub(crate) mod label {
@@ -39,16 +44,85 @@ impl fmt::Display for ClusterId {
 /// One node as it was asked for.
 #[derive(Clone, Debug)]
 pub struct NodeSpec {
-    /// Its name.
+    /// What it is called where nodes are named.
     pub name: NodeName,
-    /// Its pinned address.
+    /// The name that the user gave it; its number without one.
+    pub own_name: NodeName,
+    /// The service that it is a node of, in a cluster of different nodes.
+    pub service: Option<String>,
+    /// Other names by which it is known, in the network and where nodes are named.
+    pub aliases: Vec<String>,
+    /// The image that it runs.
+    pub image: String,
+    /// Its pinned address, in its first network.
     pub ip: Ipv4Addr,
+    /// In a cluster of different nodes: each network that it is connected to, by the name that the user calls it, and
+    /// its pinned address there. The first one is `ip`.
+    pub endpoints: Vec<(String, Ipv4Addr)>,
     /// The host port its port is published on.
     pub published_port: Option<u16>,
     /// It is ready when a probe says so ([`super::News::Probed`]), not by its HEALTHCHECK.
     pub probed: bool,
+    /// What must be true of other nodes before it starts with all.
+    pub depends_on: Vec<Dependency>,
+    /// To end with exit code 0 is what it is for.
+    pub oneshot: bool,
+    /// How long `stop` gives it before SIGKILL, if that differs from the cluster's.
+    pub stop_grace: Option<Duration>,
     /// The host directory that holds its `etc` and `var`.
     pub dir: PathBuf,
+}
+
+/// What must be true of the nodes of a service before another node starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    /// The service that the user named.
+    pub service: String,
+    /// Its nodes.
+    pub nodes: Vec<usize>,
+    /// What must be true of each.
+    pub condition: Condition,
+    /// If not, the node starts although one of them could not.
+    pub required: bool,
+}
+
+/// What a node can be waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Condition {
+    /// It was started.
+    #[default]
+    Started,
+    /// It is healthy, or ready by its probe.
+    Healthy,
+    /// It has ended with exit code 0.
+    CompletedSuccessfully,
+}
+
+impl NodeSpec {
+    /// One of equal nodes, called by its number.
+    pub fn numbered(index: usize, ip: Ipv4Addr, image: &str, dir: PathBuf) -> Self {
+        Self {
+            name: NodeName::nth(index),
+            own_name: NodeName::nth(index),
+            service: None,
+            aliases: vec![],
+            image: image.into(),
+            ip,
+            endpoints: vec![],
+            published_port: None,
+            probed: false,
+            depends_on: vec![],
+            oneshot: false,
+            stop_grace: None,
+            dir,
+        }
+    }
+
+    /// Its addresses, in all its networks.
+    pub(crate) fn addresses(&self) -> Vec<Ipv4Addr> {
+        let further = self.endpoints.iter().skip(1).map(|(_, ip)| *ip);
+        std::iter::once(self.ip).chain(further).collect()
+    }
 }
 
 /// A cluster as it was asked for.
@@ -63,8 +137,6 @@ pub struct ClusterSpec {
     /// Host names have the prefix too, because another container in the network has a node's name. DNS then knows nodes
     /// by the prefixed name only.
     pub prefixed_host_names: bool,
-    /// The image that the nodes run.
-    pub image: String,
     /// The port that goes into config.json.
     pub port: u16,
     /// The nodes, in order.
@@ -72,25 +144,58 @@ pub struct ClusterSpec {
 }
 
 impl ClusterSpec {
+    /// How its nodes are named.
+    pub(super) fn names(&self) -> Names {
+        if !self.has_services() {
+            return Names::numbered(self.nodes.len());
+        }
+        let words = self.nodes.iter().map(|node| NodeWords {
+            name: &node.name,
+            service: node.service.as_deref(),
+            aliases: &node.aliases,
+        });
+        Names::of(words)
+    }
+
+    /// The images that the nodes run, each once, in words.
+    pub(crate) fn images(&self) -> String {
+        let mut images: Vec<_> = self.nodes.iter().map(|node| node.image.as_str()).collect();
+        let mut seen = HashSet::new();
+        images.retain(|image| seen.insert(*image));
+        images.join(", ")
+    }
+
+    /// Whether its nodes are those of services, and not all equal.
+    pub(crate) fn has_services(&self) -> bool {
+        self.nodes.iter().any(|node| node.service.is_some())
+    }
+
     /// The container name of a node (`i001`, or `P-i001` with a prefix).
-    pub(crate) fn container_name(&self, name: &NodeName) -> String {
+    pub(crate) fn container_name(&self, node: &NodeSpec) -> String {
+        let name = &node.own_name;
         if self.prefix.is_empty() { name.to_string() } else { format!("{}-{name}", self.prefix) }
     }
 
     /// The container name of a node's sandbox.
-    pub fn sandbox_name(&self, name: &NodeName) -> String {
-        format!("{}-sandbox", self.container_name(name))
+    pub fn sandbox_name(&self, node: &NodeSpec) -> String {
+        format!("{}-sandbox", self.container_name(node))
     }
 
     /// The host name of a node.
-    pub(crate) fn host_name(&self, name: &NodeName) -> String {
-        if self.prefixed_host_names { self.container_name(name) } else { name.to_string() }
+    pub(crate) fn host_name(&self, node: &NodeSpec) -> String {
+        if self.prefixed_host_names { self.container_name(node) } else { node.own_name.to_string() }
     }
 
-    /// The names by which the network's DNS knows a node.
-    pub(crate) fn aliases(&self, name: &NodeName) -> Vec<String> {
-        let mut aliases = vec![self.host_name(name), self.container_name(name)];
-        aliases.dedup();
+    /// The names by which a network's DNS knows the node with this index.
+    pub(crate) fn aliases(&self, index: usize) -> Vec<String> {
+        let node = &self.nodes[index];
+        let mut aliases = vec![self.host_name(node), self.container_name(node)];
+        if node.service.is_some() {
+            aliases.push(NodeName::nth(index).to_string());
+        }
+        aliases.extend(node.service.iter().chain(&node.aliases).cloned());
+        let mut seen = HashSet::new();
+        aliases.retain(|alias| seen.insert(alias.clone()));
         aliases
     }
 
@@ -98,7 +203,28 @@ impl ClusterSpec {
     pub(crate) fn hosts(&self, index: usize) -> Vec<(String, Ipv4Addr)> {
         let is_said = |at: usize| at == index && !self.prefixed_host_names;
         let nodes = self.nodes.iter().enumerate().filter(|(at, _)| !is_said(*at));
-        nodes.map(|(_, node)| (node.name.to_string(), node.ip)).collect()
+        if !self.has_services() {
+            return nodes.map(|(_, node)| (node.name.to_string(), node.ip)).collect();
+        }
+        let mut hosts = vec![];
+        for (at, node) in nodes {
+            if let Some(ip) = self.address_for(at, index) {
+                hosts.push((node.own_name.to_string(), ip));
+                hosts.push((NodeName::nth(at).to_string(), ip));
+            }
+        }
+        hosts
+    }
+
+    /// By which address the node at `index` reaches another: that of the first network in which both are. None if they
+    /// share none.
+    fn address_for(&self, other: usize, index: usize) -> Option<Ipv4Addr> {
+        let (own, other) = (&self.nodes[index], &self.nodes[other]);
+        if own.endpoints.is_empty() {
+            return Some(other.ip);
+        }
+        let is_shared = |network: &str| own.endpoints.iter().any(|(own, _)| own == network);
+        other.endpoints.iter().find(|(network, _)| is_shared(network)).map(|(_, ip)| *ip)
     }
 
     /// The `config.json` of a node, pretty-printed, with a newline at its end.

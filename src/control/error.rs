@@ -41,6 +41,9 @@ pub enum ControlError {
         /// The deadline.
         after: Duration,
     },
+    /// The time for something else than the engine's answer is over.
+    #[error("{0}")]
+    Overdue(String),
     /// A sandbox did not answer; nothing has changed elsewhere.
     #[error("{node}: its sandbox did not answer within {} s; the others have what was in force before, and it gets that when it answers", .after.as_secs())]
     SandboxSilent {
@@ -82,7 +85,7 @@ impl ControlError {
             Self::Busy(_) => Errno::BUSY,
             Self::Unsupported(_) => Errno::OPNOTSUPP,
             Self::Interrupted => Errno::INTR,
-            Self::TimedOut { .. } | Self::SandboxSilent { .. } => Errno::TIMEDOUT,
+            Self::TimedOut { .. } | Self::Overdue(_) | Self::SandboxSilent { .. } => Errno::TIMEDOUT,
             Self::Unreachable(_) => Errno::HOSTDOWN,
             Self::Refused(_) => Errno::IO,
             Self::Several(all) => all.first().map_or(Errno::IO, Self::errno),
@@ -98,7 +101,7 @@ impl ControlError {
             Self::Busy(_) => "EBUSY",
             Self::Unsupported(_) => "EOPNOTSUPP",
             Self::Interrupted => "EINTR",
-            Self::TimedOut { .. } | Self::SandboxSilent { .. } => "ETIMEDOUT",
+            Self::TimedOut { .. } | Self::Overdue(_) | Self::SandboxSilent { .. } => "ETIMEDOUT",
             Self::Unreachable(_) => "EHOSTDOWN",
             Self::Refused(_) => "EIO",
             Self::Several(all) => all.first().map_or("EIO", Self::errno_name),

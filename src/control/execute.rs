@@ -27,6 +27,8 @@ pub(super) type Result<T> = std::result::Result<T, ControlError>;
 
 /// Time between the stop signal and SIGKILL, unless given.
 pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(1);
+/// How long the start of all nodes may wait for nodes that others depend on, unless given.
+pub(crate) const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time between two inspections while the engine has not noticed a death that we have seen.
 pub(super) const LAG_STEP: Duration = Duration::from_millis(5);
 
@@ -171,6 +173,8 @@ pub struct Executor {
     timeout: Duration,
     /// Between stop signal and SIGKILL, where a command does not say.
     stop_grace: Duration,
+    /// How long the start of all nodes may wait for nodes that others depend on.
+    start_timeout: Duration,
     files: Option<Arc<dyn NodeFiles>>,
     /// One command on a node at a time.
     turns: Vec<AsyncMutex<()>>,
@@ -205,6 +209,7 @@ impl Executor {
             recorder,
             timeout,
             stop_grace: DEFAULT_GRACE,
+            start_timeout: DEFAULT_START_TIMEOUT,
             files: None,
             turns,
             turns_of_few: Semaphore::new(AT_ONCE),
@@ -218,6 +223,12 @@ impl Executor {
     #[must_use]
     pub(crate) fn with_stop_grace(self, stop_grace: Duration) -> Self {
         Self { stop_grace, ..self }
+    }
+
+    /// Sets how long the start of all nodes may wait for nodes that others depend on.
+    #[must_use]
+    pub(crate) fn with_start_timeout(self, start_timeout: Duration) -> Self {
+        Self { start_timeout, ..self }
     }
 
     /// Adds the directories of the nodes. Without them, `reset` leaves their content.
@@ -263,8 +274,13 @@ impl Executor {
         self.timeout
     }
 
-    pub(super) fn stop_grace(&self) -> Duration {
-        self.stop_grace
+    pub(super) fn start_timeout(&self) -> Duration {
+        self.start_timeout
+    }
+
+    /// How long a node has between the stop signal and SIGKILL: as the command says, or its service, or the cluster.
+    pub(super) fn grace(&self, index: usize, said: Option<Duration>) -> Duration {
+        said.or(self.cluster.node_spec(index).stop_grace).unwrap_or(self.stop_grace)
     }
 
     pub(super) fn network(&self) -> &Network {
@@ -347,10 +363,15 @@ impl Executor {
         }
         let mut nodes = Vec::with_capacity(names.len());
         for name in names {
-            let index = self.cluster.index_of(name).ok_or_else(|| ControlError::NoSuchNode(shown(name)))?;
-            if !nodes.contains(&index) {
-                nodes.push(index);
+            let named = self.cluster.find(name);
+            if named.is_empty() {
+                return Err(ControlError::NoSuchNode(shown(name)));
             }
+            named.into_iter().for_each(|index| {
+                if !nodes.contains(&index) {
+                    nodes.push(index);
+                }
+            });
         }
         Ok(nodes)
     }

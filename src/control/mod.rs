@@ -12,7 +12,7 @@ mod verbs;
 
 pub(crate) use error::ControlError;
 pub use execute::{Command, Executor};
-pub(crate) use execute::{DEFAULT_GRACE, NodeFiles, Target};
+pub(crate) use execute::{DEFAULT_GRACE, DEFAULT_START_TIMEOUT, NodeFiles, Target};
 pub use faults::Setting;
 pub(crate) use faults::Writing;
 pub(crate) use verbs::{FirstStart, is_orderly, script};

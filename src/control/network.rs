@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::ControlError;
-use crate::cluster::Cluster;
 use crate::cluster::faults::{FaultError, Faults, NetState, SeededRng};
+use crate::cluster::{Cluster, NodeSpec};
 use crate::engine::EngineError;
 use crate::provision::{FaultsError, Provisioner};
 use crate::sync::time::{self, Instant};
@@ -149,7 +149,7 @@ impl Network {
         let mut rng = turn.rng.clone();
         change(&mut new, &mut rng)?;
         let is_new = *old != new;
-        let addresses: Vec<_> = cluster.spec().nodes.iter().map(|node| node.ip).collect();
+        let addresses: Vec<_> = cluster.spec().nodes.iter().map(NodeSpec::addresses).collect();
         let states = old.desired(&addresses).into_iter().zip(new.desired(&addresses)).enumerate();
         let changed: Vec<NodeChange> = states
             .map(|(index, (old, new))| NodeChange { index, old, new })

@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::io::Read;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 
 use super::plan::Plan;
-use crate::cluster::{Cluster, ClusterId, NodeName, label};
-use crate::engine::{Engine, Labels};
-use crate::provision::{NetworkPlan, NetworkRequest, plan as plan_network, taken_name};
+use crate::cluster::{Cluster, ClusterId, label};
+use crate::engine::Engine;
+use crate::provision::taken_name;
 
 /// A name that no other cluster has: twelve hexadecimal digits, drawn at random.
 ///
@@ -28,7 +28,7 @@ pub(crate) async fn refuse_taken_names(plan: &Plan, engine: &dyn Engine) -> Resu
     let prefix = if plan.prefix.is_empty() { String::new() } else { format!("{}-", plan.prefix) };
     let existing = engine.list(None).await?;
     for index in 0..plan.nodes.len() {
-        let name = format!("{prefix}{}", NodeName::nth(index));
+        let name = format!("{prefix}{}", plan.own_name(index));
         let sandbox = format!("{name}-sandbox");
         let Some(taken) = existing.iter().find(|listed| listed.name == name || listed.name == sandbox) else {
             continue;
@@ -45,51 +45,38 @@ pub(crate) async fn refuse_taken_names(plan: &Plan, engine: &dyn Engine) -> Resu
     Ok(())
 }
 
-/// Whether nodes need their prefix in the network, because a name such as `i001` is taken there; reports it then.
-fn needs_prefix(plan: &Plan, network: &NetworkPlan, say: &(dyn Fn(String) + Sync)) -> Result<bool> {
-    let name = match &plan.network {
-        NetworkRequest::Existing(name) => name.as_str(),
-        NetworkRequest::Any | NetworkRequest::Subnet(_) => "",
-    };
-    let nodes = || (0..plan.nodes.len()).map(NodeName::nth);
+/// Whether nodes need their prefix in a network that was there before, because a name such as `i001` is taken in it;
+/// reports it then. `names` are those that containers have there.
+///
+/// # Errors
+/// A sentence: the prefix does not help either.
+pub(super) fn needs_prefix(
+    plan: &Plan,
+    network: &str,
+    names: &[(String, String)],
+    say: &(dyn Fn(String) + Sync),
+) -> Result<bool> {
+    let nodes = || (0..plan.nodes.len()).map(|index| plan.own_name(index));
     let prefix = &plan.prefix;
     let prefixed: Vec<_> = nodes().map(|node| format!("{prefix}-{node}")).collect();
-    if let Some((taken, holder)) = taken_name(&network.names, &prefixed).filter(|_| !prefix.is_empty()) {
-        bail!("{taken} is a name of the container {holder} in the network {name}: choose another --prefix");
+    if let Some((taken, holder)) = taken_name(names, &prefixed).filter(|_| !prefix.is_empty()) {
+        bail!("{taken} is a name of the container {holder} in the network {network}: choose another --prefix");
     }
     let plain: Vec<_> = nodes().map(|node| node.to_string()).collect();
-    let Some((taken, holder)) = taken_name(&network.names, &plain) else {
+    let Some((taken, holder)) = taken_name(names, &plain) else {
         return Ok(false);
     };
     if prefix.is_empty() {
         bail!(
-            "{taken} is a name of the container {holder} in the network {name}: choose host names of your own with --prefix P, or \
+            "{taken} is a name of the container {holder} in the network {network}: choose host names of your own with --prefix P, or \
              another network"
         );
     }
     say(format!(
-        "{taken} is a name of the container {holder} in the network {name}: host names there are {}, …",
+        "{taken} is a name of the container {holder} in the network {network}: host names there are {}, …",
         prefixed[0]
     ));
     Ok(true)
-}
-
-/// The network, and whether host names in it have the prefix.
-///
-/// # Errors
-/// A sentence.
-pub(crate) async fn network_for(
-    plan: &Plan,
-    engine: &dyn Engine,
-    id: &ClusterId,
-    labels: &Labels,
-    say: &(dyn Fn(String) + Sync),
-) -> Result<(NetworkPlan, bool)> {
-    let network = plan_network(engine, &plan.network, plan.nodes.len(), &format!("cthulhu-{id}"), labels)
-        .await
-        .map_err(|error| anyhow!("cannot set up the network: {error}"))?;
-    let prefixed_host_names = needs_prefix(plan, &network, say)?;
-    Ok((network, prefixed_host_names))
 }
 
 /// Looks again once the nodes are there: two clusters that come to a network at the same time do not see each other before.
@@ -97,18 +84,17 @@ pub(crate) async fn network_for(
 /// # Errors
 /// A sentence that names the other container.
 pub(crate) async fn refuse_names_taken_meanwhile(plan: &Plan, engine: &dyn Engine, cluster: &Cluster) -> Result<()> {
-    let NetworkRequest::Existing(name) = &plan.network else { return Ok(()) };
     let spec = cluster.spec();
-    let sandboxes: Vec<_> = spec.nodes.iter().map(|node| spec.sandbox_name(&node.name)).collect();
-    let mut names = engine.network(name).await?.names;
-    names.retain(|(_, holder)| !sandboxes.contains(holder));
-    let ours: Vec<_> = spec.nodes.iter().flat_map(|node| spec.aliases(&node.name)).collect();
-    match taken_name(&names, &ours) {
-        Some((taken, holder)) => {
+    let sandboxes: Vec<_> = spec.nodes.iter().map(|node| spec.sandbox_name(node)).collect();
+    let ours: Vec<_> = (0..spec.nodes.len()).flat_map(|index| spec.aliases(index)).collect();
+    for name in plan.existing_networks() {
+        let mut names = engine.network(name).await?.names;
+        names.retain(|(_, holder)| !sandboxes.contains(holder));
+        if let Some((taken, holder)) = taken_name(&names, &ours) {
             bail!(
                 "the container {holder} came to the network {name} at the same time, and is called {taken} too: mount again"
             )
         }
-        None => Ok(()),
     }
+    Ok(())
 }

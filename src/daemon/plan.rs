@@ -1,13 +1,15 @@
 //! The cluster that a daemon has to bring up: every value typed and checked, every path absolute.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::paths::ClusterPaths;
+use crate::cluster::{Dependency, NodeName};
 use crate::engine::Bind;
-use crate::provision::NetworkRequest;
+use crate::provision::{NetworkRequest, RequestedNetwork};
 use crate::watch::Pace;
 
 /// All input of a daemon. `mount` passes it on as one line of JSON.
@@ -26,8 +28,8 @@ pub struct Plan {
     pub(crate) nodes: Vec<PlannedNode>,
     /// The port that goes into `config.json` and that `published_port` leads to.
     pub(crate) port: u16,
-    /// Which network the nodes get.
-    pub(crate) network: NetworkRequest,
+    /// The networks that nodes are connected to.
+    pub(crate) networks: Vec<RequestedNetwork>,
     /// The prefix of container names, without the `-` that follows it; may be empty.
     pub(crate) prefix: String,
     pub(crate) start: bool,
@@ -39,6 +41,8 @@ pub struct Plan {
     pub(crate) timeout: Duration,
     /// How long `stop` and `restart` wait before SIGKILL, in whole seconds: engines take no other.
     pub(crate) stop_grace: Duration,
+    /// How long the start of all nodes may wait for nodes that others depend on.
+    pub(crate) start_timeout: Duration,
     /// Seed of the random choices of partitions; drawn if the user gave none.
     pub(crate) seed: Option<u64>,
     /// The engine's address, if the user named one.
@@ -48,12 +52,38 @@ pub struct Plan {
 }
 
 /// A node to create.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct PlannedNode {
+    /// Its own name and service; without, it is called by its number.
+    pub(crate) name: Option<String>,
+    pub(crate) service: Option<String>,
+    /// Which of its service's nodes it is, counted from 1.
+    pub(crate) replica: usize,
+    /// Other names by which it is known.
+    pub(crate) aliases: Vec<String>,
     /// Index into [`Plan::recipes`].
     pub(crate) recipe: usize,
+    /// Where it is connected: at least one, the one of its own address first.
+    pub(crate) endpoints: Vec<PlannedEndpoint>,
+    /// What must be true of other nodes before it starts with all.
+    pub(crate) depends_on: Vec<Dependency>,
+    /// To end with exit code 0 is what it is for.
+    pub(crate) oneshot: bool,
+    /// How long `stop` gives it before SIGKILL, if that differs from the cluster's.
+    pub(crate) stop_grace: Option<Duration>,
     /// Port of the host that leads to [`Plan::port`] of the node.
     pub(crate) published_port: Option<u16>,
+}
+
+/// A node's place in a network.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct PlannedEndpoint {
+    /// Index into [`Plan::networks`].
+    pub(crate) network: usize,
+    /// The address that it must have.
+    pub(crate) address: Option<Ipv4Addr>,
+    /// Names that it has there besides its own.
+    pub(crate) aliases: Vec<String>,
 }
 
 /// How a node is run.
@@ -111,6 +141,30 @@ pub(crate) struct Variable {
 }
 
 impl Plan {
+    /// The networks that were there before.
+    pub(super) fn existing_networks(&self) -> impl Iterator<Item = &str> {
+        self.networks.iter().filter_map(|network| match &network.request {
+            NetworkRequest::Existing(name) => Some(name.as_str()),
+            NetworkRequest::Any | NetworkRequest::Subnet(_) => None,
+        })
+    }
+
+    /// The name that the user gave the node at `index`; its number without one.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    pub(super) fn own_name(&self, index: usize) -> NodeName {
+        self.nodes[index].name.as_deref().map_or_else(|| NodeName::nth(index), NodeName::of)
+    }
+
+    /// What the node at `index` is called.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    pub(super) fn node_name(&self, index: usize) -> NodeName {
+        NodeName::choose(index, self.nodes[index].name.as_deref())
+    }
+
     /// How the node at `index` is run.
     ///
     /// # Panics

@@ -16,12 +16,13 @@ use tracing::{info, warn};
 
 use super::data::{DataLock, Writer};
 use super::lock::Lock;
-use super::names::{network_for, refuse_names_taken_meanwhile, refuse_taken_names};
+use super::names::{refuse_names_taken_meanwhile, refuse_taken_names};
 use super::needs::{fuse_device, fuse_helper};
+use super::networks::{self, Networks, NodeEndpoint};
 use super::node_files::NodeFiles;
 use super::owner::Owner;
 use super::paths::{ClusterPaths, OwnMount, Record};
-use super::plan::{Plan, Readiness};
+use super::plan::{Plan, PlannedNode, Readiness};
 use super::program::Program;
 use super::readiness;
 use super::report::{Report, Reporter};
@@ -30,13 +31,11 @@ use crate::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec, State}
 use crate::control::{ControlError, Executor, FirstStart};
 use crate::engine::docker;
 use crate::engine::simulated::SimulatedEngine;
-use crate::engine::{Engine, EngineError, Labels, falls_silent};
+use crate::engine::{Engine, EngineError, falls_silent};
 use crate::fuse;
 use crate::history::{History, Recorder};
 use crate::passthrough::{Descriptors, Passthrough};
-use crate::provision::{
-    AT_ONCE, NetworkPlan, NetworkRequest, NodeOptions, Provisioner, cluster_labels, clusters, remove_cluster,
-};
+use crate::provision::{AT_ONCE, NodeOptions, Provisioner, cluster_labels, clusters, remove_cluster};
 use crate::selfimage::{self, SelfImage};
 use crate::sys;
 use crate::template;
@@ -145,12 +144,11 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
     let owner = Owner::this_process().to_string();
     let labels = cluster_labels(&made.id, &plan.paths.mountpoint, &owner);
     let say = |text| report(Report::Note(text));
-    let (network, prefixed_host_names) = network_for(plan, engine.as_ref(), &made.id, &labels, &say).await?;
+    let networks = networks::make(plan, engine.as_ref(), &made.id, &labels, &say).await?;
 
     take_data(plan, &record, made)?;
-    let spec = cluster_spec(plan, made, images.node(plan, 0).to_owned(), &network, prefixed_host_names);
-    let nodes = spec.nodes.iter().map(|node| (node.name.to_string(), node.ip));
-    let nodes = Arc::new(template::Nodes::new(plan.port, nodes));
+    let spec = cluster_spec(plan, made, &images, &networks);
+    let nodes = Arc::new(plan.template_nodes(spec.nodes.iter().map(|node| node.ip)));
     let files = Arc::new(NodeFiles::read(plan, &spec, &nodes, &engine, &labels, &made.data)?);
     files.prepare_all(&plan.data)?;
     let options = (0..plan.nodes.len()).map(|index| node_options(plan, &images, index, &nodes.variables(index)));
@@ -161,7 +159,7 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         model.cluster.clone(),
         options,
         images.own,
-        network.network,
+        networks.nodes[0][0].network.clone(),
         owner,
         plan.timeout,
     ));
@@ -170,7 +168,8 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
     let (tree, bindmounts) = model.tree(plan, seed, files, &watch, &provisioner, descriptors)?;
     model.recorder.begin(env!("CARGO_PKG_VERSION"), &sys::boot_id().unwrap_or_default(), seed);
     // In another's network, only after the names of all nodes are known to be free there.
-    let starts_at_once = plan.start && !matches!(plan.network, NetworkRequest::Existing(_));
+    let has_order = plan.nodes.iter().any(|node| !node.depends_on.is_empty());
+    let starts_at_once = plan.start && plan.existing_networks().next().is_none() && !has_order;
     let starting = starts_at_once.then(|| tree.executor().first_start());
     make_nodes(&model.cluster, &provisioner, &watch, starting.as_ref(), report).await?;
     let started = starting.map_or(Ok(()), FirstStart::end);
@@ -204,11 +203,7 @@ async fn clear_the_way(plan: &Plan, engine: &Arc<dyn Engine>, made: &Made, repor
     remove_leftovers(plan, engine.as_ref(), report).await?;
     remove_last_writer(plan, engine, made, report).await?;
     refuse_taken_names(plan, engine.as_ref()).await?;
-    if let NetworkRequest::Existing(_) = plan.network {
-        // A network that exists is only looked at.
-        network_for(plan, engine.as_ref(), &made.id, &Labels::new(), &|_| {}).await?;
-    }
-    Ok(())
+    networks::check_existing(plan, engine.as_ref(), &made.id).await
 }
 
 /// The images that the containers are made of.
@@ -230,6 +225,13 @@ impl Images {
             });
         }
         Ok(Self { own, recipes })
+    }
+
+    /// All that nodes run, each once, in words.
+    fn text(&self) -> String {
+        let mut images: Vec<_> = self.recipes.iter().map(|(image, _)| image.as_str()).collect();
+        images.dedup();
+        images.join(", ")
     }
 
     /// The image of a node.
@@ -278,7 +280,7 @@ fn begin_record(plan: &Plan, engine: &dyn Engine, made: &Made, images: &Images) 
         mountpoint: plan.paths.mountpoint.clone(),
         pid: std::process::id(),
         nodes: plan.nodes.len(),
-        image: images.node(plan, 0).to_owned(),
+        image: images.text(),
         data: plan.data.clone(),
         engine: engine.info().address.clone(),
         mount: None,
@@ -358,10 +360,10 @@ impl Model {
         let mut roots = vec![];
         for node in &cluster.spec().nodes {
             let root = |name: &str| bindmounts.add_root(&node.dir.join(name)).map(Ino);
-            roots.push([("etc", root("etc")?), ("var", root("var")?)]);
+            roots.push([("etc".to_owned(), root("etc")?), ("var".to_owned(), root("var")?)]);
         }
         files.served_by(bindmounts.clone());
-        let layout = Layout::new(cluster, |index| roots[index]);
+        let layout = Layout::new(cluster, |index| roots[index].clone());
         let executor = Executor::new(
             provisioner.engine().clone(),
             cluster.clone(),
@@ -371,7 +373,10 @@ impl Model {
             plan.timeout,
             SeededRng::new(seed),
         );
-        let executor = executor.with_stop_grace(plan.stop_grace).with_node_files(Arc::new(files));
+        let executor = executor
+            .with_stop_grace(plan.stop_grace)
+            .with_start_timeout(plan.start_timeout)
+            .with_node_files(Arc::new(files));
         let tree = Tree::new(cluster.clone(), executor, layout);
         let _ = self.tree.set(tree.clone());
         // News between the two would be lost.
@@ -447,32 +452,46 @@ fn exited_at_once(cluster: &Cluster) -> String {
     if exited.is_empty() { String::new() } else { format!("exited at once: {}; see their log\n", exited.join(", ")) }
 }
 
-fn cluster_spec(
-    plan: &Plan,
-    made: &Made,
-    image: String,
-    network: &NetworkPlan,
-    prefixed_host_names: bool,
-) -> ClusterSpec {
-    let node = |(index, ip): (usize, &std::net::Ipv4Addr)| {
-        let name = NodeName::nth(index);
+fn cluster_spec(plan: &Plan, made: &Made, images: &Images, networks: &Networks) -> ClusterSpec {
+    let node = |(index, endpoints): (usize, &Vec<NodeEndpoint>)| {
+        let (name, own_name) = (plan.node_name(index), plan.own_name(index));
+        let PlannedNode { service, aliases, published_port, depends_on, oneshot, stop_grace, .. } =
+            plan.nodes[index].clone();
+        let called = |endpoint: &NodeEndpoint| match endpoint.called.as_str() {
+            "" => "default".to_owned(),
+            called => called.to_owned(),
+        };
+        let addresses = endpoints.iter().map(|endpoint| (called(endpoint), endpoint.address));
         NodeSpec {
-            dir: plan.data.join(name.as_str()),
-            ip: *ip,
-            published_port: plan.nodes[index].published_port,
+            dir: plan.data.join(data_name(index, &own_name)),
+            ip: endpoints[0].address,
+            endpoints: if service.is_some() { addresses.collect() } else { vec![] },
+            image: images.node(plan, index).to_owned(),
+            service,
+            aliases,
+            published_port,
+            depends_on,
+            oneshot,
+            stop_grace,
             probed: plan.recipe(index).readiness.is_some(),
             name,
+            own_name,
         }
     };
     ClusterSpec {
         id: made.id.clone(),
         mountpoint: plan.paths.mountpoint.clone(),
         prefix: plan.prefix.clone(),
-        prefixed_host_names,
-        image,
+        prefixed_host_names: networks.prefixed_host_names,
         port: plan.port,
-        nodes: network.addresses.iter().enumerate().map(node).collect(),
+        nodes: networks.nodes.iter().enumerate().map(node).collect(),
     }
+}
+
+/// The name of a node's directory among those of the data: its own, unless we have a file of that name there.
+fn data_name(index: usize, own_name: &NodeName) -> String {
+    let is_ours = ["history", "lock"].iter().any(|ours| own_name.as_str().starts_with(ours));
+    if is_ours { NodeName::nth(index).to_string() } else { own_name.to_string() }
 }
 
 /// So many nodes, in words.

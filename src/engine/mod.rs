@@ -197,6 +197,24 @@ pub struct ContainerSpec {
     pub host_users: bool,
 }
 
+/// A bridge network to create.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewNetwork {
+    /// `ADDRESS/BITS`.
+    pub subnet: String,
+    /// The address of the bridge itself; the engine chooses the first one if there is none.
+    pub gateway: Option<Ipv4Addr>,
+    /// Without a way out of the engine's host.
+    pub internal: bool,
+}
+
+impl From<&str> for NewNetwork {
+    /// An ordinary network on this subnet.
+    fn from(subnet: &str) -> Self {
+        Self { subnet: subnet.into(), ..Self::default() }
+    }
+}
+
 /// A container's state as the engine sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -462,8 +480,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Removes an image; `Ok` too when it is gone, [`EngineError::Conflict`] while a container uses it.
     async fn remove_image(&self, reference: &str) -> Result<()>;
 
-    /// Creates a bridge network with that subnet and returns its id. `Conflict` when the name or the subnet is taken.
-    async fn create_network(&self, name: &str, subnet: &str, labels: &Labels) -> Result<String>;
+    /// Creates a bridge network and returns its id. `Conflict` when the name or the subnet is taken.
+    async fn create_network(&self, name: &str, network: &NewNetwork, labels: &Labels) -> Result<String>;
     /// Networks that carry `label`, or all, without [`ListedNetwork::used`] and [`ListedNetwork::names`].
     async fn list_networks(&self, label: Option<&str>) -> Result<Vec<ListedNetwork>>;
     /// One network by name or id, whole.

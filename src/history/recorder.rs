@@ -126,7 +126,7 @@ impl Recorder {
             id: spec.id.to_string(),
             version: version.into(),
             boot_id: boot_id.into(),
-            image: spec.image.clone(),
+            image: spec.images(),
             nodes: spec
                 .nodes
                 .iter()

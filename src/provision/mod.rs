@@ -18,7 +18,7 @@ use liveness::Run;
 
 pub(crate) use faults::FaultsError;
 pub(crate) use network::{NetworkPlan, free_subnets, taken_name};
-pub use network::{NetworkRequest, plan};
+pub use network::{NetworkRequest, RequestedNetwork, plan};
 pub(crate) use teardown::Found;
 pub use teardown::{clusters, remove_cluster};
 
@@ -219,11 +219,11 @@ impl Provisioner {
     /// Removes the sandboxes that a node has under other names: one that was renamed while it was being made is
     /// recorded nowhere. Returns whether there were any.
     async fn remove_sandboxes_of(&self, index: usize) -> Result<bool> {
-        let node = &self.cluster.node_spec(index).name;
+        let node = self.cluster.node_spec(index);
         let own = self.cluster.spec().sandbox_name(node);
         let is_its = |listed: &Listed| {
             let has = |key: &str, value: &str| listed.labels.iter().any(|label| label.0 == key && label.1 == value);
-            has(label::NODE, node.as_str()) && has(label::ROLE, label::SANDBOX) && listed.name != own
+            has(label::NODE, node.name.as_str()) && has(label::ROLE, label::SANDBOX) && listed.name != own
         };
         let mut removed = false;
         for listed in self.listed().await?.iter().filter(|listed| is_its(listed)) {
@@ -316,7 +316,7 @@ impl Provisioner {
 
     fn sandbox(&self, index: usize) -> ContainerSpec {
         let node = self.cluster.node_spec(index);
-        let name = self.cluster.spec().sandbox_name(&node.name);
+        let name = self.cluster.spec().sandbox_name(node);
         ContainerSpec {
             labels: self.labels(index, label::SANDBOX, &name),
             name,
@@ -327,8 +327,8 @@ impl Provisioner {
             network: Network::Attached {
                 network: self.network.clone(),
                 address: node.ip,
-                aliases: self.cluster.spec().aliases(&node.name),
-                hostname: self.cluster.spec().host_name(&node.name),
+                aliases: self.cluster.spec().aliases(index),
+                hostname: self.cluster.spec().host_name(node),
                 hosts: self.cluster.spec().hosts(index),
                 published: node.published_port.map(|port| (port, self.cluster.spec().port)).into_iter().collect(),
             },
@@ -350,7 +350,7 @@ impl Provisioner {
 
     fn node(&self, index: usize, sandbox: ContainerId) -> ContainerSpec {
         let options = &self.options[index];
-        let name = self.cluster.spec().container_name(&self.cluster.node_spec(index).name);
+        let name = self.cluster.spec().container_name(self.cluster.node_spec(index));
         ContainerSpec {
             labels: self.labels(index, label::NODE_ROLE, &name),
             name,

@@ -1,8 +1,9 @@
 //! Chooses addresses: an unused subnet, or free addresses in a network that the user named.
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
-use crate::engine::{Engine, EngineError, Labels, Result};
+use crate::engine::{Engine, EngineError, Labels, NewNetwork, Result};
 
 /// Ports that one Linux bridge holds (BR_MAX_PORTS, net/bridge/br_private.h: 1 << 10, port 0 unused).
 const BRIDGE_PORTS: usize = 1023;
@@ -16,6 +17,31 @@ pub enum NetworkRequest {
     Subnet(String),
     /// This existing network.
     Existing(String),
+}
+
+/// A network to find or to make.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct RequestedNetwork {
+    /// What the user calls it; empty for the only one of equal nodes.
+    pub(crate) called: String,
+    pub(crate) request: NetworkRequest,
+    /// Without a way out of the engine's host.
+    pub(crate) internal: bool,
+    /// The address of the bridge itself, if the user chose one.
+    pub(crate) gateway: Option<Ipv4Addr>,
+}
+
+impl From<NetworkRequest> for RequestedNetwork {
+    /// The only one of equal nodes.
+    fn from(request: NetworkRequest) -> Self {
+        Self { called: String::new(), request, internal: false, gateway: None }
+    }
+}
+
+impl RequestedNetwork {
+    fn new_on(&self, subnet: String) -> NewNetwork {
+        NewNetwork { subnet, gateway: self.gateway, internal: self.internal }
+    }
 }
 
 /// A network to use, with an address for every node.
@@ -61,36 +87,41 @@ impl Subnet {
         u32::from(address) & Self::mask(self.bits) == self.base
     }
 
-    /// Addresses for nodes: all but the network's own, the gateway (the first) and the broadcast address.
-    fn hosts(self) -> impl Iterator<Item = Ipv4Addr> {
+    /// Addresses for nodes: all but the network's own, the gateway (the first unless it is given) and the broadcast
+    /// address.
+    fn hosts(self, gateway: Option<Ipv4Addr>) -> impl Iterator<Item = Ipv4Addr> {
         let size = 1u64 << (32 - self.bits);
-        (2..size.saturating_sub(1)).map(move |host| Ipv4Addr::from(self.base + host as u32))
+        let all = (1..size.saturating_sub(1)).map(move |host| Ipv4Addr::from(self.base + host as u32));
+        let gateway = gateway.unwrap_or(Ipv4Addr::from(self.base.wrapping_add(1)));
+        all.filter(move |address| *address != gateway)
     }
 }
 
-/// Finds, or makes, the network and gives every node its address.
+/// Finds, or makes, the network and gives every node its address: the one that it asks for, or a free one.
 ///
 /// # Errors
 /// The engine's; [`EngineError::Refused`] with a sentence if the request cannot be met.
 pub async fn plan(
     engine: &dyn Engine,
-    wish: &NetworkRequest,
-    nodes: usize,
+    wish: &RequestedNetwork,
+    nodes: &[Option<Ipv4Addr>],
     name: &str,
     labels: &Labels,
 ) -> Result<NetworkPlan> {
-    if nodes > BRIDGE_PORTS {
+    if nodes.len() > BRIDGE_PORTS {
         return Err(EngineError::Refused(format!(
-            "{nodes} nodes do not fit: a Linux bridge holds at most {BRIDGE_PORTS} ports"
+            "{} nodes do not fit: a Linux bridge holds at most {BRIDGE_PORTS} ports",
+            nodes.len()
         )));
     }
-    match wish {
+    match &wish.request {
         NetworkRequest::Existing(network) => existing(engine, network, nodes).await,
         NetworkRequest::Subnet(text) => {
             let subnet = Subnet::parse(text)
                 .ok_or_else(|| EngineError::Refused(format!("'{text}' is no IPv4 subnet such as 172.30.0.0/24")))?;
-            let addresses = take(subnet.hosts(), nodes, text)?;
-            match engine.create_network(name, text, labels).await {
+            let hosts = || subnet.hosts(wish.gateway);
+            let addresses = take(hosts(), hosts(), nodes, text)?;
+            match engine.create_network(name, &wish.new_on(text.clone()), labels).await {
                 Ok(network) => Ok(NetworkPlan { network, addresses, names: vec![] }),
                 Err(EngineError::Conflict(why)) => {
                     Err(EngineError::Conflict(format!("the subnet {text} is in use: {why}")))
@@ -98,7 +129,7 @@ pub async fn plan(
                 Err(error) => Err(error),
             }
         }
-        NetworkRequest::Any => any_free(engine, nodes, name, labels).await,
+        NetworkRequest::Any => any_free(engine, wish, nodes.len(), name, labels).await,
     }
 }
 
@@ -123,13 +154,19 @@ async fn taken(engine: &dyn Engine) -> Result<Vec<Subnet>> {
     Ok(taken)
 }
 
-async fn any_free(engine: &dyn Engine, nodes: usize, name: &str, labels: &Labels) -> Result<NetworkPlan> {
+async fn any_free(
+    engine: &dyn Engine,
+    wish: &RequestedNetwork,
+    nodes: usize,
+    name: &str,
+    labels: &Labels,
+) -> Result<NetworkPlan> {
     let taken = taken(engine).await?;
     for subnet in candidates(nodes).filter(|subnet| !taken.iter().any(|other| subnet.overlaps(*other))) {
         let text = format!("{}/{}", Ipv4Addr::from(subnet.base), subnet.bits);
-        match engine.create_network(name, &text, labels).await {
+        match engine.create_network(name, &wish.new_on(text), labels).await {
             Ok(network) => {
-                return Ok(NetworkPlan { network, addresses: subnet.hosts().take(nodes).collect(), names: vec![] });
+                return Ok(NetworkPlan { network, addresses: subnet.hosts(None).take(nodes).collect(), names: vec![] });
             }
             // Another cluster was faster.
             Err(EngineError::Conflict(_)) => {}
@@ -139,7 +176,7 @@ async fn any_free(engine: &dyn Engine, nodes: usize, name: &str, labels: &Labels
     Err(EngineError::Refused("no private subnet is free on this machine; name one with --subnet CIDR".into()))
 }
 
-async fn existing(engine: &dyn Engine, name: &str, nodes: usize) -> Result<NetworkPlan> {
+async fn existing(engine: &dyn Engine, name: &str, nodes: &[Option<Ipv4Addr>]) -> Result<NetworkPlan> {
     let network = engine.network(name).await.map_err(|error| match error {
         EngineError::NotFound(_) => EngineError::NotFound(format!("there is no network '{name}'")),
         other => other,
@@ -158,12 +195,12 @@ async fn existing(engine: &dyn Engine, name: &str, nodes: usize) -> Result<Netwo
         )));
     }
     let is_chosen_from = |address: &Ipv4Addr| ranges.iter().any(|range| range.contains(*address));
-    let free = || subnet.hosts().filter(|address| !network.used.contains(address));
+    let free = || subnet.hosts(None).filter(|address| !network.used.contains(address));
     let outside = free().filter(|address| !is_chosen_from(address));
     // A bridge never gives out an address twice, so using its range is better than nothing.
     let inside = free().filter(|address| !is_swarms && is_chosen_from(address));
     let whence = if is_swarms { format!("{name}, outside of its --ip-range,") } else { name.to_owned() };
-    let addresses = take(outside.chain(inside), nodes, &whence)?;
+    let addresses = take(free(), outside.chain(inside), nodes, &whence)?;
     Ok(NetworkPlan { network: network.name.clone(), addresses, names: network.names })
 }
 
@@ -181,12 +218,28 @@ pub(super) fn address_taken(error: EngineError, address: Ipv4Addr, network: &str
     EngineError::Refused(format!("its address {address} {NOT_FREE} {network} any more: {text}"))
 }
 
-fn take(free: impl Iterator<Item = Ipv4Addr>, nodes: usize, whence: &str) -> Result<Vec<Ipv4Addr>> {
-    let addresses: Vec<_> = free.take(nodes).collect();
-    if addresses.len() < nodes {
+/// An address for each node: the one that it asks for, if that is among `possible`, else the first of `free` that nobody
+/// asks for.
+fn take(
+    mut possible: impl Iterator<Item = Ipv4Addr>,
+    free: impl Iterator<Item = Ipv4Addr>,
+    nodes: &[Option<Ipv4Addr>],
+    whence: &str,
+) -> Result<Vec<Ipv4Addr>> {
+    let asked: HashSet<_> = nodes.iter().flatten().copied().collect();
+    if !asked.is_empty() {
+        let found: HashSet<_> = possible.by_ref().filter(|address| asked.contains(address)).collect();
+        if let Some(address) = nodes.iter().flatten().find(|address| !found.contains(address)) {
+            return Err(EngineError::Refused(format!("the address {address} is not among the free ones of {whence}")));
+        }
+    }
+    let mut free = free.filter(|address| !asked.contains(address));
+    let addresses: Vec<_> = nodes.iter().map_while(|address| address.or_else(|| free.next())).collect();
+    if addresses.len() < nodes.len() {
         return Err(EngineError::Refused(format!(
-            "{whence} has {} free addresses, {nodes} are needed",
-            addresses.len()
+            "{whence} has {} free addresses, {} are needed",
+            addresses.len(),
+            nodes.len()
         )));
     }
     Ok(addresses)
@@ -219,8 +272,8 @@ mod tests {
     #[test]
     fn subnets() {
         let a = Subnet::parse("172.30.0.0/24").unwrap();
-        assert_eq!(a.hosts().next(), Some([172, 30, 0, 2].into()));
-        assert_eq!(a.hosts().count(), 253);
+        assert_eq!(a.hosts(None).next(), Some([172, 30, 0, 2].into()));
+        assert_eq!(a.hosts(None).count(), 253);
         assert!(a.overlaps(Subnet::parse("172.16.0.0/12").unwrap()));
         assert!(!a.overlaps(Subnet::parse("172.30.1.0/24").unwrap()));
         for wrong in ["", "172.30.0.0", "172.30.0/24", "172.30.0.0/33", "x/8"] {
@@ -232,7 +285,7 @@ mod tests {
     async fn free_subnets_are_those_that_no_network_has() {
         let engine = crate::engine::simulated::SimulatedEngine::new();
         let (before, all) = free_subnets(&engine, 253).await.unwrap();
-        engine.create_network("x", "172.30.4.0/23", &vec![]).await.unwrap();
+        engine.create_network("x", &"172.30.4.0/23".into(), &vec![]).await.unwrap();
         assert_eq!(free_subnets(&engine, 253).await.unwrap(), (before - 2, all));
         assert_eq!(all, 3 * 256);
     }
@@ -243,13 +296,14 @@ mod tests {
         ranges: &[&str],
     ) -> crate::engine::simulated::SimulatedEngine {
         let engine = crate::engine::simulated::SimulatedEngine::new();
-        engine.create_network("net", subnet, &vec![]).await.unwrap();
+        engine.create_network("net", &subnet.into(), &vec![]).await.unwrap();
         engine.reshape_network("net", driver, ranges).unwrap();
         engine
     }
 
     async fn addresses(engine: &dyn Engine, nodes: usize) -> Result<Vec<u8>> {
-        let planned = plan(engine, &NetworkRequest::Existing("net".into()), nodes, "", &vec![]).await?;
+        let wish = NetworkRequest::Existing("net".into()).into();
+        let planned = plan(engine, &wish, &vec![None; nodes], "", &vec![]).await?;
         Ok(planned.addresses.iter().map(|address| address.octets()[3]).collect())
     }
 
@@ -272,6 +326,26 @@ mod tests {
         assert!(why.contains("docker network create -d overlay --attachable --subnet"), "{why}");
         let engine = with_range("bridge", "10.0.0.0/28", &[]).await;
         assert_eq!(addresses(&engine, 2).await.unwrap(), [2, 3], "as ever");
+    }
+
+    #[test]
+    fn a_node_gets_the_address_that_it_asks_for() {
+        let subnet = Subnet::parse("10.0.0.0/29").unwrap();
+        let hosts = || subnet.hosts(Some([10, 0, 0, 6].into()));
+        let of = |last: &[u8]| -> Vec<_> {
+            last.iter().map(|last| (*last > 0).then(|| Ipv4Addr::from([10, 0, 0, *last]))).collect()
+        };
+        let last = |nodes: &[u8]| -> Result<Vec<u8>> {
+            Ok(take(hosts(), hosts(), &of(nodes), "net")?.iter().map(|address| address.octets()[3]).collect())
+        };
+        assert_eq!(last(&[0, 1, 0, 5]).unwrap(), [2, 1, 3, 5]);
+        for (nodes, why) in [
+            (&[6][..], "the address 10.0.0.6 is not among the free ones of net"),
+            (&[9], "the address 10.0.0.9 is not"),
+            (&[0, 0, 0, 0, 0, 0], "net has 5 free addresses, 6 are needed"),
+        ] {
+            assert!(last(nodes).unwrap_err().to_string().starts_with(why), "{nodes:?}");
+        }
     }
 
     #[test]
@@ -300,7 +374,7 @@ mod tests {
     #[test]
     fn candidates_hold_all_nodes() {
         for nodes in [1, 253, 254, 500, BRIDGE_PORTS] {
-            assert!(candidates(nodes).all(|subnet| subnet.hosts().count() >= nodes), "{nodes}");
+            assert!(candidates(nodes).all(|subnet| subnet.hosts(None).count() >= nodes), "{nodes}");
         }
         assert_eq!(candidates(3).next(), Subnet::parse("172.30.0.0/24"));
     }

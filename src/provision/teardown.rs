@@ -255,7 +255,7 @@ mod tests {
     async fn a_cluster_is_what_its_owners_say_and_takes_what_users_labelled() {
         let engine = SimulatedEngine::new();
         let ours = labels(&[(label::CLUSTER, "a"), (label::OWNER, "o"), (label::MOUNTPOINT, "/m"), (label::USER, "7")]);
-        engine.create_network("mine", "10.0.0.0/24", &labels(&[(label::CLUSTER, "a")])).await.unwrap();
+        engine.create_network("mine", &"10.0.0.0/24".into(), &labels(&[(label::CLUSTER, "a")])).await.unwrap();
         engine.create_volume("ours", &ours).await.unwrap();
         engine.create_volume("other", &labels(&[(label::CLUSTER, "b"), (label::OWNER, "p")])).await.unwrap();
         engine.create_volume("odd", &labels(&[(label::CLUSTER, "a"), (label::OWNER, "q")])).await.unwrap();

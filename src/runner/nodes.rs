@@ -221,31 +221,34 @@ struct Node {
     state: Value,
     /// The goal's file.
     sign: Option<Value>,
+    /// The exit code of a node that is there to end with 0.
+    code: Option<Value>,
     /// How long its HEALTHCHECK may take, once that is known.
     checked_after: Option<Duration>,
 }
 
 impl Node {
-    fn at(dir: &Path, goal: Goal) -> Result<Self> {
+    fn at(dir: &Path, goal: Goal, is_oneshot: bool) -> Result<Self> {
         let name = dir.join("name");
         let name = fs::read_to_string(&name).map_err(|error| unusable(&name, &error))?;
         Ok(Self {
             name: name.trim().to_owned(),
             state: Value::new(dir.join("state")),
             sign: goal.file().map(|file| Value::new(dir.join(file))),
+            code: is_oneshot.then(|| Value::new(dir.join("exit_code"))),
             checked_after: None,
             dir: dir.to_owned(),
         })
     }
 
     fn values(&self) -> impl Iterator<Item = &Value> + Clone {
-        std::iter::once(&self.state).chain(&self.sign)
+        std::iter::once(&self.state).chain(&self.sign).chain(&self.code)
     }
 
     /// State first: a node that gets there between the two reads is seen there.
     fn read(&mut self) -> Result<()> {
         self.state.read()?;
-        self.sign.as_mut().map_or(Ok(()), Value::read)
+        self.sign.iter_mut().chain(&mut self.code).try_for_each(Value::read)
     }
 
     fn is_over(&self) -> bool {
@@ -254,6 +257,9 @@ impl Node {
 
     fn holds(&self, goal: Goal) -> bool {
         let sign = |word| self.sign.as_ref().is_some_and(|sign| sign.says(word));
+        if self.is_over() && self.code.as_ref().is_some_and(|code| code.says("0")) {
+            return true;
+        }
         match goal {
             Goal::Running => self.state.says("running"),
             Goal::Exited => self.is_over(),
@@ -263,7 +269,8 @@ impl Node {
     }
 
     fn is_dead(&self, goal: Goal) -> bool {
-        goal != Goal::Exited && self.is_over() && !self.holds(goal)
+        let follows = self.code.as_ref().is_some_and(|code| code.says(""));
+        goal != Goal::Exited && self.is_over() && !self.holds(goal) && !follows
     }
 
     /// Its `inspect.json`; `None` while it is unknown.
@@ -385,6 +392,10 @@ fn nodes_at(path: &Path, goal: Goal) -> Result<Vec<Node>> {
     let shown = path.display();
     let neither = || anyhow!("{shown} is no node: name the directory of one, such as cluster/i001, or the mountpoint");
     match rustix::fs::statfs(path) {
+        Err(Errno::NOENT) => {
+            return nodes_of_service(path, goal)?
+                .with_context(|| format!("cannot use {shown}: there is no node or service of that name"));
+        }
         Ok(found) if found.f_type == FUSE_SUPER_MAGIC => {}
         Ok(_) => bail!("{shown} is no node: no cluster is mounted there"),
         Err(Errno::NOTCONN | Errno::CONNABORTED) => {
@@ -394,19 +405,50 @@ fn nodes_at(path: &Path, goal: Goal) -> Result<Vec<Node>> {
     }
     let has = |files: [&str; 3]| files.iter().all(|file| fs::symlink_metadata(path.join(file)).is_ok());
     if has(["name", "state", "ready"]) {
-        return Ok(vec![Node::at(path, goal)?]);
+        return Ok(vec![Node::at(path, goal, false)?]);
     }
-    if !has(["control", "status", "spec.json"]) {
+    if !has(ROOT_FILES) {
         return Err(neither());
     }
+    nodes_of(path, goal)
+}
+
+/// Files that the root of a mount has.
+const ROOT_FILES: [&str; 3] = ["control", "status", "spec.json"];
+
+/// The nodes of the service that a path names: MOUNTPOINT/SERVICE. `None` if it names none.
+fn nodes_of_service(path: &Path, goal: Goal) -> Result<Option<Vec<Node>>> {
+    let (Some(root), Some(service)) = (path.parent(), path.file_name()) else { return Ok(None) };
+    let root = if root.as_os_str().is_empty() { Path::new(".") } else { root };
+    let is_fuse = rustix::fs::statfs(root).is_ok_and(|found| found.f_type == FUSE_SUPER_MAGIC);
+    if !is_fuse || !ROOT_FILES.iter().all(|file| fs::symlink_metadata(root.join(file)).is_ok()) {
+        return Ok(None);
+    }
+    let service = service.to_string_lossy();
+    let is_its = |node: &Node| fs::read_to_string(node.dir.join("service")).is_ok_and(|of| of.trim() == service);
+    let mut nodes = nodes_of(root, goal)?;
+    nodes.retain(is_its);
+    Ok(Some(nodes).filter(|nodes| !nodes.is_empty()))
+}
+
+/// All nodes of a mount.
+fn nodes_of(path: &Path, goal: Goal) -> Result<Vec<Node>> {
+    let shown = path.display();
     let mut names = vec![];
     for entry in fs::read_dir(path).with_context(|| format!("cannot read {shown}"))? {
         let name = entry.with_context(|| format!("cannot read {shown}"))?.file_name().to_string_lossy().into_owned();
-        let number = name.strip_prefix('i').and_then(|digits| digits.parse::<usize>().ok());
+        let number = name.strip_prefix('i').filter(|digits| digits.len() >= 3);
+        let number = number.and_then(|digits| digits.parse::<usize>().ok());
         names.extend(number.map(|number| (number, name)));
     }
     names.sort();
-    names.iter().map(|(_, name)| Node::at(&path.join(name), goal)).collect()
+    // Only nodes of services have it, and nothing else is known while the engine is away.
+    let spec = fs::read(path.join("spec.json")).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let spec: serde_json::Map<String, serde_json::Value> = spec.unwrap_or_default();
+    let oneshots = spec.values().filter(|node| node["oneshot"] == true);
+    let oneshots: Vec<_> = oneshots.filter_map(|node| node["index"].as_str()).collect();
+    let node = |(_, name): &(_, String)| Node::at(&path.join(name), goal, oneshots.contains(&name.as_str()));
+    names.iter().map(node).collect()
 }
 
 #[cfg(test)]

@@ -20,9 +20,9 @@ pub(super) fn render(source: &str, what: &str, variables: &Variables) -> Result<
     environment()
         .and_then(|environment| {
             let template = environment.template_from_named_str(what, source)?;
-            template.render_captured_to(variables.values(), &mut made).map(drop)
+            template.render_captured_to(&variables.values, &mut made).map(drop)
         })
-        .map_err(|error| TemplateError::new(&error, what, source))?;
+        .map_err(|error| TemplateError::new(&error, what, source, variables.names))?;
     // The engine writes whole strings.
     Ok(String::from_utf8(made.0).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }

@@ -4,7 +4,6 @@ use minijinja::ErrorKind;
 use thiserror::Error;
 
 use super::MAX_OUTPUT;
-use super::variables::NAMES;
 
 /// Why a template could not be rendered.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -18,20 +17,20 @@ pub struct TemplateError {
 }
 
 impl TemplateError {
-    pub(super) fn new(error: &minijinja::Error, what: &str, source: &str) -> Self {
+    pub(super) fn new(error: &minijinja::Error, what: &str, source: &str, names: &str) -> Self {
         let line = error.line().filter(|_| source.trim_end().contains('\n'));
-        Self { what: what.to_owned(), line, why: why(error) }
+        Self { what: what.to_owned(), line, why: why(error, names) }
     }
 }
 
-fn why(error: &minijinja::Error) -> String {
+fn why(error: &minijinja::Error, names: &str) -> String {
     let detail = error.detail().unwrap_or_default().replace(['\n', '\r'], " ");
     match error.kind() {
         ErrorKind::OutOfFuel | ErrorKind::WriteFailure => {
             format!("it does not come to an end, or makes more than {} MiB of text", MAX_OUTPUT >> 20)
         }
-        ErrorKind::UndefinedError if detail.is_empty() => format!("a name is not defined: there are {NAMES}"),
-        ErrorKind::UndefinedError => format!("{}: there are {NAMES}", detail.replace("is undefined", "is not defined")),
+        ErrorKind::UndefinedError if detail.is_empty() => format!("a name is not defined: there are {names}"),
+        ErrorKind::UndefinedError => format!("{}: there are {names}", detail.replace("is undefined", "is not defined")),
         ErrorKind::SyntaxError => {
             format!("{detail}; what is not meant as a template goes between {{% raw %}} and {{% endraw %}}")
         }

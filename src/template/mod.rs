@@ -18,7 +18,7 @@ use crate::sys::resident_bytes;
 
 pub(crate) use error::TemplateError;
 pub use variables::Nodes;
-pub(crate) use variables::Variables;
+pub(crate) use variables::{TemplateNode, Variables};
 
 /// Bytes of a text with tags in it. Its tags can nest as deep as it is long, and the engine follows that by recursion.
 pub(crate) const MAX_SIZE: usize = 128 << 10;

@@ -167,12 +167,18 @@ impl Reader {
         for entry in fs::read_dir(&self.dir).with_context(|| format!("cannot read {}", self.dir.display()))? {
             let name = entry.with_context(|| format!("cannot read {}", self.dir.display()))?.file_name();
             let name = name.to_string_lossy().into_owned();
-            let number = name.strip_prefix('i').and_then(|digits| digits.parse::<usize>().ok());
+            let number = name.strip_prefix('i').filter(|digits| digits.len() >= 3);
+            let number = number.and_then(|digits| digits.parse::<usize>().ok());
             names.extend(number.map(|number| (number, name)));
         }
         names.sort();
-        for (_, name) in names {
-            let dir = self.dir.join(&name);
+        let mut images = vec![];
+        for (_, number) in names {
+            let dir = self.dir.join(&number);
+            let image = small(&dir.join("image"))?.unwrap_or_default();
+            if !images.contains(&image) {
+                images.push(image);
+            }
             let value = |file| Value::new(dir.join(file));
             self.files.push(Files {
                 ip: small(&dir.join("ip"))?.unwrap_or_default(),
@@ -182,13 +188,11 @@ impl Reader {
                 described: None,
                 started_at: 0,
                 container: String::new(),
-                name,
+                name: small(&dir.join("name"))?.unwrap_or(number),
                 dir,
             });
         }
-        if let Some(first) = self.files.first() {
-            self.image = small(&first.dir.join("image"))?.unwrap_or_default();
-        }
+        self.image = images.join(", ");
         Ok(())
     }
 

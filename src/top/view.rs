@@ -47,6 +47,8 @@ const COLUMNS: [Column; 9] = [
     Column { title: "MEM", width: 5, from: 54, right: true },
     Column { title: "FAULTS", width: 6, from: 64, right: true },
 ];
+/// Of longer names only the beginning is shown.
+const LONGEST_NAME: u16 = 24;
 /// A last line is shown if it has so much room.
 const LOG_FROM: u16 = 12;
 
@@ -135,9 +137,14 @@ impl Screen {
         let faulty = !snapshot.faults.is_empty();
         let shown: Vec<&Column> =
             COLUMNS.iter().filter(|column| column.from <= area.width && (column.title != "FAULTS" || faulty)).collect();
-        let used: u16 = shown.iter().map(|column| column.width + 1).sum();
+        let longest = snapshot.nodes.iter().map(|node| node.name.len()).max().unwrap_or_default();
+        let width = |column: &&Column| match column.title {
+            "NAME" => column.width.max(u16::try_from(longest).unwrap_or(u16::MAX).min(LONGEST_NAME)),
+            _ => column.width,
+        };
+        let used: u16 = shown.iter().map(|column| width(column) + 1).sum();
         let log = area.width.saturating_sub(used) >= LOG_FROM;
-        let mut widths: Vec<Constraint> = shown.iter().map(|column| Constraint::Length(column.width)).collect();
+        let mut widths: Vec<Constraint> = shown.iter().map(|column| Constraint::Length(width(column))).collect();
         let mut titles: Vec<Line> = shown.iter().map(|column| cell(column, column.title.to_owned())).collect();
         if log {
             widths.push(Constraint::Fill(1));

@@ -1,11 +1,15 @@
 //! Which entries the synthesized tree has. They are laid out once at mount and never change: a node that is removed and
 //! created again keeps its place, its address and its inode numbers.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 
 use super::Ino;
 use super::table::{self, File, Role};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ClusterSpec, NodeName};
+
+/// The directory that has every node of services by its name.
+const NODES: &str = "nodes";
 
 #[derive(Clone)]
 pub(crate) enum Kind {
@@ -27,35 +31,74 @@ pub(crate) struct LayoutEntry {
 /// All synthesized entries. Numbers count from 1, the root.
 pub struct Layout {
     entries: Vec<LayoutEntry>,
+    /// The files that each node has.
+    node_files: &'static [File],
     /// The first file of each node; the others follow, in the table's order.
     nodes: Vec<Ino>,
 }
 
 impl Layout {
-    /// Lays a cluster out. `bindmounts` gives the numbers of a node's `etc` and `var`.
-    pub fn new(cluster: &Cluster, mut bindmounts: impl FnMut(usize) -> [(&'static str, Ino); 2]) -> Self {
-        let mut layout = Self { entries: vec![], nodes: vec![] };
+    /// Lays a cluster out. `bindmounts` gives the numbers of the directories in a node's `bindmounts`.
+    pub fn new<D: IntoIterator<Item = (String, Ino)>>(
+        cluster: &Cluster,
+        mut bindmounts: impl FnMut(usize) -> D,
+    ) -> Self {
+        let spec = cluster.spec();
+        let mut layout = Self { entries: vec![], node_files: table::node(spec.has_services()), nodes: vec![] };
         let root = layout.directory(Ino::ROOT);
         for file in &table::ROOT {
             layout.add(root, file.name, Kind::File(file, None));
         }
-        for node in &cluster.spec().nodes {
-            layout.add(root, node.name.as_str(), Kind::Link(node.ip.to_string()));
+        for (index, node) in spec.nodes.iter().enumerate() {
+            layout.add(root, NodeName::nth(index).as_str(), Kind::Link(node.ip.to_string()));
         }
-        for (index, node) in cluster.spec().nodes.iter().enumerate() {
+        if spec.has_services() {
+            layout.names(root, spec);
+        }
+        for (index, node) in spec.nodes.iter().enumerate() {
             let dir = layout.directory(root);
             layout.link_in(root, &node.ip.to_string(), dir);
             layout.nodes.push(Ino(layout.entries.len() as u64 + 1));
-            for file in &table::NODE {
+            for file in layout.node_files {
                 layout.add(dir, file.name, Kind::File(file, Some(index)));
             }
             let binds = layout.directory(dir);
             layout.link_in(dir, "bindmounts", binds);
             for (name, ino) in bindmounts(index) {
-                layout.link_in(binds, name, ino);
+                layout.link_in(binds, &name, ino);
             }
         }
         layout
+    }
+
+    /// The names of the nodes of services: all of them in `nodes`, and in the root those that mean nothing else there.
+    /// A node's further addresses are links too.
+    fn names(&mut self, root: Ino, spec: &ClusterSpec) {
+        let all = self.directory(root);
+        self.link_in(root, NODES, all);
+        for node in &spec.nodes {
+            for (_, ip) in node.endpoints.iter().skip(1) {
+                self.add_new(root, &ip.to_string(), node.ip.to_string());
+            }
+        }
+        let addresses: HashSet<_> = spec.nodes.iter().map(|node| node.ip.to_string()).collect();
+        for (index, node) in spec.nodes.iter().enumerate() {
+            let number = NodeName::nth(index);
+            let names = [number.as_str(), node.own_name.as_str()];
+            for name in names.into_iter().chain(node.aliases.iter().map(String::as_str)) {
+                self.add_new(all, name, format!("../{}", node.ip));
+                if !addresses.contains(name) {
+                    self.add_new(root, name, node.ip.to_string());
+                }
+            }
+        }
+    }
+
+    /// Adds a link, unless the directory has an entry of that name.
+    fn add_new(&mut self, parent: Ino, name: &str, target: String) {
+        if self.child(parent, OsStr::new(name)).is_none() {
+            self.add(parent, name, Kind::Link(target));
+        }
     }
 
     fn directory(&mut self, parent: Ino) -> Ino {
@@ -96,7 +139,7 @@ impl Layout {
     /// The files of a node, or of the root, with their numbers.
     pub(crate) fn files(&self, node: Option<usize>) -> impl Iterator<Item = (Ino, &'static File)> + use<> {
         let (first, files) = match node {
-            Some(index) => (self.nodes[index], table::NODE.as_slice()),
+            Some(index) => (self.nodes[index], self.node_files),
             None => (Ino(Ino::ROOT.0 + 1), table::ROOT.as_slice()),
         };
         files.iter().enumerate().map(move |(at, file)| (Ino(first.0 + at as u64), file))

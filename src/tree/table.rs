@@ -2,12 +2,13 @@
 //!
 //! A new file of a node or of the root is a new row here.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
 
 use crate::cluster::faults::Faults;
-use crate::cluster::{Cluster, Node, NodeSpec, State};
+use crate::cluster::{Cluster, Node, NodeName, NodeSpec, State};
 use crate::control::Executor;
 use crate::engine::Health;
 use crate::text::first_lines;
@@ -153,8 +154,15 @@ pub(crate) static ROOT: [File; 8] = [
     other("error", 0o444, Role::Error),
 ];
 
+/// How many files of each node there are in every cluster. Those that follow are for clusters of different nodes.
+const NUMBERED: usize = 15;
+
 /// The files of each node's directory, in their order.
-pub(crate) static NODE: [File; 15] = [
+pub(crate) fn node(has_services: bool) -> &'static [File] {
+    if has_services { &NODE } else { &NODE[..NUMBERED] }
+}
+
+static NODE: [File; 18] = [
     File {
         perm: 0o755,
         role: Role::Control,
@@ -169,11 +177,14 @@ pub(crate) static NODE: [File; 15] = [
     setting("net", Role::Net, |source| source.faults(|faults| faults.net(source.index))),
     value("name", DependsOn::Nothing, |source| Ok(line(&source.spec().name))),
     value("ip", DependsOn::Nothing, |source| Ok(line(source.spec().ip))),
-    value("image", DependsOn::Nothing, |source| Ok(line(&source.cluster.spec().image))),
+    value("image", DependsOn::Nothing, |source| Ok(line(&source.spec().image))),
     value("id", DependsOn::Nodes, |source| source.node(|node| line_or_empty(node.container.as_ref()))),
     other("log", 0o444, Role::Log),
     value("inspect.json", DependsOn::Nodes, |source| source.node(|node| line_or_empty(node.raw.as_deref()))),
     other("error", 0o444, Role::Error),
+    value("index", DependsOn::Nothing, |source| Ok(line(NodeName::nth(source.index)))),
+    value("service", DependsOn::Nothing, |source| Ok(line_or_empty(source.spec().service.as_ref()))),
+    value("addresses", DependsOn::Nothing, |source| Ok(addresses(source.spec()))),
 ];
 
 fn line(value: impl ToString) -> String {
@@ -225,30 +236,44 @@ fn health(health: Health) -> &'static str {
     }
 }
 
+/// A line for each network: its name, and the node's address in it.
+fn addresses(node: &NodeSpec) -> String {
+    node.endpoints.iter().map(|(network, ip)| format!("{network} {ip}\n")).collect()
+}
+
 fn status(cluster: &Cluster) -> String {
-    let mut text = format!("{:<6} {:<15} {:<8} {}\n", "NAME", "ADDRESS", "STATE", "PID");
+    let longest = cluster.spec().nodes.iter().map(|node| node.name.as_str().len()).max().unwrap_or_default();
+    let width = longest.max(6);
+    let mut text = format!("{:<width$} {:<15} {:<8} {}\n", "NAME", "ADDRESS", "STATE", "PID");
     for (spec, node) in cluster.spec().nodes.iter().zip(cluster.snapshot()) {
         let pid = line_or_empty(node.pid);
         let pid = if pid.is_empty() { "-\n" } else { &pid };
-        text.push_str(&format!("{:<6} {:<15} {:<8} {pid}", spec.name.as_str(), spec.ip.to_string(), node.state));
+        text.push_str(&format!("{:<width$} {:<15} {:<8} {pid}", spec.name.as_str(), spec.ip.to_string(), node.state));
     }
     text
 }
 
 fn spec_json(cluster: &Cluster) -> String {
     let spec = cluster.spec();
-    let one = |node: &NodeSpec, known: &Node| {
-        let value = serde_json::json!({
+    let one = |index: usize, node: &NodeSpec, known: &Node| {
+        let mut value = serde_json::json!({
             "ip": node.ip,
             "port": spec.port,
             "published_port": node.published_port,
             "root": spec.mountpoint.join(node.ip.to_string()),
-            "image": spec.image,
+            "image": node.image,
             "container_id": known.container,
         });
+        if let Some(service) = &node.service {
+            let addresses: BTreeMap<_, _> = node.endpoints.iter().map(|(network, ip)| (network, ip)).collect();
+            value["service"] = serde_json::json!(service);
+            value["index"] = serde_json::json!(NodeName::nth(index).as_str());
+            value["addresses"] = serde_json::json!(addresses);
+            value["oneshot"] = serde_json::json!(node.oneshot);
+        }
         (node.name.to_string(), value)
     };
-    let nodes: serde_json::Map<_, _> =
-        spec.nodes.iter().zip(&cluster.snapshot()).map(|(node, known)| one(node, known)).collect();
+    let nodes = spec.nodes.iter().zip(cluster.snapshot()).enumerate();
+    let nodes: serde_json::Map<_, _> = nodes.map(|(index, (node, known))| one(index, node, &known)).collect();
     format!("{:#}\n", serde_json::Value::Object(nodes))
 }

@@ -272,7 +272,7 @@ impl Tree {
         let directories: Vec<_> = match target {
             Target::Node(index) => vec![Some(index)],
             Target::Root if names.is_empty() => all.map(Some).chain([None]).collect(),
-            Target::Root => names.iter().filter_map(|name| self.0.cluster.index_of(name)).map(Some).collect(),
+            Target::Root => names.iter().flat_map(|name| self.0.cluster.find(name)).map(Some).collect(),
         };
         for ino in directories.into_iter().filter_map(|node| self.0.layout.file(node, Role::Error)) {
             self.set(ino, || Ok(vec![]));

@@ -75,6 +75,8 @@ struct Inner {
     timeout: Duration,
     sandboxes: Option<Arc<dyn Sandboxes>>,
     nodes: Vec<WatchedNode>,
+    /// How many changes of the model there have been.
+    changes: watch::Sender<u64>,
     /// Output from now on is not collected.
     closing: watch::Sender<bool>,
     /// Limits how many readiness questions run at once.
@@ -189,6 +191,7 @@ impl Watch {
             timeout,
             sandboxes,
             nodes,
+            changes: watch::channel(0).0,
             closing: watch::channel(false).0,
             questions: Semaphore::new(probe::AT_ONCE),
             notifying_reachable: Mutex::default(),
@@ -285,6 +288,11 @@ impl Watch {
         }
     }
 
+    /// Changes with every change of the model, once all listeners have heard of that.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
     /// Notifies the listeners of a change made elsewhere. If that panics, some may have missed it: then everything is
     /// read again.
     pub(crate) fn notify_change(&self, change: Change) {
@@ -292,6 +300,7 @@ impl Watch {
         if told.is_err() {
             (self.0.on_change)(Change::Reachable);
         }
+        self.0.changes.send_modify(|changes| *changes += 1);
     }
 
     fn watch_process(&self, index: usize, pid: i32, started_at: i64) {

@@ -145,7 +145,7 @@ impl Watch {
         for (index, known) in known.into_iter().enumerate() {
             // Renamed or not. One that was made while the connection was gone is found by its name.
             let there = known.as_ref().filter(|container| by_id.contains(container));
-            let named = || by_name.get(&spec.container_name(&spec.nodes[index].name)).copied();
+            let named = || by_name.get(&spec.container_name(&spec.nodes[index])).copied();
             match (there.or_else(named), &known) {
                 (Some(container), _) => self.adopt(index, container).await?,
                 (None, Some(gone)) => self.apply(index, &News::Removed(gone.clone())),

@@ -2,7 +2,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc;
 
 use super::*;
-use crate::cluster::{ClusterId, ClusterSpec, NodeName, NodeSpec, label};
+use crate::cluster::{ClusterId, ClusterSpec, NodeSpec, label};
 use crate::engine::simulated::{Op, SimulatedEngine};
 use crate::engine::{ContainerSpec, Labels, Network};
 
@@ -28,17 +28,17 @@ impl Watched {
     async fn new(nodes: usize, probe: impl Fn(&SimulatedEngine, usize) -> Option<Probe>) -> Self {
         let (engine, dir) = (SimulatedEngine::new(), tempfile::tempdir().unwrap());
         engine.add_image("image");
-        let node = |index| {
-            let (name, dir) = (NodeName::nth(index), dir.path().join(index.to_string()));
+        let node = |index: usize| {
+            let dir = dir.path().join(index.to_string());
             std::fs::create_dir(&dir).unwrap();
-            NodeSpec { name, ip: [172, 30, 0, 2 + index as u8].into(), published_port: None, probed: true, dir }
+            let node = NodeSpec::numbered(index, [172, 30, 0, 2 + index as u8].into(), "image", dir);
+            NodeSpec { probed: true, ..node }
         };
         let cluster = Cluster::new(ClusterSpec {
             id: ClusterId("0123456789ab".into()),
             mountpoint: "/mnt".into(),
             prefix: String::new(),
             prefixed_host_names: false,
-            image: "image".into(),
             port: 8080,
             nodes: (0..nodes).map(node).collect(),
         });

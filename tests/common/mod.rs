@@ -48,25 +48,18 @@ impl Fixture {
         engine.add_image("image");
         engine.add_image("self");
         let dir = tempfile::tempdir().unwrap();
-        engine.create_network("net", "172.30.0.0/16", &Labels::new()).await.unwrap();
+        engine.create_network("net", &"172.30.0.0/16".into(), &Labels::new()).await.unwrap();
         let spec = |index: usize| {
-            let name = NodeName::nth(index);
-            let dir = dir.path().join(name.as_str());
+            let dir = dir.path().join(NodeName::nth(index).as_str());
             std::fs::create_dir_all(&dir).unwrap();
-            NodeSpec {
-                dir,
-                ip: Ipv4Addr::from(u32::from(Ipv4Addr::new(172, 30, 0, 2)) + index as u32),
-                published_port: None,
-                probed: false,
-                name,
-            }
+            let ip = Ipv4Addr::from(u32::from(Ipv4Addr::new(172, 30, 0, 2)) + index as u32);
+            NodeSpec::numbered(index, ip, "image", dir)
         };
         let cluster = Cluster::new(ClusterSpec {
             id: ClusterId("0123456789ab".into()),
             mountpoint: "/mnt".into(),
             prefix: String::new(),
             prefixed_host_names: false,
-            image: "image".into(),
             port: 8080,
             nodes: (0..nodes).map(spec).collect(),
         });
@@ -101,7 +94,7 @@ impl Fixture {
             watch.adopt(index, &container).await.unwrap();
         }
         provisioner.kernel().await.unwrap();
-        let layout = Layout::new(&cluster, |_| [("etc", Ino(1 << 62)), ("var", Ino((1 << 62) + 1))]);
+        let layout = Layout::new(&cluster, |_| [("etc".into(), Ino(1 << 62)), ("var".into(), Ino((1 << 62) + 1))]);
         let executor = Executor::new(
             shared,
             cluster.clone(),

@@ -50,7 +50,7 @@ impl Bench {
         // Other runs of these tests may have some of them.
         for octet in 200..=250 {
             let subnet = format!("10.{octet}.77.0/24");
-            match engine.create_network(&mark, &subnet, &labels).await {
+            match engine.create_network(&mark, &subnet.as_str().into(), &labels).await {
                 Ok(network) => {
                     return Some(Bench { engine, mark, image, network, octet });
                 }

@@ -10,10 +10,10 @@ async fn networks_pin_addresses_and_refuse_overlaps() {
         let engine = &bench.engine;
         let id = &bench.network;
         let labels = Vec::new();
-        let taken = engine.create_network(&bench.mark, "10.250.78.0/24", &labels).await;
+        let taken = engine.create_network(&bench.mark, &"10.250.78.0/24".into(), &labels).await;
         assert!(matches!(taken, Err(EngineError::Conflict(_))), "{taken:?}");
         let other = format!("{}-other", bench.mark);
-        let overlap = engine.create_network(&other, &bench.subnet(), &labels).await;
+        let overlap = engine.create_network(&other, &bench.subnet().into(), &labels).await;
         assert!(matches!(overlap, Err(EngineError::Conflict(_))), "{overlap:?}");
 
         let node = bench.run("pinned", "exec /bin/busybox sleep 1000").await;

@@ -129,7 +129,7 @@ impl Writer {
         let of = |command: &Command| match self.node {
             Some(node) => vec![node],
             None if command.nodes.is_empty() => (0..crate::NODES).collect(),
-            None => command.nodes.iter().filter_map(|name| self.world.fixture.cluster.index_of(name)).collect(),
+            None => command.nodes.iter().flat_map(|name| self.world.fixture.cluster.find(name)).collect(),
         };
         let mut nodes: Vec<usize> = commands.iter().flat_map(of).collect();
         nodes.sort_unstable();

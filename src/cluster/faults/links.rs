@@ -1,11 +1,11 @@
 //! The file `links`: one directed link a line, `i001>* delay 100ms`; later lines win.
 
-use std::fmt;
+use std::collections::HashMap;
 
 use super::error::{FaultError, Result, invalid};
 use super::impairments::Impairments;
-use super::partition::node;
-use crate::cluster::NodeName;
+use super::partition;
+use crate::cluster::Names;
 use crate::text::shown;
 
 /// The most lines that are written at once, and that a table has.
@@ -40,61 +40,82 @@ impl Link {
         ends(self.from).flat_map(move |from| ends(self.to).map(move |to| (from, to))).filter(|(from, to)| from != to)
     }
 
-    fn parse(line: &str, nodes: usize) -> Result<Self> {
+    /// As it is written.
+    pub(crate) fn line(self, names: &Names) -> String {
+        format!("{}>{} {}", self.from.word(names), self.to.word(names), self.impairments)
+    }
+}
+
+impl LinkPattern {
+    pub(crate) fn word(self, names: &Names) -> String {
+        match self {
+            Self::Node(node) => names.name(node).to_string(),
+            Self::All => "*".into(),
+            Self::Host => "host".into(),
+        }
+    }
+}
+
+/// A line as it was written.
+struct Line {
+    /// `FROM>TO`, each end as it is called.
+    ends: String,
+    impairments: Impairments,
+    /// One for each pair of nodes, where an end is a service.
+    links: Vec<Link>,
+}
+
+impl Line {
+    fn parse(line: &str, names: &Names) -> Result<Self> {
         let how = "a line is FROM>TO and its effects, as in i001>i002 drop";
         let Some((from, rest)) = line.split_once('>') else {
             return invalid(format!("'{}' names no link: {how}", shown(line)));
         };
         let rest = rest.trim_start();
         let (to, impairments) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-        let (from, to) = (end(from.trim(), nodes)?, end(to, nodes)?);
-        match (from, to) {
-            (LinkPattern::Host, LinkPattern::Host) => return invalid("host>host is no link of the cluster's"),
-            (LinkPattern::Node(one), LinkPattern::Node(other)) if one == other => {
-                let name = NodeName::nth(one);
-                return invalid(format!("{name}>{name}: what a node sends to itself never leaves it"));
-            }
-            _ => {}
+        let (from, to) = (End::parse(from.trim(), names)?, End::parse(to, names)?);
+        let ends = format!("{}>{}", from.word, to.word);
+        if from.patterns == [LinkPattern::Host] && to.patterns == [LinkPattern::Host] {
+            return invalid("host>host is no link of the cluster's");
+        }
+        let mut pairs: Vec<_> =
+            from.patterns.iter().flat_map(|from| to.patterns.iter().map(move |to| (*from, *to))).collect();
+        pairs.retain(|(from, to)| from != to || *from == LinkPattern::All);
+        if pairs.is_empty() {
+            return invalid(format!("{ends}: what a node sends to itself never leaves it"));
         }
         let impairments = Impairments::parse(impairments).map_err(|error| match error {
-            FaultError::Invalid(why) => FaultError::Invalid(format!("{}: {why}", Ends(from, to))),
+            FaultError::Invalid(why) => FaultError::Invalid(format!("{ends}: {why}")),
             other @ FaultError::NoSuchNode(_) => other,
         })?;
-        Ok(Self { from, to, impairments, healed: false })
+        let link = |(from, to)| Link { from, to, impairments, healed: false };
+        Ok(Self { links: pairs.into_iter().map(link).collect(), ends, impairments })
     }
 }
 
-fn end(word: &str, nodes: usize) -> Result<LinkPattern> {
-    match word {
-        "*" => Ok(LinkPattern::All),
-        "host" => Ok(LinkPattern::Host),
-        "" => invalid("a link has two ends, as in i001>i002; * stands for all nodes, host for the machine outside"),
-        word => node(word, nodes).map(LinkPattern::Node),
-    }
+/// One end of a line.
+struct End {
+    word: String,
+    patterns: Vec<LinkPattern>,
 }
 
-impl fmt::Display for LinkPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Node(node) => NodeName::nth(*node).fmt(f),
-            Self::All => f.write_str("*"),
-            Self::Host => f.write_str("host"),
-        }
-    }
-}
-
-/// `FROM>TO`.
-pub(crate) struct Ends(pub(crate) LinkPattern, pub(crate) LinkPattern);
-
-impl fmt::Display for Ends {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}>{}", self.0, self.1)
-    }
-}
-
-impl fmt::Display for Link {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", Ends(self.from, self.to), self.impairments)
+impl End {
+    fn parse(word: &str, names: &Names) -> Result<Self> {
+        let patterns = match word {
+            "*" => vec![LinkPattern::All],
+            "host" => vec![LinkPattern::Host],
+            "" => {
+                return invalid(
+                    "a link has two ends, as in i001>i002; * stands for all nodes, host for the machine outside",
+                );
+            }
+            word => partition::nodes(word, names)?.into_iter().map(LinkPattern::Node).collect(),
+        };
+        let word = match patterns[..] {
+            [only] => only.word(names),
+            _ => word.to_owned(),
+        };
+        Ok(Self { word, patterns })
     }
 }
 
@@ -102,30 +123,34 @@ impl fmt::Display for Link {
 ///
 /// # Errors
 /// What is wrong with the first wrong one.
-pub(crate) fn parse(text: &str, nodes: usize) -> Result<Option<Vec<Link>>> {
+pub(crate) fn parse(text: &str, names: &Names) -> Result<Option<Vec<Link>>> {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     if lines == ["heal"] {
         return Ok(None);
     }
+    let too_many = |lines: usize| {
+        invalid(format!(
+            "{lines} lines are too many: a table of links has at most {MOST_LINES}; * stands for all nodes"
+        ))
+    };
     if lines.len() > MOST_LINES {
-        return invalid(format!(
-            "{} lines are too many: a table of links has at most {MOST_LINES}; * stands for all nodes",
-            lines.len()
-        ));
+        return too_many(lines.len());
     }
     let mut links: Vec<Link> = Vec::with_capacity(lines.len());
-    let mut last = std::collections::HashMap::new();
-    for (place, line) in lines.into_iter().enumerate() {
-        let link = Link::parse(line, nodes)?;
-        let ends = Ends(link.from, link.to).to_string();
-        if let Some(earlier) = last.insert(ends.clone(), place)
-            && links[earlier].impairments != link.impairments
-        {
+    let mut said: HashMap<String, Impairments> = HashMap::new();
+    for line in lines {
+        let Line { ends, impairments, links: more } = Line::parse(line, names)?;
+        if said.insert(ends.clone(), impairments).is_some_and(|earlier| earlier != impairments) {
             return invalid(format!("{ends} is there twice, with different effects: which one is it to be?"));
         }
-        links.push(link);
+        links.extend(more);
+        if links.len() > MOST_LINES {
+            return too_many(links.len());
+        }
     }
-    // Of lines that say the same, the last one is enough.
-    let is_last = |(place, link): (usize, Link)| (last[&Ends(link.from, link.to).to_string()] == place).then_some(link);
-    Ok(Some(links.into_iter().enumerate().filter_map(is_last).collect()))
+    // Of lines about the same link, the last one is enough.
+    let last: HashMap<_, usize> = links.iter().enumerate().map(|(place, link)| ((link.from, link.to), place)).collect();
+    let mut places = 0..;
+    links.retain(|link| Some(last[&(link.from, link.to)]) == places.next());
+    Ok(Some(links))
 }

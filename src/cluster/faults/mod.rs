@@ -33,7 +33,7 @@ use in_force::add_link;
 use links::{Link, LinkPattern};
 use partition::Partition;
 
-use super::NodeName;
+use super::Names;
 
 /// Up to this number of nodes, faults in force are listed link by link. A thousand nodes have a million links.
 const SPELLED_OUT: usize = 64;
@@ -53,6 +53,7 @@ pub enum LinkEnd {
 /// else its sender's `net`. An invalid text changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults {
+    names: Arc<Names>,
     nodes: usize,
     partition: Partition,
     links: Vec<Link>,
@@ -62,9 +63,16 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// No faults, for a cluster of this number of nodes.
+    /// No faults, for a cluster of this number of nodes, `i001` and so on.
     pub fn new(nodes: usize) -> Self {
+        Self::of(Arc::new(Names::numbered(nodes)))
+    }
+
+    /// No faults, for a cluster of nodes with these names.
+    pub(crate) fn of(names: Arc<Names>) -> Self {
+        let nodes = names.len();
         Self {
+            names,
             nodes,
             partition: Partition::default(),
             links: vec![],
@@ -81,7 +89,7 @@ impl Faults {
     pub fn set_partition(&mut self, text: &str, rng: &mut SeededRng) -> Result<()> {
         self.partition = match one_line(text, "partition")? {
             "heal" => Partition::default(),
-            line => Partition::parse(line, self.nodes, rng)?,
+            line => Partition::parse(line, &self.names, rng)?,
         };
         self.follow();
         Ok(())
@@ -92,7 +100,7 @@ impl Faults {
     /// # Errors
     /// What is wrong with the text.
     pub fn set_links(&mut self, text: &str) -> Result<()> {
-        self.links = links::parse(text, self.nodes)?.unwrap_or_default();
+        self.links = links::parse(text, &self.names)?.unwrap_or_default();
         self.follow();
         Ok(())
     }
@@ -102,7 +110,7 @@ impl Faults {
     /// # Errors
     /// What is wrong with the text, or that the table would be too long.
     pub fn add_links(&mut self, text: &str) -> Result<()> {
-        let Some(more) = links::parse(text, self.nodes)? else {
+        let Some(more) = links::parse(text, &self.names)? else {
             return self.set_links("");
         };
         let mut longer = self.clone();
@@ -133,7 +141,7 @@ impl Faults {
 
     /// Removes all faults, except crashes.
     pub(crate) fn heal(&mut self) {
-        *self = Self { crashed: std::mem::take(&mut self.crashed), ..Self::new(self.nodes) };
+        *self = Self { crashed: std::mem::take(&mut self.crashed), ..Self::of(self.names.clone()) };
     }
 
     /// Removes all faults from what these nodes send and receive: they join every group, their lines are removed, and
@@ -164,12 +172,12 @@ impl Faults {
 
     /// What `partition` says: a line, or nothing.
     pub fn partition(&self) -> String {
-        line_or_nothing(self.partition.to_string())
+        line_or_nothing(self.partition.line(&self.names))
     }
 
     /// What `links` says: the lines that are in force.
     pub fn links(&self) -> String {
-        self.links.iter().map(|link| format!("{link}\n")).collect()
+        self.links.iter().map(|link| link.line(&self.names) + "\n").collect()
     }
 
     /// What a node's `net` says: a line, or nothing.
@@ -199,9 +207,9 @@ impl Faults {
         Some(self.get(from, to)).filter(|impairments| !impairments.is_none())
     }
 
-    /// What each node's sandbox has to apply; `addresses` are those of all nodes, in order. Nodes to which the same applies share one
+    /// What each node's sandbox has to apply; `addresses` are those of all nodes, in order: one for each network that a node is in. Nodes to which the same applies share one
     /// state: in a partition those of one part, unless a line or a `net` names them.
-    pub fn desired(&self, addresses: &[Ipv4Addr]) -> Vec<Arc<NetState>> {
+    pub fn desired(&self, addresses: &[Vec<Ipv4Addr>]) -> Vec<Arc<NetState>> {
         let mut is_named: Vec<bool> = self.net.iter().map(|impairments| !impairments.is_none()).collect();
         for end in self.links.iter().flat_map(|link| [link.from, link.to]) {
             if let LinkPattern::Node(node) = end {
@@ -220,24 +228,32 @@ impl Faults {
     }
 
     /// The state of all these nodes, to which the same applies.
-    fn desired_by(&self, members: &[usize], addresses: &[Ipv4Addr]) -> NetState {
+    fn desired_by(&self, members: &[usize], addresses: &[Vec<Ipv4Addr>]) -> NetState {
         // What applies between the first and the others is what applies between any two of them.
         let peers =
             || (0..=self.nodes).filter_map(|peer| Some((*members.iter().find(|member| **member != peer)?, peer)));
-        let named = |number: usize| addresses.get(number).map_or(Peer::Host, |address| Peer::Node(*address));
+        let named = |number: usize, impairments: Impairments| {
+            let peers: Vec<_> = match addresses.get(number) {
+                Some(addresses) => addresses.iter().copied().map(Peer::Node).collect(),
+                None => vec![Peer::Host],
+            };
+            peers.into_iter().map(move |peer| (peer, impairments))
+        };
         let ingress: ByPeer = peers()
-            .filter_map(|(node, peer)| self.some(peer, node).map(|impairments| (named(peer), impairments)))
+            .filter_map(|(node, peer)| self.some(peer, node).map(|impairments| named(peer, impairments)))
+            .flatten()
             .collect();
         // The sender does not need what only the receiver applies.
         let is_senders = |impairments: &Impairments| {
             impairments.cut.is_none() && !(Impairments { loss: Share::NONE, ..*impairments }).is_none()
         };
         let egress: ByPeer = peers()
-            .filter_map(|(node, peer)| self.some(node, peer).map(|impairments| (named(peer), impairments)))
+            .filter_map(|(node, peer)| self.some(node, peer).map(|impairments| named(peer, impairments)))
+            .flatten()
             .filter(|(peer, impairments)| *peer == Peer::Host || is_senders(impairments))
             .collect();
         let names_host = ingress.groups().chain(egress.groups()).any(|(_, has_host)| has_host);
-        let nodes = if names_host { addresses.to_vec() } else { vec![] };
+        let nodes = if names_host { addresses.concat() } else { vec![] };
         NetState { blackholed: self.crashed[members[0]], nodes, ingress, egress }
     }
 
@@ -247,26 +263,29 @@ impl Faults {
     pub fn in_force(&self) -> Vec<FaultInForce> {
         let mut faults = if self.nodes > SPELLED_OUT { self.settings() } else { self.spelled_out() };
         let crashed = (0..self.nodes).filter(|node| self.crashed[*node]);
-        faults.extend(crashed.map(|node| FaultInForce::Crashed(NodeName::nth(node).to_string())));
+        faults.extend(crashed.map(|node| FaultInForce::Crashed(self.names.name(node).to_string())));
         faults
     }
 
     fn settings(&self) -> Vec<FaultInForce> {
         let mut faults = vec![];
         for (node, impairments) in self.net.iter().enumerate().filter(|(_, impairments)| !impairments.is_none()) {
-            add_link(&mut faults, NodeName::nth(node).to_string(), "*".into(), *impairments);
+            add_link(&mut faults, self.names.name(node).to_string(), "*".into(), *impairments);
         }
         for link in &self.links {
-            add_link(&mut faults, link.from.to_string(), link.to.to_string(), link.impairments);
+            add_link(&mut faults, link.from.word(&self.names), link.to.word(&self.names), link.impairments);
         }
-        let partition = |cut| FaultInForce::Partition { groups: self.partition.names(), cut };
+        let partition = |cut| FaultInForce::Partition { groups: self.partition.groups(&self.names), cut };
         faults.extend(self.partition.cut().map(partition));
         faults
     }
 
     fn spelled_out(&self) -> Vec<FaultInForce> {
         let mut faults = vec![];
-        let name = |number: usize| if number == self.nodes { "host".into() } else { NodeName::nth(number).to_string() };
+        let name = |number: usize| match number == self.nodes {
+            true => "host".into(),
+            false => self.names.name(number).to_string(),
+        };
         for from in 0..=self.nodes {
             let same = self.same_to_all(from);
             if let Some(impairments) = same {

@@ -1,12 +1,10 @@
 //! The file `partition`: groups of nodes that hear each other, `i001 | i002 i003`.
 
-use std::fmt;
-
 use super::error::{FaultError, Result, invalid};
 use super::impairments::Cut;
 use super::rng::SeededRng;
 use super::shapes::{Groups, Shape};
-use crate::cluster::NodeName;
+use crate::cluster::{Names, NodeName};
 use crate::text::shown;
 
 const HOW: &str =
@@ -26,7 +24,8 @@ impl Partition {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn parse(line: &str, nodes: usize, rng: &mut SeededRng) -> Result<Self> {
+    pub(crate) fn parse(line: &str, names: &Names, rng: &mut SeededRng) -> Result<Self> {
+        let nodes = names.len();
         let mut words: Vec<&str> = line.split_whitespace().collect();
         let rejects = words.first() == Some(&"reject");
         if matches!(words.first(), Some(&"drop" | &"reject")) {
@@ -38,9 +37,9 @@ impl Partition {
         let Some((first, rest)) = words.split_first() else {
             return Ok(Self::default());
         };
-        let groups = match shape(first, rest, nodes)? {
+        let groups = match shape(first, rest, names)? {
             Some(shape) => shape.groups(nodes, rng)?,
-            None => groups(&words.join(" "), nodes)?,
+            None => groups(&words.join(" "), names)?,
         };
         Ok(Self::of(groups, rejects, nodes))
     }
@@ -78,9 +77,14 @@ impl Partition {
     }
 
     /// The groups by the names of their nodes.
-    pub(crate) fn names(&self) -> Vec<Vec<String>> {
-        let name = |node: &usize| NodeName::nth(*node).to_string();
+    pub(crate) fn groups(&self, names: &Names) -> Vec<Vec<String>> {
+        let name = |node: &usize| names.name(*node).to_string();
         self.groups.iter().map(|group| group.iter().map(name).collect()).collect()
+    }
+
+    /// Every group written out, with the nodes that the text did not name; empty if there are no groups.
+    pub(crate) fn line(&self, names: &Names) -> String {
+        self.cut().map(|cut| line(&self.groups(names), cut)).unwrap_or_default()
     }
 
     /// For each receiver, a row of bits: which nodes share a group with it, itself too. Nothing if there are no groups.
@@ -111,13 +115,6 @@ impl Partition {
     }
 }
 
-/// Every group written out, with the nodes that the text did not name; empty if there are no groups.
-impl fmt::Display for Partition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.cut().map(|cut| line(&self.names(), cut)).unwrap_or_default())
-    }
-}
-
 /// A partition as it is written.
 pub(super) fn line(groups: &[Vec<String>], cut: Cut) -> String {
     let groups: Vec<String> = groups.iter().map(|group| group.join(" ")).collect();
@@ -125,30 +122,29 @@ pub(super) fn line(groups: &[Vec<String>], cut: Cut) -> String {
     format!("{how}{}", groups.join(" | "))
 }
 
-/// The index of the node that a word names.
-pub(super) fn node(word: &str, nodes: usize) -> Result<usize> {
-    match NodeName::parse_index(word) {
-        Some(index) if index < nodes => Ok(index),
-        Some(_) => Err(FaultError::NoSuchNode(shown(word))),
-        None => invalid(format!("'{}' is no node: they are named i001, i002, …", shown(word))),
+/// The nodes that a word stands for: at least one.
+pub(super) fn nodes(word: &str, names: &Names) -> Result<Vec<usize>> {
+    match names.find(word) {
+        nodes if !nodes.is_empty() => Ok(nodes),
+        _ if names.are_own() || NodeName::parse_index(word).is_some() => Err(FaultError::NoSuchNode(shown(word))),
+        _ => invalid(format!("'{}' is no node: they are named i001, i002, …", shown(word))),
     }
 }
 
-fn shape(first: &str, rest: &[&str], nodes: usize) -> Result<Option<Shape>> {
+fn shape(first: &str, rest: &[&str], names: &Names) -> Result<Option<Shape>> {
     let shape = match first {
         "halves" => Shape::Halves,
         "majority" => Shape::Majority,
         "ring" => Shape::Ring,
         "isolate" if rest.is_empty() => return invalid("isolate whom? Name nodes, as in isolate i001 i002"),
-        "isolate" => {
-            let alone: Result<Vec<usize>> = rest.iter().map(|word| node(word, nodes)).collect();
-            return Ok(Some(Shape::Isolate(alone?)));
-        }
+        "isolate" => return Ok(Some(Shape::Isolate(members(rest.iter().copied(), |word| nodes(word, names))?))),
         "bridge" => {
-            let [bridge] = rest else {
-                return invalid("bridge takes one node, as in bridge i003: the one that both halves hear");
+            let how = "bridge takes one node, as in bridge i003: the one that both halves hear";
+            let [bridge] = rest else { return invalid(how) };
+            return match nodes(bridge, names)?[..] {
+                [bridge] => Ok(Some(Shape::Bridge(bridge))),
+                ref several => invalid(format!("'{}' stands for {} nodes: {how}", shown(bridge), several.len())),
             };
-            return Ok(Some(Shape::Bridge(node(bridge, nodes)?)));
         }
         _ => return Ok(None),
     };
@@ -158,25 +154,29 @@ fn shape(first: &str, rest: &[&str], nodes: usize) -> Result<Option<Shape>> {
     }
 }
 
-fn groups(text: &str, nodes: usize) -> Result<Groups> {
+fn members<'a>(words: impl Iterator<Item = &'a str>, find: impl Fn(&str) -> Result<Vec<usize>>) -> Result<Vec<usize>> {
+    let found: Vec<_> = words.map(find).collect::<Result<_>>()?;
+    Ok(found.concat())
+}
+
+fn groups(text: &str, names: &Names) -> Result<Groups> {
     text.split('|')
         .map(|group| {
-            let members: Vec<usize> =
-                group.split_whitespace().map(|word| member(word, nodes)).collect::<Result<_>>()?;
+            let members = members(group.split_whitespace(), |word| member(word, names))?;
             if members.is_empty() { invalid(format!("a group is empty: {HOW}")) } else { Ok(members) }
         })
         .collect()
 }
 
-fn member(word: &str, nodes: usize) -> Result<usize> {
+fn member(word: &str, names: &Names) -> Result<Vec<usize>> {
     match word {
         "host" => invalid(
             "a partition is between nodes: effects on the way to the host are written to links, as in i001>host drop",
         ),
         "*" => invalid(format!("'*' is no node: {HOW}")),
-        _ if NodeName::parse_index(word).is_none() => {
+        _ if names.find(word).is_empty() && NodeName::parse_index(word).is_none() => {
             invalid(format!("'{}' is neither node nor shape: {HOW}", shown(word)))
         }
-        _ => node(word, nodes),
+        _ => nodes(word, names),
     }
 }

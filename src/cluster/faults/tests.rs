@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::grammar::tests::impairments;
 use super::*;
+use crate::cluster::NodeName;
 
 mod properties;
 
@@ -33,8 +34,8 @@ fn hears(faults: &Faults, to: usize) -> BTreeSet<usize> {
     (0..faults.nodes).filter(|from| faults.impairments(LinkEnd::Node(*from), LinkEnd::Node(to)).cut.is_none()).collect()
 }
 
-fn addresses(nodes: usize) -> Vec<Ipv4Addr> {
-    (0..nodes).map(|node| Ipv4Addr::from(0x0a00_0002 + node as u32)).collect()
+fn addresses(nodes: usize) -> Vec<Vec<Ipv4Addr>> {
+    (0..nodes).map(|node| vec![Ipv4Addr::from(0x0a00_0002 + node as u32)]).collect()
 }
 
 #[test]
@@ -279,16 +280,16 @@ fn a_sandbox_is_told_its_part() {
     let second = faults.desired(&addresses).remove(1);
     let pairs = |by_peer: &ByPeer| by_peer.iter().collect::<Vec<_>>();
     assert_eq!(pairs(&second.ingress).len(), 2);
-    assert_eq!(pairs(&second.ingress)[0], (Peer::Node(addresses[0]), drop()));
+    assert_eq!(pairs(&second.ingress)[0], (Peer::Node(addresses[0][0]), drop()));
     assert_eq!(pairs(&second.egress).len(), 1);
-    assert_eq!(pairs(&second.egress)[0].0, Peer::Node(addresses[2]));
+    assert_eq!(pairs(&second.egress)[0].0, Peer::Node(addresses[2][0]));
     assert!(second.nodes.is_empty());
     let first = faults.desired(&addresses).remove(0);
     assert_eq!(pairs(&first.ingress), [(Peer::Host, drop())]);
     let sent = pairs(&first.egress);
     assert!(sent.len() == 1 && sent[0].0 == Peer::Host, "a cut to a node is the receiver's business");
-    assert_eq!(first.nodes, addresses);
-    assert_eq!(first.of_node_with(&addresses[..1]).nodes, addresses[1..]);
+    assert_eq!(first.nodes, addresses.concat());
+    assert_eq!(first.of_node_with(&addresses[0]).nodes, addresses[1..].concat());
     assert_eq!(Faults::new(3).desired(&addresses), vec![Arc::new(NetState::default()); 3]);
 }
 

@@ -1,5 +1,3 @@
-use std::path::PathBuf;
-
 use super::*;
 use crate::cluster::ClusterId;
 
@@ -10,19 +8,12 @@ fn cluster() -> Cluster {
 }
 
 fn cluster_of(nodes: u8) -> Cluster {
-    let node = |index: u8| NodeSpec {
-        name: NodeName::nth(index.into()),
-        ip: [172, 30, 0, 2 + index].into(),
-        published_port: None,
-        probed: false,
-        dir: PathBuf::from("/nowhere"),
-    };
+    let node = |index: u8| NodeSpec::numbered(index.into(), [172, 30, 0, 2 + index].into(), "image", "/nowhere".into());
     Cluster::new(ClusterSpec {
         id: ClusterId("0123456789ab".into()),
         mountpoint: "/mnt".into(),
         prefix: String::new(),
         prefixed_host_names: false,
-        image: "image".into(),
         port: 8080,
         nodes: (0..nodes).map(node).collect(),
     })

@@ -1,6 +1,7 @@
 //! The verbs of the command language, a file each.
 
 mod crash;
+mod dependencies;
 mod first_start;
 mod heal;
 mod kill;

@@ -54,7 +54,7 @@ impl Action for Reset {
         results.extend(failed);
         let next = call.next(nodes);
         results.extend(match self.starts {
-            true => executor.on_each_node(&next, |op| start::run(executor, op)).await,
+            true => start::run_all(executor, &next).await,
             false => next.nodes.into_iter().map(|index| (index, Ok(()))).collect(),
         });
         Ok(results)

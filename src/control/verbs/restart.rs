@@ -31,8 +31,7 @@ impl Action for Restart {
     }
 
     async fn run(&self, executor: &Executor, call: &Call) -> Result<NodeResults> {
-        let grace = self.grace.unwrap_or(executor.stop_grace());
-        Ok(executor.on_each_node(call, |op| restart(executor, op, grace)).await)
+        Ok(executor.on_each_node(call, |op| restart(executor, op, executor.grace(op.index, self.grace))).await)
     }
 }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::join;
+use futures_util::future::{join, join_all};
 
 use super::super::ControlError;
 use super::super::execute::{Action, Call, Executor, LAG_STEP, NodeOp, NodeResults, Result};
+use super::dependencies::Starts;
 use super::verb::Verb;
 use crate::cluster::{Node, State};
 use crate::engine::{ContainerId, EngineError};
@@ -27,8 +28,36 @@ struct Start;
 #[async_trait]
 impl Action for Start {
     async fn run(&self, executor: &Executor, call: &Call) -> Result<NodeResults> {
-        Ok(executor.on_each_node(call, |op| run(executor, op)).await)
+        Ok(run_all(executor, call).await)
     }
+}
+
+/// Starts the nodes of a command: all of a cluster's in the order of what they depend on.
+pub(super) async fn run_all(executor: &Executor, call: &Call) -> NodeResults {
+    let has_order = executor.cluster().spec().nodes.iter().any(|node| !node.depends_on.is_empty());
+    match call.is_whole && has_order {
+        true => run_in_order(executor, call).await,
+        false => executor.on_each_node(call, |op| run(executor, op)).await,
+    }
+}
+
+/// Starts all nodes, each when what it depends on is true.
+async fn run_in_order(executor: &Executor, call: &Call) -> NodeResults {
+    let starts = Starts::new(executor.cluster().len());
+    let limit = executor.start_timeout();
+    let until = call.began + limit;
+    let start_one = async |index: usize| {
+        let results = match starts.wait(executor, index, limit, until).await {
+            Ok(()) => {
+                let call = call.next(vec![index]);
+                executor.on_each_node(&call, |op| run(executor, op)).await
+            }
+            Err(error) => vec![(index, Err(error))],
+        };
+        starts.ended(index, results.iter().all(|(_, result)| result.is_ok()));
+        results
+    };
+    join_all(call.nodes.iter().map(|&index| start_one(index))).await.concat()
 }
 
 /// A start recreates what is missing, and what has lost its sandbox.

@@ -34,7 +34,7 @@ use bollard::Docker;
 use self::endpoints::Endpoints;
 use super::{
     Attachment, BoxStream, ContainerId, ContainerSpec, Engine, EngineInfo, Event, Exit, Inspection, Labels, Listed,
-    ListedImage, ListedNetwork, ListedVolume, LogChunk, PullProgress, Result, Usage,
+    ListedImage, ListedNetwork, ListedVolume, LogChunk, NewNetwork, PullProgress, Result, Usage,
 };
 
 pub use connect::connect;
@@ -149,8 +149,8 @@ impl Engine for DockerEngine {
         images::remove(&self.docker, reference).await
     }
 
-    async fn create_network(&self, name: &str, subnet: &str, labels: &Labels) -> Result<String> {
-        networks::create(&self.docker, name, subnet, labels).await
+    async fn create_network(&self, name: &str, network: &NewNetwork, labels: &Labels) -> Result<String> {
+        networks::create(&self.docker, name, network, labels).await
     }
 
     async fn list_networks(&self, label: Option<&str>) -> Result<Vec<ListedNetwork>> {

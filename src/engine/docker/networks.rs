@@ -11,19 +11,24 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
 use super::{error, raw};
-use crate::engine::{EngineError, Labels, ListedNetwork, Result};
+use crate::engine::{EngineError, Labels, ListedNetwork, NewNetwork, Result};
 
 /// Containers inspected at once.
 const AT_ONCE: usize = 8;
 
-pub(super) async fn create(docker: &Docker, name: &str, subnet: &str, labels: &Labels) -> Result<String> {
-    let range = IpamConfig { subnet: Some(subnet.to_owned()), ..IpamConfig::default() };
+pub(super) async fn create(docker: &Docker, name: &str, network: &NewNetwork, labels: &Labels) -> Result<String> {
+    let range = IpamConfig {
+        subnet: Some(network.subnet.clone()),
+        gateway: network.gateway.map(|gateway| gateway.to_string()),
+        ..IpamConfig::default()
+    };
     let request = NetworkCreateRequest {
         name: name.to_owned(),
         driver: Some("bridge".to_owned()),
         ipam: Some(Ipam { config: Some(vec![range]), ..Ipam::default() }),
         // Engines from 27 on may be set to give new networks IPv6, which rules of IPv4 know nothing of.
         enable_ipv6: Some(false),
+        internal: Some(network.internal),
         labels: Some(labels.iter().cloned().collect::<HashMap<_, _>>()),
         ..NetworkCreateRequest::default()
     };

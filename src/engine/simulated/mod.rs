@@ -20,7 +20,7 @@ use futures_util::{StreamExt, stream};
 
 use super::{
     Attachment, BoxStream, ContainerId, ContainerSpec, Engine, EngineError, EngineInfo, Event, Exit, Inspection,
-    Labels, Listed, ListedImage, ListedNetwork, ListedVolume, LogChunk, PullProgress, Result, Setup, Usage,
+    Labels, Listed, ListedImage, ListedNetwork, ListedVolume, LogChunk, NewNetwork, PullProgress, Result, Setup, Usage,
 };
 use crate::sync::{Mutex, OwnedMutexGuard, mpsc, select, time, watch};
 
@@ -290,9 +290,9 @@ impl Engine for SimulatedEngine {
         self.shared.world.lock().remove_image(reference)
     }
 
-    async fn create_network(&self, name: &str, subnet: &str, labels: &Labels) -> Result<String> {
+    async fn create_network(&self, name: &str, network: &NewNetwork, labels: &Labels) -> Result<String> {
         self.admit(Op::CreateNetwork).await?;
-        self.shared.world.lock().create_network(name, subnet, labels)
+        self.shared.world.lock().create_network(name, &network.subnet, labels)
     }
 
     async fn list_networks(&self, label: Option<&str>) -> Result<Vec<ListedNetwork>> {

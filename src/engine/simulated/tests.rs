@@ -27,7 +27,7 @@ async fn engine() -> SimulatedEngine {
     let engine = SimulatedEngine::new();
     engine.add_image("app");
     let labels = vec![("cluster".to_owned(), "c1".to_owned())];
-    engine.create_network("net", "10.9.0.0/16", &labels).await.unwrap();
+    engine.create_network("net", &"10.9.0.0/16".into(), &labels).await.unwrap();
     engine
 }
 

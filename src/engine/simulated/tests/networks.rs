@@ -9,7 +9,7 @@ fn joined(name: &str, owner: &str) -> ContainerSpec {
 async fn a_network_comes_and_goes() {
     let engine = engine().await;
     let labels = vec![("cluster".into(), "c2".into())];
-    let id = engine.create_network("two", "10.10.0.0/24", &labels).await;
+    let id = engine.create_network("two", &"10.10.0.0/24".into(), &labels).await;
     let id = id.unwrap();
     let by_id = engine.network(&id).await.unwrap();
     assert_eq!((by_id.name.as_str(), by_id.driver.as_str()), ("two", "bridge"));
@@ -31,7 +31,7 @@ async fn a_network_comes_and_goes() {
 #[tokio::test]
 async fn subnets_do_not_overlap() {
     let engine = engine().await;
-    let create = async |name: &str, subnet: &str| engine.create_network(name, subnet, &Vec::new()).await;
+    let create = async |name: &str, subnet: &str| engine.create_network(name, &subnet.into(), &Vec::new()).await;
     conflict(create("net", "10.20.0.0/16").await, "already exists");
     for taken in ["10.9.0.0/16", "10.9.255.0/24", "10.0.0.0/8", "0.0.0.0/0"] {
         conflict(create("x", taken).await, "Pool overlaps");
