@@ -257,11 +257,8 @@ fn node_options(plan: &Plan, images: &Images, index: usize, variables: &template
         var_target: recipe.var_target,
         volumes: recipe.mounts,
         image_volumes,
-        user: recipe.user,
-        memory: recipe.memory,
-        nano_cpus: recipe.nano_cpus,
-        cap_add: recipe.cap_add,
-        privileged: recipe.privileged,
+        run: recipe.run,
+        network: recipe.network,
     })
 }
 

@@ -24,7 +24,10 @@ pub use teardown::{clusters, remove_cluster};
 
 use crate::cluster::faults::NetState;
 use crate::cluster::{Cluster, ClusterId, label};
-use crate::engine::{Bind, ContainerId, ContainerSpec, Engine, EngineError, Labels, Listed, Network, Result};
+use crate::engine::{
+    Bind, ContainerId, ContainerSpec, Endpoint, Engine, EngineError, Labels, Listed, Network, NetworkOptions, Protocol,
+    PublishedPort, Result, RunOptions,
+};
 use crate::sandbox::{self, protocol::Capabilities};
 use crate::selfimage::{self, SelfImage};
 use crate::sync::{AsyncMutex, Mutex, time};
@@ -54,16 +57,10 @@ pub struct NodeOptions {
     pub volumes: Vec<Bind>,
     /// What the image declares as volumes.
     pub image_volumes: Vec<String>,
-    /// `user[:group]`.
-    pub user: Option<String>,
-    /// Bytes.
-    pub memory: Option<i64>,
-    /// Billionths of a CPU.
-    pub nano_cpus: Option<i64>,
-    /// Capabilities to add.
-    pub cap_add: Vec<String>,
-    /// Full access to the host.
-    pub privileged: bool,
+    /// What else is said of its container.
+    pub run: RunOptions,
+    /// What is said of its network, which its sandbox has.
+    pub network: NetworkOptions,
 }
 
 struct Sandbox {
@@ -181,7 +178,7 @@ impl Provisioner {
         let sandbox = slot.live.as_ref().map(|sandbox| sandbox.id.clone());
         let spec = self.node(index, sandbox.ok_or_else(|| EngineError::NotFound("no sandbox".into()))?);
         for volume in &spec.volumes {
-            self.engine.create_volume(&volume.name, &spec.labels).await?;
+            self.engine.create_volume(&volume.name, &spec.labels, None).await?;
         }
         self.create(&spec).await
     }
@@ -283,7 +280,7 @@ impl Provisioner {
             }
             done => done,
         }?;
-        let is_limited = spec.memory.is_some() || spec.nano_cpus.is_some();
+        let is_limited = spec.run.memory.is_some() || spec.run.nano_cpus.is_some();
         if let Some(warning) = warnings.iter().find(|warning| is_limited && tells_a_lost_limit(warning)) {
             self.engine.remove(&id).await?;
             return Err(EngineError::Refused(format!("the engine would not keep its limits: {warning}")));
@@ -317,34 +314,33 @@ impl Provisioner {
     fn sandbox(&self, index: usize) -> ContainerSpec {
         let node = self.cluster.node_spec(index);
         let name = self.cluster.spec().sandbox_name(&node.name);
+        let mut options = self.options[index].network.clone();
+        options.ports.extend(node.published_port.map(|host| published(host, self.cluster.spec().port)));
         ContainerSpec {
             labels: self.labels(index, label::SANDBOX, &name),
             name,
             image: self.image.reference.clone(),
             entrypoint: Some(self.image.internal("sandbox")),
-            command: None,
-            env: vec![],
             network: Network::Attached {
-                network: self.network.clone(),
-                address: node.ip,
-                aliases: self.cluster.spec().aliases(&node.name),
+                endpoints: vec![Endpoint {
+                    network: self.network.clone(),
+                    address: node.ip,
+                    aliases: self.cluster.spec().aliases(&node.name),
+                }],
                 hostname: self.cluster.spec().host_name(&node.name),
                 hosts: self.cluster.spec().hosts(index),
-                published: node.published_port.map(|port| (port, self.cluster.spec().port)).into_iter().collect(),
+                options: options.into(),
             },
-            binds: vec![],
-            volumes: vec![],
-            user: None,
-            memory: None,
-            nano_cpus: None,
-            cap_add: vec!["NET_ADMIN".into()],
-            cap_drop: vec!["ALL".into()],
-            privileged: false,
-            read_only: true,
+            run: RunOptions {
+                cap_add: vec!["NET_ADMIN".into()],
+                cap_drop: vec!["ALL".into()],
+                read_only: true,
+                ..RunOptions::default()
+            },
             attached_stdin: true,
             // With live-restore, Docker 20.10 removes containers that are to remove themselves when it starts again, running ones too.
             auto_remove: !self.engine.info().setup.live_restore,
-            host_users: false,
+            ..ContainerSpec::default()
         }
     }
 
@@ -361,18 +357,15 @@ impl Provisioner {
             network: Network::Of(sandbox),
             volumes: self.volumes(index),
             binds: self.binds(index),
-            user: options.user.clone(),
-            memory: options.memory,
-            nano_cpus: options.nano_cpus,
-            cap_add: options.cap_add.clone(),
-            cap_drop: vec![],
-            privileged: options.privileged,
-            read_only: false,
-            attached_stdin: false,
-            auto_remove: false,
-            host_users: false,
+            run: options.run.clone(),
+            ..ContainerSpec::default()
         }
     }
+}
+
+/// A TCP port, published on all of the host's addresses.
+fn published(host_port: u16, port: u16) -> PublishedPort {
+    PublishedPort { host_ip: None, host_port: Some(host_port), port, protocol: Protocol::Tcp }
 }
 
 /// Whether the engine says that it ignores a limit that was requested. ("Your kernel does not support memory limit
