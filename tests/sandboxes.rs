@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::{Fixture, eventually};
 use cthulhu::cluster::faults::NetState;
 use cthulhu::engine::simulated::Op;
-use cthulhu::engine::{ContainerId, ContainerSpec, Engine, Network};
+use cthulhu::engine::{ContainerId, ContainerSpec, Endpoint, Engine, Network};
 use cthulhu::history::HistoryEvent;
 use rustix::io::Errno;
 
@@ -248,30 +248,14 @@ async fn one_that_was_renamed_while_it_was_made_does_not_keep_the_address() {
     let orphan = |node: &str| ContainerSpec {
         name: "other".into(),
         image: "self".into(),
-        entrypoint: None,
-        command: None,
-        env: vec![],
         labels: vec![label("cluster", &f.cluster.spec().id.0), label("node", node), label("role", "sandbox")],
         network: Network::Attached {
-            network: "net".into(),
-            address: ip,
-            aliases: vec![],
+            endpoints: vec![Endpoint { network: "net".into(), address: ip, aliases: vec![] }],
             hostname: "i002".into(),
             hosts: vec![],
-            published: vec![],
+            options: Box::default(),
         },
-        binds: vec![],
-        volumes: vec![],
-        user: None,
-        memory: None,
-        nano_cpus: None,
-        cap_add: vec![],
-        cap_drop: vec![],
-        privileged: false,
-        read_only: false,
-        attached_stdin: false,
-        auto_remove: false,
-        host_users: false,
+        ..ContainerSpec::default()
     };
     let id = f.engine.create(&orphan("i002")).await.unwrap();
     f.engine.start(&id).await.unwrap();

@@ -10,7 +10,7 @@ use super::groups::{Group, groups};
 use super::{environment, readiness};
 use crate::control::{DEFAULT_GRACE, DEFAULT_START_TIMEOUT};
 use crate::daemon::{ClusterPaths, NodeRecipe, Plan, PlannedEndpoint, PlannedNode, state_home};
-use crate::engine::Bind;
+use crate::engine::{Bind, NetworkOptions, RunOptions};
 use crate::provision::NetworkRequest;
 use crate::sys;
 use crate::watch::{DEFAULT_LOG_LIMIT, SMALLEST_LIMIT};
@@ -139,11 +139,15 @@ fn recipe(args: &MountArgs, mountpoint: &Path) -> Result<NodeRecipe> {
         mounts: args.volume.iter().map(|text| volume(text, mountpoint)).collect::<Result<_>>()?,
         etc_target: args.etc_target.clone(),
         var_target: args.var_target.clone(),
-        user: args.user.clone(),
-        memory: args.memory.as_deref().map(|text| bytes("--memory", text)).transpose()?,
-        nano_cpus: args.cpus.map(|cpus| (cpus * 1e9) as i64),
-        cap_add: args.cap_add.clone(),
-        privileged: args.privileged,
+        run: RunOptions {
+            user: args.user.clone(),
+            memory: args.memory.as_deref().map(|text| bytes("--memory", text)).transpose()?,
+            nano_cpus: args.cpus.map(|cpus| (cpus * 1e9) as i64),
+            cap_add: args.cap_add.clone(),
+            privileged: args.privileged,
+            ..RunOptions::default()
+        },
+        network: NetworkOptions::default(),
         readiness: readiness::readiness(args)?,
         pace: readiness::pace(args),
     })

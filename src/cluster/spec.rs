@@ -187,7 +187,7 @@ impl ClusterSpec {
     }
 
     /// The names by which a network's DNS knows the node with this index.
-    pub(crate) fn aliases(&self, index: usize) -> Vec<String> {
+    pub fn aliases(&self, index: usize) -> Vec<String> {
         let node = &self.nodes[index];
         let mut aliases = vec![self.host_name(node), self.container_name(node)];
         if node.service.is_some() {

@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 use super::names::needs_prefix;
 use super::plan::Plan;
 use crate::cluster::ClusterId;
-use crate::engine::{Engine, Labels};
+use crate::engine::{Endpoint, Engine, Labels};
 use crate::provision::{self, NetworkPlan, NetworkRequest};
 
 /// Where the nodes are connected.
@@ -27,6 +27,18 @@ pub(crate) struct NodeEndpoint {
     pub(crate) address: Ipv4Addr,
     /// Names that the node has in this network besides its own.
     pub(crate) aliases: Vec<String>,
+}
+
+impl Networks {
+    /// The endpoints of the node at `index`, which is called `names` in every network.
+    pub(crate) fn endpoints(&self, index: usize, names: &[String]) -> Vec<Endpoint> {
+        let endpoint = |endpoint: &NodeEndpoint| {
+            let mut aliases = names.to_vec();
+            aliases.extend(endpoint.aliases.iter().filter(|alias| !names.contains(alias)).cloned());
+            Endpoint { network: endpoint.network.clone(), address: endpoint.address, aliases }
+        };
+        self.nodes[index].iter().map(endpoint).collect()
+    }
 }
 
 /// Finds or makes all networks.

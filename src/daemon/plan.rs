@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::paths::ClusterPaths;
 use crate::cluster::{Dependency, NodeName};
-use crate::engine::Bind;
+use crate::engine::{Bind, NetworkOptions, RunOptions};
 use crate::provision::{NetworkRequest, RequestedNetwork};
 use crate::watch::Pace;
 
@@ -104,15 +104,10 @@ pub(crate) struct NodeRecipe {
     pub(crate) etc_target: String,
     /// Where the node's `var` appears in it: an absolute path.
     pub(crate) var_target: String,
-    /// The user that the node runs as: `user[:group]`.
-    pub(crate) user: Option<String>,
-    /// Limit of its memory, in bytes.
-    pub(crate) memory: Option<i64>,
-    /// Limit of its CPU time, in billionths of a CPU.
-    pub(crate) nano_cpus: Option<i64>,
-    pub(crate) cap_add: Vec<String>,
-    /// Full access to the host.
-    pub(crate) privileged: bool,
+    /// What else is said of its container.
+    pub(crate) run: RunOptions,
+    /// What is said of its network.
+    pub(crate) network: NetworkOptions,
     /// What makes it ready, if not its HEALTHCHECK.
     pub(crate) readiness: Option<Readiness>,
     /// How often it is asked whether it is ready.

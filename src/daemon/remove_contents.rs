@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt;
 
 use super::data::DataLock;
 use super::names::new_id;
-use crate::engine::{Bind, ContainerSpec, Engine, EngineError, Labels, Network, while_it_answers};
+use crate::engine::{Bind, ContainerSpec, Engine, EngineError, Labels, RunOptions, while_it_answers};
 use crate::selfimage;
 use crate::sweep::{self, Swept};
 
@@ -77,22 +77,21 @@ async fn through_container(engine: &Arc<dyn Engine>, dir: &Path, how: &Emptying)
         image: image.reference,
         entrypoint: Some(argv),
         command: how.owner.map(|(user, group)| vec![user.to_string(), group.to_string()]),
-        env: vec![],
         labels: how.labels.clone(),
-        network: Network::None,
         binds: vec![Bind { source: dir.to_owned(), target: sweep::TARGET.into(), read_only: false }],
-        volumes: vec![],
-        user: Some("0:0".into()),
-        memory: None,
-        nano_cpus: None,
-        cap_add: ["CHOWN", "DAC_OVERRIDE", "FOWNER"].map(str::to_owned).to_vec(),
-        cap_drop: vec!["ALL".into()],
-        privileged: false,
-        read_only: true,
+        run: RunOptions {
+            user: Some("0:0".into()),
+            cap_add: ["CHOWN", "DAC_OVERRIDE", "FOWNER"].map(str::to_owned).to_vec(),
+            cap_drop: vec!["ALL".into()],
+            read_only: true,
+            ..RunOptions::default()
+        },
         attached_stdin: true,
         // So that nothing is left of it, even if we end before it does.
         auto_remove: true,
         host_users: engine.info().setup.remaps_users,
+        // Above all no network.
+        ..ContainerSpec::default()
     };
     let id = engine.create(&spec).await?;
     let work = async {

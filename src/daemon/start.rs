@@ -31,7 +31,7 @@ use crate::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec, State}
 use crate::control::{ControlError, Executor, FirstStart};
 use crate::engine::docker;
 use crate::engine::simulated::SimulatedEngine;
-use crate::engine::{Engine, EngineError, falls_silent};
+use crate::engine::{Endpoint, Engine, EngineError, falls_silent};
 use crate::fuse;
 use crate::history::{History, Recorder};
 use crate::passthrough::{Descriptors, Passthrough};
@@ -151,18 +151,14 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
     let nodes = Arc::new(plan.template_nodes(spec.nodes.iter().map(|node| node.ip)));
     let files = Arc::new(NodeFiles::read(plan, &spec, &nodes, &engine, &labels, &made.data)?);
     files.prepare_all(&plan.data)?;
-    let options = (0..plan.nodes.len()).map(|index| node_options(plan, &images, index, &nodes.variables(index)));
+    let options = (0..plan.nodes.len()).map(|index| {
+        let endpoints = networks.endpoints(index, &spec.aliases(index));
+        node_options(plan, &images, index, &nodes.variables(index), endpoints)
+    });
     let options = options.collect::<Result<_>>()?;
     let model = Model::open(plan, spec, made)?;
-    let provisioner = Arc::new(Provisioner::new(
-        engine.clone(),
-        model.cluster.clone(),
-        options,
-        images.own,
-        networks.nodes[0][0].network.clone(),
-        owner,
-        plan.timeout,
-    ));
+    let provisioner =
+        Arc::new(Provisioner::new(engine.clone(), model.cluster.clone(), options, images.own, owner, plan.timeout));
     let watch = model.watch(plan, &nodes, &engine, &provisioner).await?;
     let seed = plan.seed.map_or_else(drawn_seed, Ok)?;
     let (tree, bindmounts) = model.tree(plan, seed, files, &watch, &provisioner, descriptors)?;
@@ -241,7 +237,13 @@ impl Images {
 }
 
 /// How the container of one node is run.
-fn node_options(plan: &Plan, images: &Images, index: usize, variables: &template::Variables) -> Result<NodeOptions> {
+fn node_options(
+    plan: &Plan,
+    images: &Images,
+    index: usize,
+    variables: &template::Variables,
+    endpoints: Vec<Endpoint>,
+) -> Result<NodeOptions> {
     let recipe = plan.recipe(index).clone();
     let Program { mut command, env } = Program::render(&recipe, variables)?;
     let mut entrypoint = recipe.entrypoint;
@@ -251,6 +253,7 @@ fn node_options(plan: &Plan, images: &Images, index: usize, variables: &template
     }
     let (image, image_volumes) = images.recipes[plan.nodes[index].recipe].clone();
     Ok(NodeOptions {
+        endpoints,
         image,
         entrypoint,
         command,
@@ -259,11 +262,8 @@ fn node_options(plan: &Plan, images: &Images, index: usize, variables: &template
         var_target: recipe.var_target,
         volumes: recipe.mounts,
         image_volumes,
-        user: recipe.user,
-        memory: recipe.memory,
-        nano_cpus: recipe.nano_cpus,
-        cap_add: recipe.cap_add,
-        privileged: recipe.privileged,
+        run: recipe.run,
+        network: recipe.network,
     })
 }
 

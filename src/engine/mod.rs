@@ -4,7 +4,7 @@
 //! bollard) and [`simulated`] (in memory). It does not know clusters, trees or FUSE.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -17,10 +17,14 @@ mod liveness;
 mod options;
 mod signal;
 pub mod simulated;
+mod spec;
 
 pub(crate) use liveness::{falls_silent, while_it_answers};
-pub use options::{Device, HealthCheck, NetworkOptions, Protocol, PublishedPort, RunOptions, Ulimit};
+pub use options::{
+    CgroupNamespace, Device, Gpus, HealthCheck, NetworkOptions, Protocol, PublishedPort, RunOptions, Ulimit,
+};
 pub(crate) use signal::Signal;
+pub use spec::{Bind, ContainerSpec, Endpoint, Network, VolumeMount};
 
 /// A boxed stream that can be held by a task.
 pub type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
@@ -108,93 +112,6 @@ impl Default for Setup {
             desktop: false,
         }
     }
-}
-
-/// Where a container gets its network from.
-#[derive(Clone, Debug)]
-pub enum Network {
-    /// An endpoint of its own in a user-defined network.
-    Attached {
-        /// Name or id of the network.
-        network: String,
-        /// The pinned address.
-        address: Ipv4Addr,
-        /// DNS names inside the network.
-        aliases: Vec<String>,
-        /// The container's host name.
-        hostname: String,
-        /// Lines for its `/etc/hosts`, and that of the containers in its network: name and address.
-        hosts: Vec<(String, Ipv4Addr)>,
-        /// Ports published on the host: (host port, container port), TCP.
-        published: Vec<(u16, u16)>,
-    },
-    /// The network namespace of another container.
-    Of(ContainerId),
-    /// None: a loopback interface at most.
-    None,
-}
-
-/// A host directory mounted into a container.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Bind {
-    /// Absolute path on the engine's host.
-    pub source: PathBuf,
-    /// Absolute path in the container.
-    pub target: String,
-    /// Mounted read-only.
-    pub read_only: bool,
-}
-
-/// A volume of the engine's, mounted into a container. An empty one gets what the image has at that path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VolumeMount {
-    /// Its name.
-    pub name: String,
-    /// Absolute path in the container.
-    pub target: String,
-}
-
-/// Everything needed to create a container.
-#[derive(Clone, Debug)]
-pub struct ContainerSpec {
-    /// The container's name.
-    pub name: String,
-    /// Image reference.
-    pub image: String,
-    /// Replaces the image's entrypoint.
-    pub entrypoint: Option<Vec<String>>,
-    /// Replaces the image's command.
-    pub command: Option<Vec<String>>,
-    /// `KEY=VALUE` lines.
-    pub env: Vec<String>,
-    /// Labels to put on it.
-    pub labels: Labels,
-    /// Where its network comes from.
-    pub network: Network,
-    /// Host directories to mount.
-    pub binds: Vec<Bind>,
-    /// Volumes to mount.
-    pub volumes: Vec<VolumeMount>,
-    /// `user[:group]` to run as.
-    pub user: Option<String>,
-    /// Memory limit in bytes.
-    pub memory: Option<i64>,
-    /// CPU limit in billionths of a CPU.
-    pub nano_cpus: Option<i64>,
-    /// Capabilities to add.
-    pub cap_add: Vec<String>,
-    /// Capabilities to drop (`ALL` for all).
-    pub cap_drop: Vec<String>,
-    /// Full access to the host.
-    pub privileged: bool,
-    /// Root file system mounted read-only.
-    pub read_only: bool,
-    /// stdin stays open for one attached client; end of file when that client goes.
-    pub attached_stdin: bool,
-    /// The engine removes the container when it exits.
-    pub auto_remove: bool,
-    /// Its users are the host's, also on an engine that remaps users.
-    pub host_users: bool,
 }
 
 /// A bridge network to create.
@@ -286,6 +203,8 @@ pub struct Inspection {
     pub(crate) check: Option<Check>,
     /// When its present or last run began, in ns since the Unix epoch on the engine's clock; 0 if never.
     pub started_at: i64,
+    /// The ports that are published now, with the host's port each; none while it does not run.
+    pub ports: Vec<PublishedPort>,
     /// The engine's whole answer, as JSON text, pretty-printed, no newline at its end.
     pub raw: String,
 }
@@ -432,7 +351,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Succeeds when the engine answers.
     async fn ping(&self) -> Result<()>;
 
-    /// Creates a container. [`EngineError::Conflict`] when the name is taken, `NotFound` when the image is missing.
+    /// Creates a container, with all its endpoints or not at all. [`EngineError::Conflict`] when the name is taken, `NotFound` when
+    /// the image is missing.
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
         Ok(self.create_with_warnings(spec).await?.0)
     }
@@ -489,8 +409,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Removes a network; `Ok` too when it is gone.
     async fn remove_network(&self, name: &str) -> Result<()>;
 
-    /// Creates a volume; `Ok` too when there is one of that name.
-    async fn create_volume(&self, name: &str, labels: &Labels) -> Result<()>;
+    /// Creates a volume; `Ok` too when there is one of that name. What is in it lies in `directory` of the engine's host, if one is
+    /// given, which must be there; it stays when the volume is removed.
+    async fn create_volume(&self, name: &str, labels: &Labels, directory: Option<&Path>) -> Result<()>;
     /// Volumes that carry `label`, or all.
     async fn list_volumes(&self, label: Option<&str>) -> Result<Vec<ListedVolume>>;
     /// Removes a volume with what is in it; `Ok` too when it is gone, `Conflict` while a container has it.

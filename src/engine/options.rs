@@ -55,16 +55,38 @@ pub struct RunOptions {
     pub security_opt: Vec<String>,
     /// From -1000 to 1000.
     pub oom_score_adj: Option<i64>,
-    /// Whose cgroup namespace: `host` or `private`.
-    pub cgroup: Option<String>,
+    /// Whose cgroups it sees; `None` is the engine's default.
+    pub cgroup: Option<CgroupNamespace>,
     /// For which the image is chosen: `linux/arm64`.
     pub platform: Option<String>,
     /// The signal that asks it to end, by name or number.
     pub stop_signal: Option<String>,
     /// In place of the image's HEALTHCHECK.
     pub healthcheck: Option<HealthCheck>,
-    /// GPUs, as `--gpus` of docker run takes them: `all`, or how many.
-    pub gpus: Option<String>,
+    /// The host's GPUs.
+    pub gpus: Option<Gpus>,
+}
+
+/// Whose cgroups a container sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CgroupNamespace {
+    /// The host's.
+    Host,
+    /// Its own only.
+    Private,
+}
+
+/// Which GPUs of the host a container has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gpus {
+    /// Every one.
+    All,
+    /// So many, which the engine chooses.
+    Count(u16),
+    /// These, by index or UUID.
+    Devices(Vec<String>),
 }
 
 /// A limit of a process, as setrlimit(2) has it. -1 for none.
@@ -145,7 +167,7 @@ pub struct PublishedPort {
 }
 
 /// A protocol that has ports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// RFC 9293.
@@ -155,4 +177,22 @@ pub enum Protocol {
     Udp,
     /// RFC 9260.
     Sctp,
+}
+
+impl Protocol {
+    const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
+
+    /// As engines and users write it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        }
+    }
+
+    /// The one of that name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|protocol| protocol.name() == name)
+    }
 }

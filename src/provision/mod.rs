@@ -24,7 +24,10 @@ pub use teardown::{clusters, remove_cluster};
 
 use crate::cluster::faults::NetState;
 use crate::cluster::{Cluster, ClusterId, label};
-use crate::engine::{Bind, ContainerId, ContainerSpec, Engine, EngineError, Labels, Listed, Network, Result};
+use crate::engine::{
+    Bind, ContainerId, ContainerSpec, Endpoint, Engine, EngineError, Labels, Listed, Network, NetworkOptions, Protocol,
+    PublishedPort, Result, RunOptions,
+};
 use crate::sandbox::{self, protocol::Capabilities};
 use crate::selfimage::{self, SelfImage};
 use crate::sync::{AsyncMutex, Mutex, time};
@@ -38,6 +41,8 @@ const SANDBOX: Duration = Duration::from_secs(2);
 /// How a node's container is run.
 #[derive(Clone, Debug, Default)]
 pub struct NodeOptions {
+    /// Its places in networks, the one of its own address first.
+    pub endpoints: Vec<Endpoint>,
     /// The image.
     pub image: String,
     /// Replaces the image's entrypoint.
@@ -54,16 +59,10 @@ pub struct NodeOptions {
     pub volumes: Vec<Bind>,
     /// What the image declares as volumes.
     pub image_volumes: Vec<String>,
-    /// `user[:group]`.
-    pub user: Option<String>,
-    /// Bytes.
-    pub memory: Option<i64>,
-    /// Billionths of a CPU.
-    pub nano_cpus: Option<i64>,
-    /// Capabilities to add.
-    pub cap_add: Vec<String>,
-    /// Full access to the host.
-    pub privileged: bool,
+    /// What else is said of its container.
+    pub run: RunOptions,
+    /// What is said of its network, which its sandbox has.
+    pub network: NetworkOptions,
 }
 
 struct Sandbox {
@@ -87,7 +86,6 @@ pub struct Provisioner {
     cluster: Cluster,
     options: Vec<NodeOptions>,
     image: SelfImage,
-    network: String,
     owner: String,
     timeout: Duration,
     sandboxes: Vec<AsyncMutex<SandboxSlot>>,
@@ -109,26 +107,12 @@ impl Provisioner {
         cluster: Cluster,
         options: Vec<NodeOptions>,
         image: SelfImage,
-        network: String,
         owner: String,
         timeout: Duration,
     ) -> Self {
         let sandboxes = (0..cluster.len()).map(|_| AsyncMutex::default()).collect();
         let (sandbox_ids, kernel, warnings, described) = Default::default();
-        Self {
-            engine,
-            cluster,
-            options,
-            image,
-            network,
-            owner,
-            timeout,
-            sandboxes,
-            sandbox_ids,
-            kernel,
-            warnings,
-            described,
-        }
+        Self { engine, cluster, options, image, owner, timeout, sandboxes, sandbox_ids, kernel, warnings, described }
     }
 
     /// The engine that it works through.
@@ -181,7 +165,7 @@ impl Provisioner {
         let sandbox = slot.live.as_ref().map(|sandbox| sandbox.id.clone());
         let spec = self.node(index, sandbox.ok_or_else(|| EngineError::NotFound("no sandbox".into()))?);
         for volume in &spec.volumes {
-            self.engine.create_volume(&volume.name, &spec.labels).await?;
+            self.engine.create_volume(&volume.name, &spec.labels, None).await?;
         }
         self.create(&spec).await
     }
@@ -258,7 +242,8 @@ impl Provisioner {
         let id = self.create(&spec).await?;
         let mut client = sandbox::Client::new(self.engine.attach(&id).await?);
         let ip = self.cluster.node_spec(index).ip;
-        self.engine.start(&id).await.map_err(|error| network::address_taken(error, ip, &self.network))?;
+        let network = self.options[index].endpoints.first().map_or("", |endpoint| endpoint.network.as_str());
+        self.engine.start(&id).await.map_err(|error| network::address_taken(error, ip, network))?;
         let hello =
             client.hello().await.map_err(|error| EngineError::Refused(format!("its sandbox failed: {error}")))?;
         if !hello.addresses.contains(&ip) {
@@ -283,7 +268,7 @@ impl Provisioner {
             }
             done => done,
         }?;
-        let is_limited = spec.memory.is_some() || spec.nano_cpus.is_some();
+        let is_limited = spec.run.memory.is_some() || spec.run.nano_cpus.is_some();
         if let Some(warning) = warnings.iter().find(|warning| is_limited && tells_a_lost_limit(warning)) {
             self.engine.remove(&id).await?;
             return Err(EngineError::Refused(format!("the engine would not keep its limits: {warning}")));
@@ -317,34 +302,29 @@ impl Provisioner {
     fn sandbox(&self, index: usize) -> ContainerSpec {
         let node = self.cluster.node_spec(index);
         let name = self.cluster.spec().sandbox_name(node);
+        let mut options = self.options[index].network.clone();
+        options.ports.extend(node.published_port.map(|host| published(host, self.cluster.spec().port)));
         ContainerSpec {
             labels: self.labels(index, label::SANDBOX, &name),
             name,
             image: self.image.reference.clone(),
             entrypoint: Some(self.image.internal("sandbox")),
-            command: None,
-            env: vec![],
             network: Network::Attached {
-                network: self.network.clone(),
-                address: node.ip,
-                aliases: self.cluster.spec().aliases(index),
-                hostname: self.cluster.spec().host_name(node),
+                endpoints: self.options[index].endpoints.clone(),
+                hostname: options.hostname.clone().unwrap_or_else(|| self.cluster.spec().host_name(node)),
                 hosts: self.cluster.spec().hosts(index),
-                published: node.published_port.map(|port| (port, self.cluster.spec().port)).into_iter().collect(),
+                options: options.into(),
             },
-            binds: vec![],
-            volumes: vec![],
-            user: None,
-            memory: None,
-            nano_cpus: None,
-            cap_add: vec!["NET_ADMIN".into()],
-            cap_drop: vec!["ALL".into()],
-            privileged: false,
-            read_only: true,
+            run: RunOptions {
+                cap_add: vec!["NET_ADMIN".into()],
+                cap_drop: vec!["ALL".into()],
+                read_only: true,
+                ..RunOptions::default()
+            },
             attached_stdin: true,
             // With live-restore, Docker 20.10 removes containers that are to remove themselves when it starts again, running ones too.
             auto_remove: !self.engine.info().setup.live_restore,
-            host_users: false,
+            ..ContainerSpec::default()
         }
     }
 
@@ -361,18 +341,15 @@ impl Provisioner {
             network: Network::Of(sandbox),
             volumes: self.volumes(index),
             binds: self.binds(index),
-            user: options.user.clone(),
-            memory: options.memory,
-            nano_cpus: options.nano_cpus,
-            cap_add: options.cap_add.clone(),
-            cap_drop: vec![],
-            privileged: options.privileged,
-            read_only: false,
-            attached_stdin: false,
-            auto_remove: false,
-            host_users: false,
+            run: options.run.clone(),
+            ..ContainerSpec::default()
         }
     }
+}
+
+/// A TCP port, published on all of the host's addresses.
+fn published(host_port: u16, port: u16) -> PublishedPort {
+    PublishedPort { host_ip: None, host_port: Some(host_port), port, protocol: Protocol::Tcp }
 }
 
 /// Whether the engine says that it ignores a limit that was requested. ("Your kernel does not support memory limit

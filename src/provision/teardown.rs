@@ -256,9 +256,9 @@ mod tests {
         let engine = SimulatedEngine::new();
         let ours = labels(&[(label::CLUSTER, "a"), (label::OWNER, "o"), (label::MOUNTPOINT, "/m"), (label::USER, "7")]);
         engine.create_network("mine", &"10.0.0.0/24".into(), &labels(&[(label::CLUSTER, "a")])).await.unwrap();
-        engine.create_volume("ours", &ours).await.unwrap();
-        engine.create_volume("other", &labels(&[(label::CLUSTER, "b"), (label::OWNER, "p")])).await.unwrap();
-        engine.create_volume("odd", &labels(&[(label::CLUSTER, "a"), (label::OWNER, "q")])).await.unwrap();
+        engine.create_volume("ours", &ours, None).await.unwrap();
+        engine.create_volume("other", &labels(&[(label::CLUSTER, "b"), (label::OWNER, "p")]), None).await.unwrap();
+        engine.create_volume("odd", &labels(&[(label::CLUSTER, "a"), (label::OWNER, "q")]), None).await.unwrap();
         let found = clusters(&engine).await.unwrap();
         let a = found.iter().find(|found| found.cluster == "a").unwrap();
         assert_eq!((found.len(), a.networks.len(), a.volumes), (2, 1, 2));

@@ -9,12 +9,17 @@ use crate::engine::{Bind, EngineError, Result, VolumeMount};
 impl Provisioner {
     /// A node's volumes: one for each path that its image declares, unless the user has mounted something there.
     pub(super) fn volumes(&self, index: usize) -> Vec<VolumeMount> {
-        let binds = self.binds(index);
+        let (binds, tmpfs) = (self.binds(index), &self.options[index].run.tmpfs);
+        let targets = || binds.iter().map(|bind| &bind.target).chain(tmpfs.iter().map(|(path, _)| path));
         let (cluster, node) = (&self.cluster.spec().id, &self.cluster.node_spec(index).name);
         let paths = self.options[index].image_volumes.iter().enumerate();
-        let free = paths.filter(|(_, path)| !binds.iter().any(|bind| clean(&bind.target) == clean(path)));
-        free.map(|(nth, path)| VolumeMount { name: format!("cthulhu-{cluster}-{node}-{nth}"), target: clean(path) })
-            .collect()
+        let free = paths.filter(|(_, path)| !targets().any(|target| clean(target) == clean(path)));
+        let mount = |(nth, path): (usize, &String)| VolumeMount {
+            name: format!("cthulhu-{cluster}-{node}-{nth}"),
+            target: clean(path),
+            ..VolumeMount::default()
+        };
+        free.map(mount).collect()
     }
 
     /// The host directories that are mounted into a node.

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use super::*;
 use crate::cluster::{ClusterId, ClusterSpec, NodeSpec, label};
 use crate::engine::simulated::{Op, SimulatedEngine};
-use crate::engine::{ContainerSpec, Labels, Network};
+use crate::engine::{ContainerSpec, Labels};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -64,23 +64,8 @@ impl Watched {
         ContainerSpec {
             name: self.cluster.node_spec(index).name.to_string(),
             image: "image".into(),
-            entrypoint: None,
-            command: None,
-            network: Network::None,
             labels,
-            env: vec![],
-            binds: vec![],
-            volumes: vec![],
-            user: None,
-            memory: None,
-            nano_cpus: None,
-            cap_add: vec![],
-            cap_drop: vec![],
-            privileged: false,
-            read_only: false,
-            attached_stdin: false,
-            auto_remove: false,
-            host_users: false,
+            ..ContainerSpec::default()
         }
     }
 

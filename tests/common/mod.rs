@@ -11,7 +11,7 @@ use std::time::Duration;
 use cthulhu::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec};
 use cthulhu::control::Executor;
 use cthulhu::engine::simulated::SimulatedEngine;
-use cthulhu::engine::{Engine, Labels};
+use cthulhu::engine::{Endpoint, Engine, Labels};
 use cthulhu::history::{History, HistoryLine, Recorder};
 use cthulhu::provision::{NodeOptions, Provisioner};
 use cthulhu::selfimage::SelfImage;
@@ -78,12 +78,15 @@ impl Fixture {
         let own = SelfImage { reference: "self".into(), argv: vec!["/cthulhu".into()] };
         let options =
             NodeOptions { image: "image".into(), etc_target: "/etc".into(), var_target: "/var".into(), ..options };
+        let endpoints = |index: usize| {
+            let (address, aliases) = (cluster.node_spec(index).ip, cluster.spec().aliases(index));
+            NodeOptions { endpoints: vec![Endpoint { network: "net".into(), address, aliases }], ..options.clone() }
+        };
         let provisioner = Arc::new(Provisioner::new(
             shared.clone(),
             cluster.clone(),
-            vec![options; nodes],
+            (0..nodes).map(endpoints).collect(),
             own,
-            "net".into(),
             "1.2@boot".into(),
             timeout,
         ));

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use cthulhu::engine::docker::{DockerEngine, connect};
 use cthulhu::engine::{
-    BoxStream, ContainerId, ContainerSpec, Engine, EngineError, Event, EventKind, Inspection, LogChunk, Network,
-    Result, Status,
+    BoxStream, ContainerId, ContainerSpec, Endpoint, Engine, EngineError, Event, EventKind, Inspection, LogChunk,
+    Network, Result, Status,
 };
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::timeout;
@@ -83,25 +83,16 @@ impl Bench {
             env: vec!["GREETING=ia ia".into()],
             labels: vec![(LABEL.into(), self.mark.clone())],
             network: Network::Attached {
-                network: self.mark.clone(),
-                address: self.address(10 + hash % 200),
-                aliases: vec![name.to_owned()],
+                endpoints: vec![Endpoint {
+                    network: self.mark.clone(),
+                    address: self.address(10 + hash % 200),
+                    aliases: vec![name.to_owned()],
+                }],
                 hostname: name.to_owned(),
                 hosts: Vec::new(),
-                published: Vec::new(),
+                options: Box::default(),
             },
-            binds: Vec::new(),
-            volumes: vec![],
-            user: None,
-            memory: None,
-            nano_cpus: None,
-            cap_add: Vec::new(),
-            cap_drop: Vec::new(),
-            privileged: false,
-            read_only: false,
-            attached_stdin: false,
-            auto_remove: false,
-            host_users: false,
+            ..ContainerSpec::default()
         }
     }
 

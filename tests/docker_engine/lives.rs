@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use cthulhu::engine::{Bind, ContainerId, Engine, EngineError, EventKind, Health, LogChunk, Network, Status};
+use cthulhu::engine::{
+    Bind, ContainerId, Engine, EngineError, EventKind, Health, LogChunk, Network, Protocol, PublishedPort, RunOptions,
+    Status,
+};
 use futures_util::TryStreamExt;
 
 use crate::bench::{next_kind, text, with_bench};
@@ -113,14 +116,17 @@ async fn limits_binds_and_ports_reach_the_container() {
         let mut spec =
             bench.spec("limits", "/bin/busybox cat '/in:side/file'; /bin/busybox hostname; /bin/busybox touch /x");
         spec.binds = vec![Bind { source: odd, target: "/in:side".into(), read_only: true }];
-        spec.memory = Some(64 << 20);
-        spec.nano_cpus = Some(500_000_000);
-        spec.cap_add = vec!["NET_ADMIN".into()];
-        spec.cap_drop = vec!["ALL".into()];
-        spec.read_only = true;
-        spec.user = Some("1000".into());
-        let Network::Attached { published, .. } = &mut spec.network else { unreachable!() };
-        published.push((0, 80));
+        spec.run = RunOptions {
+            memory: Some(64 << 20),
+            nano_cpus: Some(500_000_000),
+            cap_add: vec!["NET_ADMIN".into()],
+            cap_drop: vec!["ALL".into()],
+            read_only: true,
+            user: Some("1000".into()),
+            ..RunOptions::default()
+        };
+        let Network::Attached { options, .. } = &mut spec.network else { unreachable!() };
+        options.ports.push(PublishedPort { host_ip: None, host_port: None, port: 80, protocol: Protocol::Tcp });
         let id = bench.engine.create(&spec).await.unwrap();
         bench.engine.start(&id).await.unwrap();
         let seen = bench.ended(&id).await;

@@ -13,7 +13,7 @@ async fn networks_pin_addresses_and_refuse_overlaps() {
         let taken = engine.create_network(&bench.mark, &"10.250.78.0/24".into(), &labels).await;
         assert!(matches!(taken, Err(EngineError::Conflict(_))), "{taken:?}");
         let other = format!("{}-other", bench.mark);
-        let overlap = engine.create_network(&other, &bench.subnet().into(), &labels).await;
+        let overlap = engine.create_network(&other, &bench.subnet().as_str().into(), &labels).await;
         assert!(matches!(overlap, Err(EngineError::Conflict(_))), "{overlap:?}");
 
         let node = bench.run("pinned", "exec /bin/busybox sleep 1000").await;
@@ -44,11 +44,11 @@ async fn volumes_are_found_by_label_filled_from_the_image_and_kept_when_their_co
         let labels = vec![("io.cthulhu.test.volume".to_owned(), bench.mark.clone())];
         let label = format!("{}={}", labels[0].0, labels[0].1);
         for _ in 0..2 {
-            engine.create_volume(&name, &labels).await.unwrap();
+            engine.create_volume(&name, &labels, None).await.unwrap();
         }
         let listed = engine.list_volumes(Some(&label)).await.unwrap();
         assert_eq!(listed, [ListedVolume { name: name.clone(), labels }]);
-        let volumes = vec![VolumeMount { name: name.clone(), target: "/bin".into() }];
+        let volumes = vec![VolumeMount { name: name.clone(), target: "/bin".into(), ..VolumeMount::default() }];
         // That the program is found shows that the volume has what the image has there.
         for script in ["echo kept > /bin/f", "/bin/busybox grep -q kept /bin/f && exit 5"] {
             let spec = ContainerSpec { volumes: volumes.clone(), ..bench.spec("volume", script) };

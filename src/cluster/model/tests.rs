@@ -35,6 +35,7 @@ fn seen(container: &str, status: Status, pid: i32, started_at: i64, exit_code: i
         unhealthy_unchecked: false,
         check: None,
         started_at,
+        ports: vec![],
         raw: format!("{{\"{container}\":\"{status:?} {pid} {started_at}\"}}"),
     }
 }

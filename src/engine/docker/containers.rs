@@ -22,10 +22,13 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Creates a container. Its output goes to the first log driver that the engine takes, or to the engine's default. What the
 /// engine warns of comes with it.
 pub(super) async fn create(docker: &Docker, spec: &ContainerSpec) -> Result<(ContainerId, Vec<String>)> {
+    let api = spec::api(docker);
     let mut refusal = None;
     for driver in spec::LOG_DRIVERS.map(Some).into_iter().chain([None]) {
-        let options = CreateContainerOptions { name: Some(spec.name.clone()), ..CreateContainerOptions::default() };
-        let body = spec::body(spec, driver);
+        let platform = spec.run.platform.clone().unwrap_or_default();
+        let options = CreateContainerOptions { name: Some(spec.name.clone()), platform };
+        let body = spec::body(spec, driver, api);
+        let docker = spec::with_old_mac(spec, &body, api).map_or(docker.clone(), |body| raw::with_body(docker, body));
         match docker.create_container(Some(options), body).await.map_err(error::from_bollard) {
             Err(EngineError::Refused(why)) if driver.is_some() && is_about_logging(&why) => refusal = Some(why),
             created => {
@@ -49,7 +52,17 @@ fn is_about_logging(why: &str) -> bool {
 
 /// Starts it; one that runs already answers 304, which bollard takes for success.
 pub(super) async fn start(docker: &Docker, id: &ContainerId) -> Result<()> {
-    docker.start_container(&id.0, None::<StartContainerOptions>).await.map_err(error::from_bollard)
+    match docker.start_container(&id.0, None::<StartContainerOptions>).await.map_err(error::from_bollard) {
+        Err(EngineError::Refused(why)) if lacks_gpus(&why) => {
+            Err(EngineError::Refused(format!("the engine has no runtime for GPUs, which --gpus asks for: {why}")))
+        }
+        started => started,
+    }
+}
+
+/// Whether an engine refuses to start a container because nothing on its host gives containers GPUs.
+fn lacks_gpus(why: &str) -> bool {
+    why.contains("could not select device driver") && why.contains("[[gpu]]")
 }
 
 /// Stops it. The engine takes whole seconds: `grace` is rounded up.
@@ -206,6 +219,24 @@ mod tests {
             _ => fake::answer(500, r#"{"message":"container state improper"}"#),
         });
         assert_eq!(remove(&stopped.docker, &ContainerId("c1".into()), true).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_missing_runtime_for_gpus_is_told() {
+        let refusal = r#"{"message":"could not select device driver \"\" with capabilities: [[gpu]]"}"#;
+        let engine = fake::engine(move |_, _| fake::answer(500, refusal));
+        let error = start(&engine.docker, &ContainerId("c1".into())).await.unwrap_err().to_string();
+        assert!(error.starts_with("the engine has no runtime for GPUs, which --gpus asks for: could not"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_platform_is_part_of_the_request() {
+        let engine = fake::engine(|_, _| fake::answer(201, r#"{"Id":"c1","Warnings":[]}"#));
+        let mut spec = ContainerSpec { name: "n".into(), ..ContainerSpec::default() };
+        spec.run.platform = Some("linux/arm64".into());
+        create(&engine.docker, &spec).await.unwrap();
+        let asked = engine.asked();
+        assert!(asked[0].contains("platform=linux%2Farm64"), "{asked:?}");
     }
 
     #[tokio::test]

@@ -1,11 +1,12 @@
 //! Container output as the Docker API frames it.
 //!
 //! Each frame is a byte that names its stream, three zeros, the payload's length (u32, big endian) and the payload.
+//! A container with a terminal has none ([`terminal`]); only its first byte tells, as engines call both by one media type.
 //! bollard's own reader takes stream 3, the engine's own error, for output, with its header.
 
 use futures_util::{Stream, StreamExt, stream};
 
-use super::{error, raw};
+use super::{error, raw, terminal};
 use crate::engine::{EngineError, Result};
 
 const HEADER: usize = 8;
@@ -23,12 +24,14 @@ where
             match frames.next() {
                 Some(Ok(payload)) => return Some((Ok(payload), Some((body, frames)))),
                 Some(Err(error)) => return Some((Err(error), None)),
+                None if frames.ended => return None,
                 None => {}
             }
             match body.next().await {
                 Some(Ok(piece)) => frames.feed(&piece),
                 Some(Err(error)) => return Some((Err(error), None)),
                 None if frames.is_empty() => return None,
+                None if frames.terminal => frames.ended = true,
                 None => {
                     let why = "it ended a container's output within a frame";
                     return Some((Err(EngineError::Unreachable(why.into())), None));
@@ -44,6 +47,10 @@ struct Frames {
     bytes: Vec<u8>,
     /// How many of them have been given out.
     taken: usize,
+    /// There are no frames, but what a terminal has shown.
+    terminal: bool,
+    /// No more will come.
+    ended: bool,
 }
 
 impl Frames {
@@ -52,6 +59,8 @@ impl Frames {
     }
 
     fn feed(&mut self, piece: &[u8]) {
+        let begins = self.bytes.is_empty() && self.taken == 0;
+        self.terminal |= begins && terminal::is_meant(piece);
         self.bytes.drain(..self.taken);
         self.taken = 0;
         self.bytes.extend_from_slice(piece);
@@ -60,6 +69,11 @@ impl Frames {
     /// The next payload, if it has come whole.
     fn next(&mut self) -> Option<Result<Vec<u8>>> {
         let rest = &self.bytes[self.taken..];
+        if self.terminal {
+            let piece = rest[..terminal::piece(rest, self.ended)?].to_vec();
+            self.taken += piece.len();
+            return Some(Ok(terminal::without_return(piece)));
+        }
         let (header, rest) = rest.split_first_chunk::<HEADER>()?;
         let [stream, 0, 0, 0, a, b, c, d] = *header else { return Some(Err(raw::nonsense("output without frames"))) };
         let len = u32::from_be_bytes([a, b, c, d]) as usize;
@@ -104,6 +118,16 @@ mod tests {
         for size in 1..=body.len() {
             let expected = ["out\n", "", "\x03 err", "in", "last"].map(output);
             assert_eq!(read(&body, size).await, expected, "in pieces of {size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_terminals_output_is_the_same_wherever_the_body_is_cut() {
+        let (first, later) = ("2026-11-28T19:23:57.100000000Z ", "2026-11-28T19:23:57.200000000Z ");
+        let body = format!("{first}out\r\n{first}\x01\x00\x00\x00$ {later}last");
+        let expected = [format!("{first}out\n"), format!("{first}\x01\x00\x00\x00$ "), format!("{later}last")];
+        for size in 1..=body.len() {
+            assert_eq!(read(body.as_bytes(), size).await, expected.clone().map(Ok), "in pieces of {size}");
         }
     }
 

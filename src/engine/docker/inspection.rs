@@ -2,11 +2,13 @@
 //!
 //! The engine's own JSON is kept whole, in its own order; what we need is picked out of it.
 
+use std::net::IpAddr;
+
 use bollard::Docker;
 use serde_json::Value;
 
 use super::{raw, time};
-use crate::engine::{Check, ContainerId, Health, Inspection, OUTPUT_KEPT, Result, Status};
+use crate::engine::{Check, ContainerId, Health, Inspection, OUTPUT_KEPT, Protocol, PublishedPort, Result, Status};
 
 /// Failed checks in a row that make a container unhealthy, unless its HEALTHCHECK says otherwise.
 const RETRIES: i64 = 3;
@@ -39,7 +41,32 @@ pub(super) fn read(text: &str) -> Result<Inspection> {
             && failed.is_some_and(|failed| failed < retries.unwrap_or(RETRIES)),
         check: checks(state)["Log"].as_array().and_then(|log| log.last()).and_then(check),
         started_at: state["StartedAt"].as_str().and_then(time::parse).unwrap_or(0),
+        ports: ports(&answer["NetworkSettings"]["Ports"]),
         raw: indent(text.trim()),
+    })
+}
+
+/// The published ones, sorted. Engines may list a port of all addresses once for IPv4 and once for IPv6.
+fn ports(bindings: &Value) -> Vec<PublishedPort> {
+    let mut ports = vec![];
+    for (key, bound) in bindings.as_object().into_iter().flatten() {
+        for binding in bound.as_array().into_iter().flatten() {
+            ports.extend(port(key, binding));
+        }
+    }
+    ports.sort_unstable_by_key(|port| (port.port, port.protocol, port.host_port, port.host_ip));
+    ports.dedup();
+    ports
+}
+
+fn port(key: &str, binding: &Value) -> Option<PublishedPort> {
+    let (port, protocol) = key.split_once('/')?;
+    let host_ip = binding["HostIp"].as_str().and_then(|ip| ip.parse::<IpAddr>().ok());
+    Some(PublishedPort {
+        host_ip: host_ip.filter(|ip| !ip.is_unspecified()),
+        host_port: Some(binding["HostPort"].as_str()?.parse().ok()?),
+        port: port.parse().ok()?,
+        protocol: Protocol::named(protocol)?,
     })
 }
 
@@ -191,6 +218,28 @@ mod tests {
         let log = format!(r#"[{{"Start":"1970-01-01T00:00:01Z","ExitCode":1,"Output":"{long}"}}]"#);
         let seen = with_state(&format!(r#"{{"Healthcheck":{{"Status":"starting","Log":{log}}}}}"#));
         assert_eq!(seen.check.unwrap().output.len(), OUTPUT_KEPT);
+    }
+
+    #[test]
+    fn ports_are_those_in_effect() {
+        let seen = read(
+            r#"{"Id":"ab","NetworkSettings":{"Ports":{"81/tcp":null,"80/tcp":[
+                {"HostIp":"0.0.0.0","HostPort":"32768"},{"HostIp":"::","HostPort":"32768"},
+                {"HostIp":"127.0.0.1","HostPort":"9000"}],"53/udp":[{"HostIp":"","HostPort":"53"}],"x":[{}]}}}"#,
+        );
+        let port = |ip: Option<&str>, host: u16, port: u16, protocol| PublishedPort {
+            host_ip: ip.map(|ip| ip.parse().unwrap()),
+            host_port: Some(host),
+            port,
+            protocol,
+        };
+        let expected = [
+            port(None, 53, 53, Protocol::Udp),
+            port(Some("127.0.0.1"), 9000, 80, Protocol::Tcp),
+            port(None, 32768, 80, Protocol::Tcp),
+        ];
+        assert_eq!(seen.unwrap().ports, expected);
+        assert!(with_state("{}").ports.is_empty());
     }
 
     #[test]

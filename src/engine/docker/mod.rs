@@ -23,9 +23,11 @@ mod networks;
 mod raw;
 mod spec;
 mod stats;
+mod terminal;
 mod time;
 mod volumes;
 
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -69,7 +71,16 @@ impl Engine for DockerEngine {
     }
 
     async fn create_with_warnings(&self, spec: &ContainerSpec) -> Result<(ContainerId, Vec<String>)> {
-        containers::create(&self.docker, spec).await
+        let created = containers::create(&self.docker, spec).await?;
+        for endpoint in spec.network.endpoints().iter().skip(1) {
+            if let Err(error) = networks::connect(&self.docker, &created.0, endpoint).await {
+                if let Err(why) = self.remove(&created.0).await {
+                    tracing::warn!(container = %spec.name, %why, "cannot remove a container without all of its endpoints");
+                }
+                return Err(error);
+            }
+        }
+        Ok(created)
     }
 
     async fn start(&self, id: &ContainerId) -> Result<()> {
@@ -165,8 +176,8 @@ impl Engine for DockerEngine {
         networks::remove(&self.docker, name).await
     }
 
-    async fn create_volume(&self, name: &str, labels: &Labels) -> Result<()> {
-        volumes::create(&self.docker, name, labels).await
+    async fn create_volume(&self, name: &str, labels: &Labels, directory: Option<&Path>) -> Result<()> {
+        volumes::create(&self.docker, name, labels, directory).await
     }
 
     async fn list_volumes(&self, label: Option<&str>) -> Result<Vec<ListedVolume>> {

@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use bollard::Docker;
-use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::models::{Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
-use super::{error, raw};
-use crate::engine::{EngineError, Labels, ListedNetwork, NewNetwork, Result};
+use super::{error, raw, spec};
+use crate::engine::{ContainerId, Endpoint, EngineError, Labels, ListedNetwork, NewNetwork, Result};
 
 /// Containers inspected at once.
 const AT_ONCE: usize = 8;
@@ -37,6 +37,13 @@ pub(super) async fn create(docker: &Docker, name: &str, network: &NewNetwork, la
     body["CheckDuplicate"] = Value::Bool(true);
     let strict = raw::with_body(docker, body.to_string());
     Ok(strict.create_network(request).await.map_err(error::from_bollard)?.id)
+}
+
+/// Gives a container that does not run a further endpoint.
+pub(super) async fn connect(docker: &Docker, container: &ContainerId, endpoint: &Endpoint) -> Result<()> {
+    let request =
+        NetworkConnectRequest { container: container.0.clone(), endpoint_config: Some(spec::endpoint(endpoint)) };
+    docker.connect_network(&raw::encode(&endpoint.network), request).await.map_err(error::from_bollard)
 }
 
 pub(super) async fn list(docker: &Docker, label: Option<&str>) -> Result<Vec<ListedNetwork>> {

@@ -3,13 +3,32 @@
 //! Pure: nothing is asked of the engine here.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
+use bollard::Docker;
 use bollard::models::{
-    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType,
-    NetworkingConfig, PortBinding,
+    ContainerCreateBody, DeviceMapping, DeviceRequest, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig,
+    HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountType, MountVolumeOptions, NetworkingConfig,
+    PortBinding, ResourcesUlimits,
+};
+use serde_json::Value;
+
+use crate::engine::{
+    Bind, CgroupNamespace, ContainerSpec, Device, Endpoint, Gpus, HealthCheck, Network, PublishedPort, RunOptions,
+    Ulimit, VolumeMount,
 };
 
-use crate::engine::{Bind, ContainerSpec, Network, VolumeMount};
+/// A version of the API: major, minor.
+pub(super) type Api = (usize, usize);
+
+/// From this version on an endpoint has a MAC address, and a HEALTHCHECK a start interval.
+const RECENT: Api = (1, 44);
+
+/// The version that is spoken with an engine.
+pub(super) fn api(docker: &Docker) -> Api {
+    let version = docker.client_version();
+    (version.major_version, version.minor_version)
+}
 
 /// Log drivers to try for a container's output, best first, so that all of it can be read whatever the engine's
 /// default.
@@ -32,76 +51,168 @@ fn log_config(spec: &ContainerSpec, driver: &str) -> HostConfigLogConfig {
     HostConfigLogConfig { typ: Some(driver.to_owned()), config: Some(HashMap::from(options)) }
 }
 
-/// The body of a create request. Output goes to the engine's default if no log driver is named.
-pub(super) fn body(spec: &ContainerSpec, log_driver: Option<&str>) -> ContainerCreateBody {
+/// The body of a create request for an engine of that API. Output goes to the engine's default if no log driver is named.
+///
+/// Only the first endpoint is in it: before API 1.44, engines refuse further ones.
+pub(super) fn body(spec: &ContainerSpec, log_driver: Option<&str>, api: Api) -> ContainerCreateBody {
+    let run = &spec.run;
     let mut body = ContainerCreateBody {
         image: Some(spec.image.clone()),
         entrypoint: spec.entrypoint.clone(),
         cmd: spec.command.clone(),
         env: some(&spec.env),
-        labels: Some(spec.labels.iter().cloned().collect()),
-        user: spec.user.clone(),
+        labels: Some(spec.all_labels().into_iter().collect()),
+        user: run.user.clone(),
+        working_dir: run.working_dir.clone(),
+        tty: run.tty.then_some(true),
+        open_stdin: (run.stdin_open || spec.attached_stdin).then_some(true),
+        stop_signal: run.stop_signal.clone(),
+        healthcheck: run.healthcheck.as_ref().map(|check| healthcheck(check, api)),
         ..ContainerCreateBody::default()
     };
     if spec.attached_stdin {
-        body.open_stdin = Some(true);
         body.stdin_once = Some(true);
         body.attach_stdin = Some(true);
     }
     let mut host = HostConfig {
         mounts: some(&spec.binds.iter().map(mount).chain(spec.volumes.iter().map(volume)).collect::<Vec<_>>()),
-        memory: spec.memory,
-        nano_cpus: spec.nano_cpus,
-        cap_add: some(&spec.cap_add),
-        cap_drop: some(&spec.cap_drop),
-        privileged: Some(spec.privileged),
-        readonly_rootfs: Some(spec.read_only),
         auto_remove: Some(spec.auto_remove),
         userns_mode: spec.host_users.then(|| "host".to_owned()),
         log_config: log_driver.map(|driver| log_config(spec, driver)),
-        ..HostConfig::default()
+        ..host_config(run)
     };
-    connect(&spec.network, &mut body, &mut host);
+    connect(&spec.network, &mut body, &mut host, api);
     body.host_config = Some(host);
     body
 }
 
-/// Fills in all that concerns the network. A container in another's network may not say anything about it.
-fn connect(network: &Network, body: &mut ContainerCreateBody, host: &mut HostConfig) {
-    match network {
-        Network::None => host.network_mode = Some("none".to_owned()),
-        Network::Of(other) => host.network_mode = Some(format!("container:{other}")),
-        Network::Attached { network, address, aliases, hostname, hosts, published } => {
-            host.network_mode = Some(network.clone());
-            body.hostname = Some(hostname.clone());
-            host.extra_hosts = some(&hosts.iter().map(|(name, ip)| format!("{name}:{ip}")).collect::<Vec<_>>());
-            let endpoint = EndpointSettings {
-                ipam_config: Some(EndpointIpamConfig {
-                    ipv4_address: Some(address.to_string()),
-                    ..EndpointIpamConfig::default()
-                }),
-                aliases: some(aliases),
-                ..EndpointSettings::default()
-            };
-            let endpoints = HashMap::from([(network.clone(), endpoint)]);
-            body.networking_config = Some(NetworkingConfig { endpoints_config: Some(endpoints) });
-            if !published.is_empty() {
-                let bindings = bindings(published);
-                body.exposed_ports = Some(bindings.keys().cloned().collect());
-                host.port_bindings = Some(bindings);
-            }
-        }
+/// What does not come from the image.
+fn host_config(run: &RunOptions) -> HostConfig {
+    HostConfig {
+        memory: run.memory,
+        nano_cpus: run.nano_cpus,
+        pids_limit: run.pids_limit,
+        shm_size: run.shm_size,
+        oom_score_adj: run.oom_score_adj,
+        cap_add: some(&run.cap_add),
+        cap_drop: some(&run.cap_drop),
+        privileged: Some(run.privileged),
+        readonly_rootfs: Some(run.read_only),
+        init: run.init,
+        group_add: some(&run.group_add),
+        security_opt: some(&run.security_opt),
+        tmpfs: map(&run.tmpfs),
+        sysctls: map(&run.sysctls),
+        ulimits: some(&run.ulimits.iter().map(ulimit).collect::<Vec<_>>()),
+        devices: some(&run.devices.iter().map(device).collect::<Vec<_>>()),
+        device_requests: run.gpus.as_ref().map(|gpus| vec![device_request(gpus)]),
+        cgroupns_mode: run.cgroup.map(|namespace| match namespace {
+            CgroupNamespace::Host => HostConfigCgroupnsModeEnum::HOST,
+            CgroupNamespace::Private => HostConfigCgroupnsModeEnum::PRIVATE,
+        }),
+        ..HostConfig::default()
     }
 }
 
-/// Ports published on all of the host's addresses.
-fn bindings(published: &[(u16, u16)]) -> HashMap<String, Option<Vec<PortBinding>>> {
+/// Fills in all that concerns the network. A container in another's network may not say anything about it.
+fn connect(network: &Network, body: &mut ContainerCreateBody, host: &mut HostConfig, api: Api) {
+    let (endpoints, hosts, options) = match network {
+        Network::None => return host.network_mode = Some("none".to_owned()),
+        Network::Of(other) => return host.network_mode = Some(format!("container:{other}")),
+        Network::Attached { endpoints, hosts, options, .. } => (endpoints, hosts, options),
+    };
+    body.hostname = network.hostname().map(str::to_owned);
+    body.domainname = options.domainname.clone();
+    if let Some(first) = endpoints.first() {
+        let mac_address = options.mac_address.clone().filter(|_| api >= RECENT);
+        let settings = EndpointSettings { mac_address, ..endpoint(first) };
+        host.network_mode = Some(first.network.clone());
+        body.networking_config =
+            Some(NetworkingConfig { endpoints_config: Some([(first.network.clone(), settings)].into()) });
+    }
+    let others = hosts.iter().map(|(name, ip)| format!("{name}:{ip}"));
+    let lines = options.extra_hosts.iter().map(|(name, ip)| format!("{name}:{ip}")).chain(others);
+    host.extra_hosts = some(&lines.collect::<Vec<_>>());
+    host.dns = some(&options.dns.iter().map(ToString::to_string).collect::<Vec<_>>());
+    host.dns_search = some(&options.dns_search);
+    host.dns_options = some(&options.dns_options);
+    if let Some(sysctls) = map(&options.sysctls) {
+        host.sysctls.get_or_insert_default().extend(sysctls);
+    }
+    if !options.ports.is_empty() {
+        let bindings = bindings(&options.ports);
+        body.exposed_ports = Some(bindings.keys().cloned().collect());
+        host.port_bindings = Some(bindings);
+    }
+}
+
+/// How a container is connected to a network.
+pub(super) fn endpoint(endpoint: &Endpoint) -> EndpointSettings {
+    EndpointSettings {
+        ipam_config: Some(EndpointIpamConfig {
+            ipv4_address: Some(endpoint.address.to_string()),
+            ..EndpointIpamConfig::default()
+        }),
+        aliases: some(&endpoint.aliases),
+        ..EndpointSettings::default()
+    }
+}
+
+/// The body with a MAC address as engines before API 1.44 take it, if it has to have one: in a field that bollard lacks.
+pub(super) fn with_old_mac(spec: &ContainerSpec, body: &ContainerCreateBody, api: Api) -> Option<String> {
+    let Network::Attached { options, .. } = &spec.network else { return None };
+    let mac = options.mac_address.clone().filter(|_| api < RECENT)?;
+    let mut body = serde_json::to_value(body).ok()?;
+    body["MacAddress"] = Value::String(mac);
+    Some(body.to_string())
+}
+
+fn bindings(ports: &[PublishedPort]) -> HashMap<String, Option<Vec<PortBinding>>> {
     let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
-    for (outside, inside) in published {
-        let binding = PortBinding { host_ip: None, host_port: Some(outside.to_string()) };
-        bindings.entry(format!("{inside}/tcp")).or_default().get_or_insert_default().push(binding);
+    for port in ports {
+        let binding = PortBinding {
+            host_ip: port.host_ip.map(|ip| ip.to_string()),
+            // Empty: any free one.
+            host_port: Some(port.host_port.map_or_else(String::new, |port| port.to_string())),
+        };
+        let key = format!("{}/{}", port.port, port.protocol.name());
+        bindings.entry(key).or_default().get_or_insert_default().push(binding);
     }
     bindings
+}
+
+fn healthcheck(check: &HealthCheck, api: Api) -> HealthConfig {
+    let ns = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+    HealthConfig {
+        test: check.test.clone(),
+        interval: check.interval.map(ns),
+        timeout: check.timeout.map(ns),
+        retries: check.retries,
+        start_period: check.start_period.map(ns),
+        start_interval: check.start_interval.filter(|_| api >= RECENT).map(ns),
+    }
+}
+
+fn ulimit(limit: &Ulimit) -> ResourcesUlimits {
+    ResourcesUlimits { name: Some(limit.name.clone()), soft: Some(limit.soft), hard: Some(limit.hard) }
+}
+
+fn device(device: &Device) -> DeviceMapping {
+    DeviceMapping {
+        path_on_host: Some(device.host.clone()),
+        path_in_container: Some(device.container.clone()),
+        cgroup_permissions: Some(device.permissions.clone()),
+    }
+}
+
+fn device_request(gpus: &Gpus) -> DeviceRequest {
+    let (count, device_ids) = match gpus {
+        Gpus::All => (Some(-1), None),
+        Gpus::Count(count) => (Some(i64::from(*count)), None),
+        Gpus::Devices(ids) => (None, Some(ids.clone())),
+    };
+    let capabilities = Some(vec![vec!["gpu".to_owned()]]);
+    DeviceRequest { count, device_ids, capabilities, ..DeviceRequest::default() }
 }
 
 /// As a mount and not as `source:target`, so that paths may hold colons.
@@ -120,8 +231,16 @@ fn volume(volume: &VolumeMount) -> Mount {
         typ: Some(MountType::VOLUME),
         source: Some(volume.name.clone()),
         target: Some(volume.target.clone()),
+        read_only: volume.read_only.then_some(true),
+        volume_options: volume
+            .no_copy
+            .then(|| MountVolumeOptions { no_copy: Some(true), ..MountVolumeOptions::default() }),
         ..Mount::default()
     }
+}
+
+fn map(pairs: &[(String, String)]) -> Option<HashMap<String, String>> {
+    (!pairs.is_empty()).then(|| pairs.iter().cloned().collect())
 }
 
 fn some<T: Clone>(list: &[T]) -> Option<Vec<T>> {
@@ -131,35 +250,44 @@ fn some<T: Clone>(list: &[T]) -> Option<Vec<T>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::ContainerId;
+    use crate::engine::{ContainerId, NetworkOptions, Protocol};
+    use serde_json::json;
+
+    const OLD: Api = (1, 41);
 
     fn spec(network: Network) -> ContainerSpec {
         ContainerSpec {
             name: "n".into(),
             image: "i".into(),
-            entrypoint: None,
-            command: None,
-            env: Vec::new(),
             labels: vec![("k".into(), "v".into())],
             network,
             binds: vec![Bind { source: "/a:b".into(), target: "/c:d".into(), read_only: true }],
-            volumes: vec![VolumeMount { name: "v".into(), target: "/v".into() }],
-            user: None,
-            memory: None,
-            nano_cpus: None,
-            cap_add: Vec::new(),
-            cap_drop: vec!["ALL".into()],
-            privileged: false,
-            read_only: false,
-            attached_stdin: false,
-            auto_remove: false,
-            host_users: false,
+            volumes: vec![VolumeMount { name: "v".into(), target: "/v".into(), ..VolumeMount::default() }],
+            ..ContainerSpec::default()
         }
+    }
+
+    fn attached(options: NetworkOptions) -> ContainerSpec {
+        let endpoint = |network: &str, last| Endpoint {
+            network: network.into(),
+            address: [10, 0, 0, last].into(),
+            aliases: vec!["x".into()],
+        };
+        spec(Network::Attached {
+            endpoints: vec![endpoint("net", 2), endpoint("other", 9)],
+            hostname: "h".into(),
+            hosts: vec![("other".into(), [10, 0, 0, 3].into())],
+            options: options.into(),
+        })
+    }
+
+    fn json(spec: &ContainerSpec, api: Api) -> Value {
+        serde_json::to_value(body(spec, None, api)).unwrap()
     }
 
     #[test]
     fn a_container_in_anothers_network_says_nothing_of_it() {
-        let body = body(&spec(Network::Of(ContainerId("ab".into()))), None);
+        let body = body(&spec(Network::Of(ContainerId("ab".into()))), None, OLD);
         assert!(body.hostname.is_none() && body.networking_config.is_none() && body.exposed_ports.is_none());
         let host = body.host_config.unwrap();
         assert_eq!(host.network_mode.as_deref(), Some("container:ab"));
@@ -170,29 +298,182 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_has_its_address_and_ports() {
-        let body = body(
-            &spec(Network::Attached {
-                network: "net".into(),
-                address: [10, 0, 0, 2].into(),
-                aliases: vec!["x".into()],
-                hostname: "h".into(),
-                hosts: vec![("other".into(), [10, 0, 0, 3].into())],
-                published: vec![(8080, 80), (8081, 80)],
+    fn the_first_endpoint_is_created_with_its_address_and_ports() {
+        let port = |host_ip: Option<&str>, host_port, port, protocol| PublishedPort {
+            host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+            host_port,
+            port,
+            protocol,
+        };
+        let ports = vec![
+            port(None, Some(8080), 80, Protocol::Tcp),
+            port(Some("127.0.0.1"), None, 80, Protocol::Tcp),
+            port(None, Some(53), 53, Protocol::Udp),
+        ];
+        let body = json(&attached(NetworkOptions { ports, ..NetworkOptions::default() }), OLD);
+        let mut exposed: Vec<_> = body["ExposedPorts"].as_object().unwrap().keys().collect();
+        exposed.sort();
+        assert_eq!(exposed, ["53/udp", "80/tcp"]);
+        let endpoints = &body["NetworkingConfig"]["EndpointsConfig"];
+        assert_eq!(endpoints, &json!({"net": {"IPAMConfig": {"IPv4Address": "10.0.0.2"}, "Aliases": ["x"]}}));
+        let host = &body["HostConfig"];
+        assert_eq!(host["ExtraHosts"], json!(["other:10.0.0.3"]));
+        assert_eq!(host["PortBindings"]["53/udp"], json!([{"HostPort": "53"}]));
+        let expected = json!([{"HostPort": "8080"}, {"HostIp": "127.0.0.1", "HostPort": ""}]);
+        assert_eq!(host["PortBindings"]["80/tcp"], expected);
+    }
+
+    #[test]
+    fn every_option_of_the_network_has_its_field() {
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let options = NetworkOptions {
+            hostname: Some("other-name".into()),
+            domainname: Some("lab".into()),
+            dns: vec!["10.0.0.53".parse().unwrap(), "fd00::1".parse().unwrap()],
+            dns_search: vec!["s".into()],
+            dns_options: vec!["ndots:2".into()],
+            extra_hosts: vec![pair("up", "host-gateway")],
+            mac_address: Some("02:00:00:00:00:01".into()),
+            sysctls: vec![pair("net.core.somaxconn", "9")],
+            ports: vec![],
+        };
+        let spec = attached(options);
+        let body = json(&spec, RECENT);
+        assert_eq!((&body["Hostname"], &body["Domainname"]), (&json!("other-name"), &json!("lab")));
+        let host = &body["HostConfig"];
+        assert_eq!(host["Dns"], json!(["10.0.0.53", "fd00::1"]));
+        assert_eq!((&host["DnsSearch"], &host["DnsOptions"]), (&json!(["s"]), &json!(["ndots:2"])));
+        assert_eq!(host["ExtraHosts"], json!(["up:host-gateway", "other:10.0.0.3"]));
+        assert_eq!(host["Sysctls"], json!({"net.core.somaxconn": "9"}));
+        let mac = |body: &Value| body["NetworkingConfig"]["EndpointsConfig"]["net"]["MacAddress"].clone();
+        assert_eq!(mac(&body), "02:00:00:00:00:01");
+        assert!(with_old_mac(&spec, &super::body(&spec, None, RECENT), RECENT).is_none());
+        assert!(mac(&json(&spec, OLD)).is_null());
+        let old: Value =
+            serde_json::from_str(&with_old_mac(&spec, &super::body(&spec, None, OLD), OLD).unwrap()).unwrap();
+        assert_eq!((&old["MacAddress"], &old["Hostname"]), (&json!("02:00:00:00:00:01"), &json!("other-name")));
+    }
+
+    /// All fields, none at its default.
+    fn every_option() -> RunOptions {
+        let text = |text: &str| Some(text.to_owned());
+        let pairs = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
+        let test = Some(vec!["CMD".to_owned(), "true".to_owned()]);
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        RunOptions {
+            user: text("1:2"),
+            group_add: vec!["audio".into()],
+            working_dir: text("/w"),
+            memory: Some(1 << 30),
+            nano_cpus: Some(5),
+            pids_limit: Some(7),
+            shm_size: Some(1 << 20),
+            cap_add: vec!["NET_ADMIN".into()],
+            cap_drop: vec!["ALL".into()],
+            privileged: true,
+            read_only: true,
+            init: Some(true),
+            tty: true,
+            stdin_open: true,
+            tmpfs: pairs("/t", "size=1m"),
+            ulimits: vec![Ulimit { name: "nofile".into(), soft: 1, hard: -1 }],
+            sysctls: pairs("kernel.msgmax", "9"),
+            labels: [pairs("mine", "1"), pairs("k", "not ours")].concat(),
+            devices: vec![Device { host: "/dev/a".into(), container: "/dev/b".into(), permissions: "rw".into() }],
+            security_opt: vec!["seccomp=unconfined".into()],
+            oom_score_adj: Some(-5),
+            cgroup: Some(CgroupNamespace::Private),
+            platform: text("linux/arm64"),
+            stop_signal: text("SIGINT"),
+            healthcheck: Some(HealthCheck {
+                test,
+                interval: seconds(1),
+                timeout: seconds(2),
+                retries: Some(3),
+                start_period: seconds(4),
+                start_interval: Some(Duration::from_millis(1)),
             }),
-            None,
+            gpus: Some(Gpus::All),
+        }
+    }
+
+    #[test]
+    fn every_option_of_a_run_has_its_field() {
+        let spec = ContainerSpec { run: every_option(), ..spec(Network::None) };
+        let body = json(&spec, RECENT);
+        let own = [
+            ("User", json!("1:2")),
+            ("WorkingDir", json!("/w")),
+            ("Tty", json!(true)),
+            ("OpenStdin", json!(true)),
+            ("StopSignal", json!("SIGINT")),
+            ("Labels", json!({"k": "v", "mine": "1"})),
+        ];
+        for (key, value) in own {
+            assert_eq!(body[key], value, "{key}");
+        }
+        assert!(body["StdinOnce"].is_null(), "nobody attaches");
+        let second: i64 = 1_000_000_000;
+        let check = json!({"Test": ["CMD", "true"], "Interval": second, "Timeout": 2 * second, "Retries": 3,
+            "StartPeriod": 4 * second, "StartInterval": 1_000_000});
+        assert_eq!(body["Healthcheck"], check);
+        assert!(json(&spec, OLD)["Healthcheck"]["StartInterval"].is_null());
+        let host = [
+            ("Memory", json!(1 << 30)),
+            ("NanoCpus", json!(5)),
+            ("PidsLimit", json!(7)),
+            ("ShmSize", json!(1 << 20)),
+            ("OomScoreAdj", json!(-5)),
+            ("CapAdd", json!(["NET_ADMIN"])),
+            ("CapDrop", json!(["ALL"])),
+            ("Privileged", json!(true)),
+            ("ReadonlyRootfs", json!(true)),
+            ("Init", json!(true)),
+            ("GroupAdd", json!(["audio"])),
+            ("SecurityOpt", json!(["seccomp=unconfined"])),
+            ("Tmpfs", json!({"/t": "size=1m"})),
+            ("Sysctls", json!({"kernel.msgmax": "9"})),
+            ("Ulimits", json!([{"Name": "nofile", "Soft": 1, "Hard": -1}])),
+            ("Devices", json!([{"PathOnHost": "/dev/a", "PathInContainer": "/dev/b", "CgroupPermissions": "rw"}])),
+            ("DeviceRequests", json!([{"Count": -1, "Capabilities": [["gpu"]]}])),
+            ("CgroupnsMode", json!("private")),
+        ];
+        for (key, value) in host {
+            assert_eq!(body["HostConfig"][key], value, "{key}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_that_was_not_asked_for() {
+        let body = json(&ContainerSpec::default(), RECENT);
+        assert_eq!(
+            body["HostConfig"],
+            json!({"NetworkMode": "none", "AutoRemove": false, "Privileged": false, "ReadonlyRootfs": false})
         );
-        assert_eq!(body.exposed_ports, Some(vec!["80/tcp".to_owned()]));
-        let endpoint = &body.networking_config.unwrap().endpoints_config.unwrap()["net"];
-        assert_eq!(endpoint.ipam_config.as_ref().unwrap().ipv4_address.as_deref(), Some("10.0.0.2"));
-        let host = body.host_config.unwrap();
-        assert_eq!(host.extra_hosts, Some(vec!["other:10.0.0.3".to_owned()]));
-        assert_eq!(host.port_bindings.unwrap()["80/tcp"].as_ref().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn gpus_are_all_or_some() {
+        let asked = |gpus| serde_json::to_value(device_request(&gpus)).unwrap();
+        assert_eq!(asked(Gpus::Count(2)), json!({"Count": 2, "Capabilities": [["gpu"]]}));
+        let two = Gpus::Devices(vec!["0".into(), "1".into()]);
+        assert_eq!(asked(two), json!({"DeviceIDs": ["0", "1"], "Capabilities": [["gpu"]]}));
+    }
+
+    #[test]
+    fn a_volume_may_be_read_only_and_stay_empty() {
+        let mount = |read_only, no_copy| {
+            let mounted = VolumeMount { name: "v".into(), target: "/v".into(), read_only, no_copy };
+            serde_json::to_value(volume(&mounted)).unwrap()
+        };
+        assert_eq!(mount(false, false), json!({"Type": "volume", "Source": "v", "Target": "/v"}));
+        let expected = json!({"Type": "volume", "Source": "v", "Target": "/v", "ReadOnly": true, "VolumeOptions": {"NoCopy": true}});
+        assert_eq!(mount(true, true), expected);
     }
 
     #[test]
     fn a_nodes_output_is_never_rotated_and_a_sandboxs_is_bounded() {
-        let config = |spec: &ContainerSpec| body(spec, Some("json-file")).host_config.unwrap().log_config.unwrap();
+        let config = |spec: &ContainerSpec| body(spec, Some("json-file"), OLD).host_config.unwrap().log_config.unwrap();
         let node = spec(Network::None);
         let sandbox = ContainerSpec { attached_stdin: true, ..spec(Network::None) };
         for (spec, size) in [(&node, "1000p"), (&sandbox, "1m")] {
@@ -201,6 +482,6 @@ mod tests {
             assert_eq!((config.typ.as_deref(), options["max-size"].as_str()), (Some("json-file"), size));
             assert_eq!((options["max-file"].as_str(), options["mode"].as_str()), ("1", "blocking"));
         }
-        assert_eq!(body(&node, None).host_config.unwrap().log_config, None);
+        assert_eq!(body(&node, None, OLD).host_config.unwrap().log_config, None);
     }
 }

@@ -1,6 +1,8 @@
 //! Volumes of the engine's default driver.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::path::Path;
 
 use bollard::Docker;
 use bollard::models::VolumeCreateRequest;
@@ -10,9 +12,17 @@ use super::{error, raw};
 use crate::engine::{EngineError, Labels, ListedVolume, Result};
 
 /// Creates a volume. The engine answers the same when it has one of that name.
-pub(super) async fn create(docker: &Docker, name: &str, labels: &Labels) -> Result<()> {
+///
+/// Its driver `local` mounts whatever options describe when a container begins to use the volume: a directory, by bind.
+/// Unlike a bind mount of the container, an empty one then gets what the image has there.
+pub(super) async fn create(docker: &Docker, name: &str, labels: &Labels, directory: Option<&Path>) -> Result<()> {
+    let bind = |directory: &Path| {
+        let options = [("type", "none".into()), ("o", "bind".into()), ("device", directory.to_string_lossy())];
+        options.into_iter().map(|(key, value): (_, Cow<str>)| (key.to_owned(), value.into_owned())).collect()
+    };
     let request = VolumeCreateRequest {
         name: Some(name.to_owned()),
+        driver_opts: directory.map(bind),
         labels: Some(labels.iter().cloned().collect::<HashMap<_, _>>()),
         ..VolumeCreateRequest::default()
     };

@@ -1,14 +1,15 @@
 //! One container, and how the engine describes it.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::networks::{Endpoint, Networks};
+use super::networks::{Held, Networks};
 use super::sandbox::Sandbox;
 use super::streams::Journal;
-use crate::engine::{Check, ContainerId, ContainerSpec, Health, Inspection, Listed, Network, Status};
+use crate::engine::{
+    Check, ContainerId, ContainerSpec, Endpoint, Health, Inspection, Listed, Network, PublishedPort, Status,
+};
 use crate::sync::{AsyncMutex, mpsc};
 
 /// Failed checks in a row that make a container unhealthy.
@@ -42,8 +43,10 @@ pub(super) struct Container {
     pub(crate) starts: u64,
     /// The signals it got through the engine, by name.
     pub(crate) signals: Vec<String>,
-    /// What it holds of a network while it runs.
-    pub(crate) endpoint: Option<Endpoint>,
+    /// What it holds of its networks while it runs.
+    pub(crate) held: Vec<Held>,
+    /// Its published ports while it runs, with the host's port each.
+    pub(crate) ports: Vec<PublishedPort>,
     /// State of its sandbox process, if it is a sandbox.
     pub(crate) sandbox: Sandbox,
     pub(crate) journal: Arc<Journal>,
@@ -76,21 +79,14 @@ impl Container {
             finished_at: 0,
             starts: 0,
             signals: Vec::new(),
-            endpoint: None,
+            held: Vec::new(),
+            ports: Vec::new(),
             sandbox: Sandbox::default(),
             journal: Arc::default(),
             input: Vec::new(),
             input_ended: false,
             attached: Vec::new(),
             busy: Arc::default(),
-        }
-    }
-
-    /// Its address, while it has one.
-    pub(crate) fn address(&self) -> Option<Ipv4Addr> {
-        match (&self.spec.network, &self.endpoint) {
-            (Network::Attached { address, .. }, Some(_)) => Some(*address),
-            _ => None,
         }
     }
 
@@ -149,6 +145,7 @@ impl Container {
             unhealthy_unchecked: self.health == Health::Unhealthy && self.failing < RETRIES,
             check: self.check.clone(),
             started_at: self.started_at,
+            ports: self.ports.clone(),
             raw: format!("{raw:#}"),
         }
     }
@@ -167,7 +164,11 @@ impl Container {
             .collect();
         let words = spec.entrypoint.iter().chain(&spec.command).flatten();
         let words: Vec<&String> = words.collect();
-        let (mode, attached, ports) = self.raw_network(networks);
+        let (run, network) = (&spec.run, &spec.network);
+        let asked = match network {
+            Network::Attached { options, .. } => &options.ports[..],
+            Network::Of(_) | Network::None => &[],
+        };
         let mut state = json!({
             "Status": status_name(self.status),
             "Running": self.alive(),
@@ -196,9 +197,11 @@ impl Container {
             "RestartCount": 0,
             "Config": {
                 "Hostname": hostname,
-                "User": spec.user.as_deref().unwrap_or(""),
-                "OpenStdin": spec.attached_stdin,
+                "User": run.user.as_deref().unwrap_or(""),
+                "Tty": run.tty,
+                "OpenStdin": spec.attached_stdin || run.stdin_open,
                 "StdinOnce": spec.attached_stdin,
+                "WorkingDir": run.working_dir.as_deref().unwrap_or(""),
                 "Env": spec.env,
                 "Cmd": spec.command,
                 "Image": spec.image,
@@ -207,43 +210,62 @@ impl Container {
             },
             "HostConfig": {
                 "Binds": binds,
-                "NetworkMode": mode,
-                "PortBindings": ports,
+                "NetworkMode": network_mode(network),
+                "PortBindings": raw_ports(asked),
                 "AutoRemove": spec.auto_remove,
-                "CapAdd": spec.cap_add,
-                "CapDrop": spec.cap_drop,
-                "Privileged": spec.privileged,
-                "ReadonlyRootfs": spec.read_only,
-                "Memory": spec.memory.unwrap_or(0),
-                "NanoCpus": spec.nano_cpus.unwrap_or(0),
+                "CapAdd": run.cap_add,
+                "CapDrop": run.cap_drop,
+                "Privileged": run.privileged,
+                "ReadonlyRootfs": run.read_only,
+                "Memory": run.memory.unwrap_or(0),
+                "NanoCpus": run.nano_cpus.unwrap_or(0),
             },
-            "NetworkSettings": {"Networks": attached},
+            "NetworkSettings": {"Networks": self.raw_endpoints(networks), "Ports": raw_ports(&self.ports)},
         })
     }
 
-    /// `NetworkMode`, `Networks` and `PortBindings` of Docker's description.
-    fn raw_network(&self, networks: &Networks) -> (String, Value, Value) {
-        let (name, pinned, aliases, published) = match &self.spec.network {
-            Network::Of(id) => return (format!("container:{id}"), json!({}), json!({})),
-            Network::None => return ("none".to_owned(), json!({}), json!({})),
-            Network::Attached { network, address, aliases, published, .. } => (network, address, aliases, published),
+    /// `Networks` of Docker's description.
+    fn raw_endpoints(&self, networks: &Networks) -> Value {
+        let describe = |(nth, endpoint): (usize, &Endpoint)| {
+            let held = self.held.get(nth);
+            let subnet = held.and_then(|held| networks.find(&held.network).ok()).and_then(|net| net.subnet);
+            let described = json!({
+                "IPAMConfig": {"IPv4Address": endpoint.address.to_string()},
+                "Aliases": endpoint.aliases,
+                "NetworkID": held.map_or("", |held| held.network.as_str()),
+                "Gateway": subnet.map_or_else(String::new, |subnet| subnet.gateway().to_string()),
+                "IPAddress": held.map_or_else(String::new, |held| held.address.to_string()),
+                "IPPrefixLen": subnet.map_or(0, |subnet| subnet.prefix()),
+            });
+            (endpoint.network.clone(), described)
         };
-        let ports: serde_json::Map<String, Value> = published
-            .iter()
-            .map(|(host, inner)| (format!("{inner}/tcp"), json!([{"HostPort": host.to_string()}])))
-            .collect();
-        let held = self.endpoint.as_ref();
-        let subnet = held.and_then(|held| networks.find(&held.network).ok()).and_then(|net| net.subnet);
-        let endpoint = json!({
-            "IPAMConfig": {"IPv4Address": pinned.to_string()},
-            "Aliases": aliases,
-            "NetworkID": held.map_or("", |held| held.network.as_str()),
-            "Gateway": subnet.map_or_else(String::new, |subnet| subnet.gateway().to_string()),
-            "IPAddress": held.map_or_else(String::new, |held| held.address.to_string()),
-            "IPPrefixLen": subnet.map_or(0, |subnet| subnet.prefix()),
-        });
-        (name.clone(), json!({name: endpoint}), json!(ports))
+        self.spec.network.endpoints().iter().enumerate().map(describe).collect::<serde_json::Map<_, _>>().into()
     }
+}
+
+/// `NetworkMode` of Docker's description.
+fn network_mode(network: &Network) -> String {
+    match network {
+        Network::Of(id) => format!("container:{id}"),
+        Network::None => "none".to_owned(),
+        Network::Attached { endpoints, .. } => {
+            endpoints.first().map_or_else(String::new, |first| first.network.clone())
+        }
+    }
+}
+
+/// Ports as Docker describes them.
+fn raw_ports(ports: &[PublishedPort]) -> Value {
+    let mut described = serde_json::Map::new();
+    for port in ports {
+        let host_ip = port.host_ip.map_or_else(String::new, |ip| ip.to_string());
+        let host_port = port.host_port.map_or_else(String::new, |port| port.to_string());
+        let bindings = described.entry(format!("{}/{}", port.port, port.protocol.name())).or_insert_with(|| json!([]));
+        if let Some(bindings) = bindings.as_array_mut() {
+            bindings.push(json!({"HostIp": host_ip, "HostPort": host_port}));
+        }
+    }
+    described.into()
 }
 
 /// Docker's description of a check.

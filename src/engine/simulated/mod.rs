@@ -12,6 +12,7 @@
 //! - The lines `started` and `exited CODE` go to stderr: logs have them, attachments do not.
 //! - Events are those that change a state; there are none for a signal that changes nothing.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -316,7 +317,7 @@ impl Engine for SimulatedEngine {
         self.shared.world.lock().networks.remove(name)
     }
 
-    async fn create_volume(&self, name: &str, labels: &Labels) -> Result<()> {
+    async fn create_volume(&self, name: &str, labels: &Labels, _directory: Option<&Path>) -> Result<()> {
         self.admit(Op::CreateVolume).await?;
         self.shared.world.lock().volumes.entry(name.to_owned()).or_insert_with(|| labels.clone());
         Ok(())

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use super::labels::carries;
-use crate::engine::{EngineError, Labels, ListedNetwork, Result};
+use crate::engine::{Endpoint, EngineError, Labels, ListedNetwork, Protocol, PublishedPort, Result};
+
+/// From these the engine chooses ports of the host.
+const CHOSEN: std::ops::RangeInclusive<u16> = 49_153..=65_535;
 
 /// An IPv4 subnet in CIDR form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,11 +90,9 @@ impl Net {
 
 /// What a running container holds of a network.
 #[derive(Clone, Debug)]
-pub(super) struct Endpoint {
+pub(super) struct Held {
     pub(crate) network: String,
     pub(crate) address: Ipv4Addr,
-    /// Ports held on the host.
-    ports: Vec<u16>,
 }
 
 /// All networks, in the order of their ids.
@@ -100,7 +101,7 @@ pub(super) struct Networks {
     nets: BTreeMap<String, Net>,
     names: HashMap<String, String>,
     /// Ports published on the host.
-    ports: HashSet<u16>,
+    ports: HashSet<(Protocol, u16)>,
 }
 
 impl Networks {
@@ -197,9 +198,10 @@ impl Networks {
         Ok(())
     }
 
-    /// Gives a container an address and its ports.
-    pub(crate) fn claim(&mut self, network: &str, address: Ipv4Addr, published: &[(u16, u16)]) -> Result<Endpoint> {
-        let net = self.find(network)?;
+    /// Gives a container an address.
+    pub(crate) fn claim(&mut self, endpoint: &Endpoint) -> Result<Held> {
+        let net = self.find(&endpoint.network)?;
+        let address = endpoint.address;
         let refused = |why: String| Err(EngineError::Refused(why));
         let subnet = match net.subnet {
             Some(subnet) if !net.built_in => subnet,
@@ -213,28 +215,46 @@ impl Networks {
         if address == subnet.gateway() || net.used.contains(&address) {
             return refused("Address already in use".into());
         }
-        // Port 0 asks for any free one, which the simulation need not choose.
-        let ports: Vec<u16> = published.iter().map(|p| p.0).filter(|p| *p != 0).collect();
-        if let Some(port) = ports.iter().find(|port| self.ports.contains(port)) {
-            return refused(format!(
-                "driver failed programming external connectivity: Bind for 0.0.0.0:{port} failed: port is already allocated"
-            ));
-        }
         let id = net.id.clone();
-        self.ports.extend(&ports);
         if let Some(net) = self.nets.get_mut(&id) {
             net.used.insert(address);
         }
-        Ok(Endpoint { network: id, address, ports })
+        Ok(Held { network: id, address })
     }
 
     /// Takes back what [`Self::claim`] gave.
-    pub(crate) fn free(&mut self, endpoint: &Endpoint) {
-        for port in &endpoint.ports {
-            self.ports.remove(port);
+    pub(crate) fn free(&mut self, held: &Held) {
+        if let Some(net) = self.nets.get_mut(&held.network) {
+            net.used.remove(&held.address);
         }
-        if let Some(net) = self.nets.get_mut(&endpoint.network) {
-            net.used.remove(&endpoint.address);
+    }
+
+    /// Publishes a container's ports, all or none, and returns them with the host's port each.
+    pub(crate) fn publish(&mut self, ports: &[PublishedPort]) -> Result<Vec<PublishedPort>> {
+        let mut published = vec![];
+        for port in ports {
+            let is_free = |host: &u16| !self.ports.contains(&(port.protocol, *host));
+            let Some(host) =
+                port.host_port.map_or_else(|| CHOSEN.into_iter().find(is_free), |host| Some(host).filter(is_free))
+            else {
+                self.withdraw(&published);
+                let host = port.host_port.map_or("an ephemeral port".into(), |host| host.to_string());
+                return Err(EngineError::Refused(format!(
+                    "driver failed programming external connectivity: Bind for 0.0.0.0:{host} failed: port is already allocated"
+                )));
+            };
+            self.ports.insert((port.protocol, host));
+            published.push(PublishedPort { host_port: Some(host), ..port.clone() });
+        }
+        Ok(published)
+    }
+
+    /// Takes back what [`Self::publish`] gave.
+    pub(crate) fn withdraw(&mut self, published: &[PublishedPort]) {
+        for port in published {
+            if let Some(host) = port.host_port {
+                self.ports.remove(&(port.protocol, host));
+            }
         }
     }
 }

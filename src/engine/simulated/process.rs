@@ -20,8 +20,8 @@ impl World {
         }
         if container.is_sandbox() {
             while let Some(line) = container.next_line() {
-                let address = container.address();
-                let answer = container.sandbox.answer_line(&line, address, has_node);
+                let addresses: Vec<_> = container.held.iter().map(|held| held.address).collect();
+                let answer = container.sandbox.answer_line(&line, &addresses, has_node);
                 container.print(self.clock.tick(), &answer);
             }
         } else {

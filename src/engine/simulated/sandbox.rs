@@ -30,13 +30,12 @@ struct Request<'a> {
 }
 
 impl Sandbox {
-    /// What the sandbox process answers to a line, newline included. `address` is what it has in its network; a
+    /// What the sandbox process answers to a line, newline included. `addresses` are what it has in its networks; a
     /// node that runs there listens on every port.
-    pub(crate) fn answer_line(&mut self, line: &[u8], address: Option<Ipv4Addr>, has_node: bool) -> Vec<u8> {
+    pub(crate) fn answer_line(&mut self, line: &[u8], addresses: &[Ipv4Addr], has_node: bool) -> Vec<u8> {
         let Ok(request) = serde_json::from_slice::<Request>(line) else {
             return b"{\"ok\":false,\"error\":\"unknown request\"}\n".to_vec();
         };
-        let addresses: Vec<_> = address.iter().map(Ipv4Addr::to_string).collect();
         let mut answer = match &*request.op {
             "hello" => json!({"ok": true, "version": env!("CARGO_PKG_VERSION"), "addresses": addresses}),
             "connect" if has_node => json!({"ok": true, "connected": true}),

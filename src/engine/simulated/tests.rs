@@ -7,7 +7,8 @@ use futures_util::StreamExt;
 
 use super::{Op, SimulatedEngine};
 use crate::engine::{
-    Bind, BoxStream, ContainerId, ContainerSpec, Engine, EngineError, Event, EventKind, Health, Network, Result, Status,
+    Bind, BoxStream, ContainerId, ContainerSpec, Endpoint, Engine, EngineError, Event, EventKind, Health, Network,
+    NetworkOptions, Protocol, PublishedPort, Result, RunOptions, Status,
 };
 
 mod events;
@@ -36,31 +37,22 @@ fn spec(name: &str, last: u8) -> ContainerSpec {
     ContainerSpec {
         name: name.to_owned(),
         image: "app".to_owned(),
-        entrypoint: None,
         command: Some(vec!["serve".to_owned()]),
         env: vec!["A=1".to_owned()],
         labels: vec![("cluster".to_owned(), "c1".to_owned())],
         network: Network::Attached {
-            network: "net".to_owned(),
-            address: Ipv4Addr::new(10, 9, 1, last),
-            aliases: vec![name.to_owned()],
+            endpoints: vec![endpoint("net", [10, 9, 1, last], &[name])],
             hostname: format!("host-{name}"),
             hosts: Vec::new(),
-            published: Vec::new(),
+            options: Box::default(),
         },
-        binds: Vec::new(),
-        volumes: vec![],
-        user: None,
-        memory: None,
-        nano_cpus: None,
-        cap_add: Vec::new(),
-        cap_drop: Vec::new(),
-        privileged: false,
-        read_only: false,
-        attached_stdin: false,
-        auto_remove: false,
-        host_users: false,
+        ..ContainerSpec::default()
     }
+}
+
+fn endpoint(network: &str, address: [u8; 4], aliases: &[&str]) -> Endpoint {
+    let aliases = aliases.iter().map(|alias| (*alias).to_owned()).collect();
+    Endpoint { network: network.to_owned(), address: address.into(), aliases }
 }
 
 /// A sandbox container: it lives as long as someone is attached.

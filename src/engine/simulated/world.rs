@@ -13,7 +13,7 @@ use super::networks::Networks;
 use super::sandbox::Sandbox;
 use super::streams::{Bus, Journal};
 use crate::engine::{
-    Check, ContainerId, ContainerSpec, EngineError, Event, EventKind, Health, Inspection, Labels, Listed,
+    Check, ContainerId, ContainerSpec, Endpoint, EngineError, Event, EventKind, Health, Inspection, Labels, Listed,
     ListedNetwork, ListedVolume, Network, Result, Signal, Status,
 };
 use crate::sync::AsyncMutex;
@@ -146,12 +146,17 @@ impl World {
                 "Conflict. The container name \"/{name}\" is already in use by container \"{holder}\". You have to remove (or rename) that container to be able to reuse that name."
             )));
         }
+        // As Docker: the first one is looked for when it starts.
+        for endpoint in spec.network.endpoints().iter().skip(1) {
+            self.networks.find(&endpoint.network)?;
+        }
         for volume in &spec.volumes {
             self.volumes.entry(volume.name.clone()).or_default();
         }
         let id = self.new_id();
         let now = self.clock.tick();
-        let container = Container::new(id.clone(), self.ids, spec.clone(), now);
+        let spec = ContainerSpec { labels: spec.all_labels(), ..spec.clone() };
+        let container = Container::new(id.clone(), self.ids, spec, now);
         self.containers.insert(id.clone(), container);
         self.names.insert(name.clone(), id.clone());
         self.emit(&id, EventKind::Created);
@@ -197,7 +202,8 @@ impl World {
 
     /// Gives a container its network.
     fn connect(&mut self, id: &str) -> Result<()> {
-        let endpoint = match &self.get(id)?.spec.network {
+        let network = self.get(id)?.spec.network.clone();
+        let (endpoints, ports) = match &network {
             Network::Of(other) => {
                 let other = self.get(&other.0)?;
                 if other.id == id {
@@ -208,16 +214,36 @@ impl World {
                     let why = format!("cannot join network of a non running container: {}", other.id);
                     return Err(EngineError::Conflict(why));
                 }
-                None
+                return Ok(());
             }
-            Network::None => None,
-            Network::Attached { network, address, published, .. } => {
-                let (network, published) = (network.clone(), published.clone());
-                Some(self.networks.claim(&network, *address, &published)?)
-            }
+            Network::None => return Ok(()),
+            Network::Attached { endpoints, options, .. } => (endpoints, &options.ports),
         };
-        self.get_mut(id)?.endpoint = endpoint;
-        Ok(())
+        let mut held = vec![];
+        let claimed = endpoints.iter().try_for_each(|endpoint| {
+            held.push(self.networks.claim(endpoint)?);
+            Ok(())
+        });
+        match claimed.and_then(|()| self.networks.publish(ports)) {
+            Ok(ports) => {
+                let container = self.get_mut(id)?;
+                (container.held, container.ports) = (held, ports);
+                Ok(())
+            }
+            Err(error) => {
+                held.iter().for_each(|held| self.networks.free(held));
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a container's network from it.
+    fn disconnect(&mut self, id: &str) {
+        if let Ok(container) = self.get_mut(id) {
+            let (held, ports) = (std::mem::take(&mut container.held), std::mem::take(&mut container.ports));
+            held.iter().for_each(|held| self.networks.free(held));
+            self.networks.withdraw(&ports);
+        }
     }
 
     /// Ends a container's run, if it has one.
@@ -234,9 +260,7 @@ impl World {
         container.attached.clear();
         container.input.clear();
         container.input_ended = false;
-        if let Some(endpoint) = container.endpoint.take() {
-            self.networks.free(&endpoint);
-        }
+        self.disconnect(id);
         let time = self.emit(id, EventKind::Died(Some(code)));
         let Ok(container) = self.get_mut(id) else {
             return;
@@ -370,11 +394,12 @@ impl World {
     }
 
     pub(crate) fn disconnect_network(&mut self, key: &str) -> Result<()> {
-        let container = self.get_mut(key)?;
+        let container = self.get(key)?;
         let id = container.id.clone();
-        let not_connected = || EngineError::Refused(format!("container {id} is not connected to the network"));
-        let endpoint = container.endpoint.take().ok_or_else(not_connected)?;
-        self.networks.free(&endpoint);
+        if container.held.is_empty() {
+            return Err(EngineError::Refused(format!("container {id} is not connected to the network")));
+        }
+        self.disconnect(&id);
         self.emit(&id, EventKind::Disconnected);
         Ok(())
     }
@@ -407,11 +432,8 @@ impl World {
             Network::Of(other) => self.get(&other.0).ok(),
             Network::Attached { .. } | Network::None => Some(container),
         };
-        let hostname = match owner.map(|owner| &owner.spec.network) {
-            Some(Network::Attached { hostname, .. }) => hostname.as_str(),
-            Some(Network::Of(_) | Network::None) | None => "",
-        };
-        Ok(container.inspect(&self.networks, hostname))
+        let hostname = owner.and_then(|owner| owner.spec.network.hostname());
+        Ok(container.inspect(&self.networks, hostname.unwrap_or_default()))
     }
 
     pub(crate) fn list(&self, label: Option<&str>) -> Vec<Listed> {
@@ -424,12 +446,10 @@ impl World {
     pub(crate) fn names_in(&self, network: &ListedNetwork) -> Vec<(String, String)> {
         let mut names = Vec::new();
         for container in self.containers.values() {
-            match &container.spec.network {
-                Network::Attached { network: of, aliases, .. } if *of == network.name || *of == network.id => {
-                    let own = &container.spec.name;
-                    names.extend(aliases.iter().chain([own]).map(|name| (name.clone(), own.clone())));
-                }
-                _ => {}
+            let own = &container.spec.name;
+            let is_here = |at: &&Endpoint| at.network == network.name || at.network == network.id;
+            for endpoint in container.spec.network.endpoints().iter().filter(is_here) {
+                names.extend(endpoint.aliases.iter().chain([own]).map(|name| (name.clone(), own.clone())));
             }
         }
         names.sort();

@@ -201,8 +201,8 @@ async fn inspect_shows_what_docker_shows() {
     assert_eq!(created["HostConfig"]["NetworkMode"], "net");
     assert_eq!(created["HostConfig"]["Binds"][0], "/data/a1:/data:ro");
     let expected = json!({
-        "Hostname": "host-a1", "User": "", "OpenStdin": false, "StdinOnce": false, "Env": ["A=1"],
-        "Cmd": ["serve"], "Image": "app", "Entrypoint": null, "Labels": {"cluster": "c1"},
+        "Hostname": "host-a1", "User": "", "Tty": false, "OpenStdin": false, "StdinOnce": false, "Env": ["A=1"],
+        "WorkingDir": "", "Cmd": ["serve"], "Image": "app", "Entrypoint": null, "Labels": {"cluster": "c1"},
     });
     assert_eq!(created["Config"], expected);
     engine.start(&id).await.unwrap();

@@ -5,6 +5,10 @@ fn joined(name: &str, owner: &str) -> ContainerSpec {
     ContainerSpec { network: Network::Of(ContainerId(owner.to_owned())), ..spec(name, 0) }
 }
 
+fn port(host_port: Option<u16>, port: u16) -> PublishedPort {
+    PublishedPort { host_ip: None, host_port, port, protocol: Protocol::Tcp }
+}
+
 #[tokio::test]
 async fn a_network_comes_and_goes() {
     let engine = engine().await;
@@ -71,12 +75,13 @@ async fn addresses_that_cannot_be_pinned() {
     let at = async |name: &str, network: &str, address: [u8; 4]| {
         let mut at = spec(name, 0);
         at.network = Network::Attached {
-            network: network.to_owned(),
-            address: address.into(),
-            aliases: Vec::new(),
+            endpoints: vec![endpoint(network, address, &[])],
             hostname: String::new(),
             hosts: Vec::new(),
-            published: vec![(8080, 80), (0, 81)],
+            options: Box::new(NetworkOptions {
+                ports: vec![port(Some(8080), 80), port(None, 81)],
+                ..NetworkOptions::default()
+            }),
         };
         let id = engine.create(&at).await.unwrap();
         engine.start(&id).await
@@ -115,6 +120,57 @@ async fn the_network_of_another_container() {
     conflict(engine.start(&node).await, "non running container");
     let own = engine.create(&joined("self", "self")).await.unwrap();
     conflict(engine.start(&own).await, "cannot join own network");
+}
+
+#[tokio::test]
+async fn a_container_has_an_address_in_each_of_its_networks_and_ports_while_it_runs() {
+    let engine = engine().await;
+    engine.create_network("two", &"10.10.0.0/24".into(), &Vec::new()).await.unwrap();
+    let between = |name: &str, second: Endpoint| {
+        let mut spec = spec(name, 1);
+        let Network::Attached { endpoints, options, .. } = &mut spec.network else { unreachable!() };
+        endpoints.push(second);
+        options.ports = vec![port(None, 80), port(None, 81), port(Some(8080), 82)];
+        spec
+    };
+    not_found(engine.create(&between("none", endpoint("three", [10, 11, 0, 2], &[]))).await, "network three not found");
+    let id = engine.create(&between("a1", endpoint("two", [10, 10, 0, 2], &["alias"]))).await.unwrap();
+    assert!(engine.inspect(&id).await.unwrap().ports.is_empty());
+    engine.start(&id).await.unwrap();
+    let seen = engine.inspect(&id).await.unwrap();
+    let raw: serde_json::Value = serde_json::from_str(&seen.raw).unwrap();
+    let networks = &raw["NetworkSettings"]["Networks"];
+    assert_eq!(
+        (&networks["net"]["IPAddress"], &networks["two"]["IPAddress"]),
+        (&"10.9.1.1".into(), &"10.10.0.2".into())
+    );
+    let ports: Vec<_> = seen.ports.iter().map(|port| (port.host_port.unwrap(), port.port)).collect();
+    assert_eq!(ports, [(49_153, 80), (49_154, 81), (8080, 82)]);
+    assert_eq!(raw["NetworkSettings"]["Ports"]["81/tcp"][0]["HostPort"], "49154");
+    let names = engine.network("two").await.unwrap().names;
+    assert_eq!(names, [("a1".into(), "a1".into()), ("alias".into(), "a1".into())]);
+    // A start that fails at the second address keeps nothing.
+    let mut other = between("a2", endpoint("two", [10, 10, 0, 2], &[]));
+    let Network::Attached { endpoints, .. } = &mut other.network else { unreachable!() };
+    endpoints[0].address = [10, 9, 1, 2].into();
+    let other = engine.create(&other).await.unwrap();
+    refused(engine.start(&other).await, "Address already in use");
+    assert_eq!(engine.network("net").await.unwrap().used.len(), 1);
+    engine.stop(&id, LONG).await.unwrap();
+    engine.start(&other).await.unwrap();
+    assert_eq!(engine.inspect(&other).await.unwrap().ports[0].host_port, Some(49_153));
+    assert!(engine.inspect(&id).await.unwrap().ports.is_empty());
+}
+
+#[tokio::test]
+async fn a_users_labels_count_and_ours_win() {
+    let engine = engine().await;
+    let labels = [("mine", "1"), ("cluster", "theirs")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let run = RunOptions { labels: labels.to_vec(), ..RunOptions::default() };
+    engine.create(&ContainerSpec { run, ..spec("a1", 1) }).await.unwrap();
+    assert_eq!(engine.list(Some("mine=1")).await.unwrap().len(), 1);
+    assert_eq!(engine.list(Some("cluster=c1")).await.unwrap().len(), 1);
+    assert!(engine.list(Some("cluster=theirs")).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -164,8 +164,8 @@ async fn thousands_of_containers_at_once() {
             let engine = engine.clone();
             tokio::spawn(async move {
                 let mut spec = spec(&format!("n{number}"), 0);
-                if let Network::Attached { address, .. } = &mut spec.network {
-                    *address = Ipv4Addr::from(0x0a09_0100 + number as u32);
+                if let Network::Attached { endpoints, .. } = &mut spec.network {
+                    endpoints[0].address = Ipv4Addr::from(0x0a09_0100 + number as u32);
                 }
                 let id = engine.create(&spec).await.unwrap();
                 engine.start(&id).await.unwrap();

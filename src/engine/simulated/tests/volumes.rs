@@ -6,13 +6,13 @@ async fn a_volume_stays_until_it_is_removed_and_not_while_a_container_has_it() {
     let engine = engine().await;
     let labels = vec![("cluster".to_owned(), "c2".to_owned())];
     for _ in 0..2 {
-        engine.create_volume("v", &labels).await.unwrap();
+        engine.create_volume("v", &labels, None).await.unwrap();
     }
-    engine.create_volume("other", &vec![]).await.unwrap();
+    engine.create_volume("other", &vec![], None).await.unwrap();
     let listed = engine.list_volumes(Some("cluster=c2")).await.unwrap();
     assert_eq!(listed, [ListedVolume { name: "v".into(), labels }]);
     assert_eq!(engine.list_volumes(None).await.unwrap().len(), 2);
-    let mounted = VolumeMount { name: "v".into(), target: "/data".into() };
+    let mounted = VolumeMount { name: "v".into(), target: "/data".into(), ..VolumeMount::default() };
     let user = engine.create(&ContainerSpec { volumes: vec![mounted], ..spec("a1", 1) }).await.unwrap();
     conflict(engine.remove_volume("v").await, "volume is in use");
     engine.remove(&user).await.unwrap();
