@@ -134,7 +134,7 @@ bad() {
 @test "what is wrong with a group is said, and nothing is made" {
     bad 'the form is NAME:COUNT:IMAGE' --group web
     bad "cannot be used with" --group web:1:x -n 3
-    bad 'there is no --group db' --group "web:1:$IMAGE" --group-env db=A=1
+    bad 'there is no group or service db' --group "web:1:$IMAGE" --group-env db=A=1
     bad '`role` is not defined' --group "web:1:$IMAGE" --group-env 'web=A={{ role }}'
     bad 'there are name, index, self, port, peers, nodes, master, service' --group "web:1:$IMAGE" -e 'A={{ role }}'
     bad 'two nodes would be called web-1' --group "web:2:$IMAGE" --group "web-1:1:$IMAGE"

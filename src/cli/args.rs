@@ -54,11 +54,11 @@ pub(crate) struct MountArgs {
     #[arg(long, value_name = "SRC:DST[:ro]")]
     pub(crate) volume: Vec<String>,
     /// Where bindmounts/etc appears in a node
-    #[arg(long, value_name = "PATH", default_value = "/opt/app/etc")]
-    pub(crate) etc_target: String,
+    #[arg(long, value_name = "PATH", help = "Where bindmounts/etc appears in a node [default: /opt/app/etc]")]
+    pub(crate) etc_target: Option<String>,
     /// Where bindmounts/var appears in a node
-    #[arg(long, value_name = "PATH", default_value = "/opt/app/var")]
-    pub(crate) var_target: String,
+    #[arg(long, value_name = "PATH", help = "Where bindmounts/var appears in a node [default: /opt/app/var]")]
+    pub(crate) var_target: Option<String>,
     /// Limit a node's memory, for example 512m
     #[arg(long, value_name = "BYTES")]
     pub(crate) memory: Option<String>,

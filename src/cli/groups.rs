@@ -1,5 +1,7 @@
 //! Groups of nodes that differ, as `--group` and the options `--group-…` give them.
 
+use std::collections::HashSet;
+
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 
@@ -134,6 +136,11 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// So many nodes of a service, with the arguments of all.
+    pub(super) fn new(name: &str, count: usize, args: &MountArgs) -> Self {
+        Self { name: name.into(), count, args: args.clone() }
+    }
+
     /// Its nodes.
     pub(super) fn nodes(&self) -> impl Iterator<Item = PlannedNode> {
         (1..=self.count).map(|nth| PlannedNode {
@@ -158,13 +165,23 @@ pub(super) fn groups(args: &MountArgs) -> Result<Vec<Group>> {
         }
         groups.push(group);
     }
+    let names = groups.iter().flat_map(Group::nodes).filter_map(|node| node.name);
+    check_names(&names.collect::<Vec<_>>()).context("--group")?;
+    with_options(groups, args)
+}
+
+/// Applies the options about one group each.
+///
+/// # Errors
+/// A sentence that names the option.
+pub(super) fn with_options(mut groups: Vec<Group>, args: &MountArgs) -> Result<Vec<Group>> {
     for GroupOption { name: option, values, apply } in &OPTIONS {
         let mut ways: Vec<&str> = vec![];
         for text in values(&args.groups) {
-            let wrong = || anyhow!("{option} {text}: the form is NAME=…, with the name of a --group");
+            let wrong = || anyhow!("{option} {text}: the form is NAME=…, with the name of a group or service");
             let (name, value) = text.split_once('=').ok_or_else(wrong)?;
             let group = groups.iter_mut().find(|group| group.name == name);
-            let group = group.ok_or_else(|| anyhow!("{option} {text}: there is no --group {name}:…"))?;
+            let group = group.ok_or_else(|| anyhow!("{option} {text}: there is no group or service {name}"))?;
             if *option != "--group-env" && ways.contains(&name) {
                 bail!("{option}: it is there twice for the group {name}: choose one");
             }
@@ -173,7 +190,6 @@ pub(super) fn groups(args: &MountArgs) -> Result<Vec<Group>> {
         }
     }
     check_ready(&args.groups)?;
-    check_names(&groups)?;
     Ok(groups)
 }
 
@@ -209,24 +225,26 @@ fn check_ready(args: &GroupArgs) -> Result<()> {
     }
 }
 
-fn check_names(groups: &[Group]) -> Result<()> {
-    let names: Vec<_> = groups.iter().flat_map(Group::nodes).filter_map(|node| node.name).collect();
+/// Refuses names that nodes cannot have side by side.
+///
+/// # Errors
+/// A sentence.
+pub(super) fn check_names(names: &[String]) -> Result<()> {
     if names.len() > MOST_NODES {
-        bail!("--group: {} nodes are too many: a cluster has at most {MOST_NODES}", names.len());
+        bail!("{} nodes are too many: a cluster has at most {MOST_NODES}", names.len());
     }
-    let mut seen = std::collections::HashSet::new();
-    for name in &names {
+    let mut seen = HashSet::new();
+    for name in names {
         if name.len() > LONGEST_NAME {
-            bail!("--group: {name} is too long for a host name, which has at most {LONGEST_NAME} bytes");
+            bail!("{name} is too long for a host name, which has at most {LONGEST_NAME} bytes");
         }
-        if !seen.insert(name) {
-            bail!("--group: two nodes would be called {name}");
+        if !seen.insert(name.as_str()) {
+            bail!("two nodes would be called {name}");
         }
     }
-    let sandbox =
-        names.iter().find(|name| name.strip_suffix("-sandbox").is_some_and(|own| names.iter().any(|n| n == own)));
-    match sandbox {
-        Some(name) => bail!("--group: {name} is the name of another node's sandbox container; choose another"),
+    let is_sandbox = |name: &&String| name.strip_suffix("-sandbox").is_some_and(|own| seen.contains(own));
+    match names.iter().find(is_sandbox) {
+        Some(name) => bail!("{name} is the name of another node's sandbox container; choose another"),
         None => Ok(()),
     }
 }
@@ -279,11 +297,11 @@ mod tests {
             (vec!["a:600:x", "b:600:x"], "1200 nodes are too many"),
             (vec![&long], "too long"),
         ] {
-            let error = read(&groups, none).err().unwrap().to_string();
+            let error = format!("{:#}", read(&groups, none).err().unwrap());
             assert!(error.starts_with("--group") && error.contains(part), "{groups:?}: {error}");
         }
         let option = |set: fn(&mut GroupArgs)| format!("{:#}", read(&["a:1:x"], set).err().unwrap());
-        assert!(option(|args| args.group_user = vec!["b=x".into()]).contains("there is no --group b"));
+        assert!(option(|args| args.group_user = vec!["b=x".into()]).contains("there is no group or service b"));
         assert!(option(|args| args.group_user = vec!["x".into()]).contains("the form is NAME="));
         assert!(option(|args| args.group_user = vec!["a=x".into(), "a=y".into()]).contains("twice"));
         assert!(option(|args| args.group_ready_port = vec!["a=x".into()]).contains("'x' is no port"));

@@ -121,11 +121,11 @@ fn check_numbers(args: &MountArgs, nodes: usize) -> Result<()> {
 }
 
 /// How every node is run.
-fn recipe(args: &MountArgs, mountpoint: &Path) -> Result<NodeRecipe> {
+pub(super) fn recipe(args: &MountArgs, mountpoint: &Path) -> Result<NodeRecipe> {
     if args.image.as_deref().is_some_and(|image| image.trim().is_empty()) {
         bail!("-i: the name of the image is empty; leave the option out for the built-in demo node");
     }
-    for target in [&args.etc_target, &args.var_target] {
+    for target in [&args.etc_target, &args.var_target].into_iter().flatten() {
         if !target.starts_with('/') {
             bail!("{target}: a path in a node is absolute");
         }
@@ -134,11 +134,15 @@ fn recipe(args: &MountArgs, mountpoint: &Path) -> Result<NodeRecipe> {
         image: args.image.clone(),
         entrypoint: args.entrypoint.clone().map(|program| vec![program]),
         command: args.command.clone(),
+        plain_command: None,
         env: environment::variables(&args.env_file, &args.env)?,
         config: args.config.clone(),
         mounts: args.volume.iter().map(|text| volume(text, mountpoint)).collect::<Result<_>>()?,
-        etc_target: args.etc_target.clone(),
-        var_target: args.var_target.clone(),
+        etc_target: Some(args.etc_target.clone().unwrap_or_else(|| "/opt/app/etc".into())),
+        var_target: Some(args.var_target.clone().unwrap_or_else(|| "/opt/app/var".into())),
+        volumes: vec![],
+        anonymous_volumes: vec![],
+        files: vec![],
         run: RunOptions {
             user: args.user.clone(),
             memory: args.memory.as_deref().map(|text| bytes("--memory", text)).transpose()?,
@@ -154,7 +158,7 @@ fn recipe(args: &MountArgs, mountpoint: &Path) -> Result<NodeRecipe> {
 }
 
 /// Engines take a grace period in whole seconds: never less than the user asked for.
-fn whole_seconds(time: Duration) -> Duration {
+pub(super) fn whole_seconds(time: Duration) -> Duration {
     Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
 }
 
@@ -222,7 +226,7 @@ pub(super) fn volume(text: &str, mountpoint: &Path) -> Result<Bind> {
 }
 
 /// Resolves a path that must be there and not in the mountpoint.
-fn outside(path: &Path, mountpoint: &Path, what: &str) -> Result<PathBuf> {
+pub(super) fn outside(path: &Path, mountpoint: &Path, what: &str) -> Result<PathBuf> {
     let inside = || anyhow!("{what}: {} lies in the mountpoint, which holds nothing but the cluster", path.display());
     // By its name first: to look at what is in a mount may hang.
     if std::path::absolute(path).with_context(|| what.to_owned())?.starts_with(mountpoint) {

@@ -1,6 +1,6 @@
 //! What a cluster was asked to be: fixed from mount to teardown.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -69,8 +69,14 @@ pub struct NodeSpec {
     pub oneshot: bool,
     /// How long `stop` gives it before SIGKILL, if that differs from the cluster's.
     pub stop_grace: Option<Duration>,
-    /// The host directory that holds its `etc` and `var`.
+    /// The host directory with what is kept of it, such as its `etc` and `var`.
     pub dir: PathBuf,
+    /// It has the directory `etc`, which its configuration is written into.
+    pub has_etc: bool,
+    /// It has the directory `var`.
+    pub has_var: bool,
+    /// The volumes of [`ClusterSpec::volumes`] that it uses.
+    pub volumes: Vec<String>,
 }
 
 /// What must be true of the nodes of a service before another node starts.
@@ -115,7 +121,15 @@ impl NodeSpec {
             oneshot: false,
             stop_grace: None,
             dir,
+            has_etc: true,
+            has_var: true,
+            volumes: vec![],
         }
+    }
+
+    /// Names of the directories in `dir` that are mounted into it.
+    pub(crate) fn own_directories(&self) -> impl Iterator<Item = &'static str> {
+        [("etc", self.has_etc), ("var", self.has_var)].into_iter().filter(|(_, has)| *has).map(|(name, _)| name)
     }
 
     /// Its addresses, in all its networks.
@@ -139,6 +153,8 @@ pub struct ClusterSpec {
     pub prefixed_host_names: bool,
     /// The port that goes into config.json.
     pub port: u16,
+    /// The named volumes that are the cluster's own, and the host directories of their content.
+    pub volumes: BTreeMap<String, PathBuf>,
     /// The nodes, in order.
     pub nodes: Vec<NodeSpec>,
 }

@@ -100,6 +100,12 @@ pub(crate) trait NodeFiles: Send + Sync {
     /// A sentence.
     async fn renew(&self, index: usize) -> std::result::Result<(), String>;
 
+    /// Empties these named volumes. No container uses them.
+    ///
+    /// # Errors
+    /// A sentence.
+    async fn empty_volumes(&self, names: &[String]) -> std::result::Result<(), String>;
+
     /// Nodes have new directories: has the kernel forget what was in the old ones.
     async fn forget_deleted(&self);
 }

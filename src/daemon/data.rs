@@ -12,6 +12,7 @@ use super::config::Config;
 use super::lock::Lock;
 use super::own::{self, private_dir};
 use super::paths::open_dir;
+use super::plan::PlannedFile;
 use crate::cluster::{ClusterSpec, NodeSpec};
 use crate::template::Nodes;
 
@@ -127,23 +128,53 @@ fn aside(path: &Path) -> Result<PathBuf> {
 ///
 /// # Errors
 /// A sentence.
-pub(crate) fn prepare(spec: &ClusterSpec, index: usize, config: Option<&Config>, nodes: &Nodes) -> Result<()> {
+pub(crate) fn prepare(
+    spec: &ClusterSpec,
+    index: usize,
+    config: Option<&Config>,
+    files: &[PlannedFile],
+    nodes: &Nodes,
+) -> Result<()> {
     let node = &spec.nodes[index];
     // What is inside is open to every user of a container, so the way to it is closed to every user of the host.
     private_dir(&node.dir)?;
     let _ = fs::set_permissions(&node.dir, fs::Permissions::from_mode(0o700));
     own::check_dir(&node.dir)?;
-    for sub in ["etc", "var"] {
+    for sub in node.own_directories() {
         open_dir(&node.dir.join(sub))?;
     }
+    write_files(&node.dir.join(FILES), files)?;
     let etc = node.dir.join("etc");
-    if !config.is_some_and(|config| config.has("config.json")) {
+    if node.has_etc && !config.is_some_and(|config| config.has("config.json")) {
         replace(&etc.join("config.json"), spec.config_json(index).as_bytes(), 0o644)?;
     }
     if let Some(config) = config {
         config.write(&etc, &nodes.variables(index))?;
     }
-    keep(&node.dir.join(format!("var/{}.log", node.name)), 0o666)
+    if node.has_var {
+        keep(&node.dir.join(format!("var/{}.log", node.name)), 0o666)?;
+    }
+    Ok(())
+}
+
+/// The directory in which the configs and secrets of a node lie, by their number.
+pub(crate) const FILES: &str = "files";
+
+/// Writes the files that are mounted into a node one by one.
+fn write_files(dir: &Path, files: &[PlannedFile]) -> Result<()> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    private_dir(dir)?;
+    for (number, file) in files.iter().enumerate() {
+        let path = dir.join(number.to_string());
+        replace(&path, &file.content, file.mode)?;
+        if let Some((user, group)) = file.owner {
+            std::os::unix::fs::chown(&path, Some(user), Some(group))
+                .with_context(|| format!("{}: cannot give it the owner {user}:{group}; only root can", file.target))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes a node's log file if it has none.

@@ -11,7 +11,8 @@ use rustix::process::{getegid, geteuid};
 use super::config::Config;
 use super::data::{self, DataLock};
 use super::own::private_dir;
-use super::plan::Plan;
+use super::paths::open_dir;
+use super::plan::{Plan, PlannedFile};
 use super::remove_contents::{Emptying, empty};
 use crate::cluster::ClusterSpec;
 use crate::control;
@@ -26,6 +27,8 @@ pub(crate) struct NodeFiles {
     recipes: Vec<usize>,
     /// Read once, at mount: what is edited later belongs to the next mount.
     configs: Vec<Option<Config>>,
+    /// Of each recipe: the files that are mounted one by one.
+    files: Vec<Vec<PlannedFile>>,
     nodes: Arc<Nodes>,
     engine: Arc<dyn Engine>,
     how: Emptying,
@@ -53,6 +56,7 @@ impl NodeFiles {
             spec: spec.clone(),
             recipes: plan.nodes.iter().map(|node| node.recipe).collect(),
             configs: configs.collect::<Result<_>>()?,
+            files: plan.recipes.iter().map(|recipe| recipe.files.clone()).collect(),
             nodes: nodes.clone(),
             engine: engine.clone(),
             how,
@@ -66,6 +70,11 @@ impl NodeFiles {
     /// A sentence.
     pub(crate) fn prepare_all(&self, data: &Path) -> Result<()> {
         private_dir(data)?;
+        if let Some(all) = self.spec.volumes.values().next().and_then(|volume| volume.parent()) {
+            // As of a node's directories: what is inside is open to every user of a container.
+            private_dir(all)?;
+        }
+        self.spec.volumes.values().try_for_each(|volume| open_dir(volume))?;
         for (index, node) in self.spec.nodes.iter().enumerate() {
             self.prepare(index)?;
             data::prepare_log(node)?;
@@ -79,7 +88,8 @@ impl NodeFiles {
     }
 
     fn prepare(&self, index: usize) -> Result<()> {
-        data::prepare(&self.spec, index, self.configs[self.recipes[index]].as_ref(), &self.nodes)
+        let recipe = self.recipes[index];
+        data::prepare(&self.spec, index, self.configs[recipe].as_ref(), &self.files[recipe], &self.nodes)
     }
 }
 
@@ -88,7 +98,7 @@ impl control::NodeFiles for Arc<NodeFiles> {
     async fn renew(&self, index: usize) -> std::result::Result<(), String> {
         let dir = &self.spec.nodes[index].dir;
         let mut emptied = Ok(());
-        for sub in ["etc", "var"] {
+        for sub in self.spec.nodes[index].own_directories() {
             emptied = emptied.and(empty(&dir.join(sub), Some(&self.engine), &self.how).await);
         }
         // Also if something could not be deleted: without its configuration the node would not even start.
@@ -96,6 +106,14 @@ impl control::NodeFiles for Arc<NodeFiles> {
         let prepared = tokio::task::spawn_blocking(move || files.prepare(index)).await;
         emptied?;
         prepared.map_err(|panic| panic.to_string())?.map_err(|error| format!("{error:#}"))
+    }
+
+    async fn empty_volumes(&self, names: &[String]) -> std::result::Result<(), String> {
+        let mut emptied = Ok(());
+        for dir in names.iter().filter_map(|name| self.spec.volumes.get(name)) {
+            emptied = emptied.and(empty(dir, Some(&self.engine), &self.how).await);
+        }
+        emptied
     }
 
     async fn forget_deleted(&self) {

@@ -12,6 +12,9 @@ use crate::engine::{Bind, NetworkOptions, RunOptions};
 use crate::provision::{NetworkRequest, RequestedNetwork};
 use crate::watch::Pace;
 
+/// What is ours in a directory of data.
+const OWN_DATA: [&str; 3] = ["history", "lock", "volumes"];
+
 /// All input of a daemon. `mount` passes it on as one line of JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
@@ -94,16 +97,24 @@ pub(crate) struct NodeRecipe {
     pub(crate) entrypoint: Option<Vec<String>>,
     /// Replaces the image's command unless it is empty. Each word is a template.
     pub(crate) command: Vec<String>,
+    /// The same without templates, if `command` is empty.
+    pub(crate) plain_command: Option<Vec<String>>,
     /// The environment; a later variable replaces an earlier one of the same name.
     pub(crate) env: Vec<Variable>,
     /// A directory of templates that are rendered into the node's `etc`.
     pub(crate) config: Option<PathBuf>,
     /// Host directories and files that are mounted into the node.
     pub(crate) mounts: Vec<Bind>,
-    /// Where the node's `etc` appears in it: an absolute path.
-    pub(crate) etc_target: String,
-    /// Where the node's `var` appears in it: an absolute path.
-    pub(crate) var_target: String,
+    /// Where the node's `etc` appears in it: an absolute path. Without, it has none.
+    pub(crate) etc_target: Option<String>,
+    /// Where the node's `var` appears in it: an absolute path. Without, it has none.
+    pub(crate) var_target: Option<String>,
+    /// Named volumes that are mounted into the node.
+    pub(crate) volumes: Vec<PlannedVolume>,
+    /// Where each node has an anonymous volume of its own: absolute paths.
+    pub(crate) anonymous_volumes: Vec<String>,
+    /// Files that are mounted into the node, read-only.
+    pub(crate) files: Vec<PlannedFile>,
     /// What else is said of its container.
     pub(crate) run: RunOptions,
     /// What is said of its network.
@@ -112,6 +123,32 @@ pub(crate) struct NodeRecipe {
     pub(crate) readiness: Option<Readiness>,
     /// How often it is asked whether it is ready.
     pub(crate) pace: Pace,
+}
+
+/// A named volume in a node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PlannedVolume {
+    /// What the user calls it.
+    pub(crate) name: String,
+    /// The engine's name of one that was there before. Others are ours.
+    pub(crate) external: Option<String>,
+    /// Absolute path in the node.
+    pub(crate) target: String,
+    pub(crate) read_only: bool,
+    /// It does not get what the image has at that path.
+    pub(crate) no_copy: bool,
+}
+
+/// A file that a node gets, read-only.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PlannedFile {
+    pub(crate) content: Vec<u8>,
+    /// Absolute path in the node.
+    pub(crate) target: String,
+    /// User and group; ours if there is none.
+    pub(crate) owner: Option<(u32, u32)>,
+    /// Permission bits.
+    pub(crate) mode: u32,
 }
 
 /// What makes a node ready.
@@ -144,11 +181,36 @@ impl Plan {
         })
     }
 
+    /// How many nodes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// A node's directory in the mount.
+    pub(crate) fn node_dir(&self, index: usize) -> PathBuf {
+        self.paths.mountpoint.join(NodeName::nth(index).as_str())
+    }
+
+    /// Where what a node writes is kept: by its own name, unless we have a file of that name there.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    pub(crate) fn node_data(&self, index: usize) -> PathBuf {
+        let own = self.own_name(index);
+        let is_ours = OWN_DATA.iter().any(|ours| own.as_str().starts_with(ours));
+        self.data.join(if is_ours { NodeName::nth(index).to_string() } else { own.to_string() })
+    }
+
+    /// Where the content of a named volume is kept.
+    pub(crate) fn volume_data(&self, name: &str) -> PathBuf {
+        self.data.join("volumes").join(name)
+    }
+
     /// The name that the user gave the node at `index`; its number without one.
     ///
     /// # Panics
     /// If there is no such node.
-    pub(super) fn own_name(&self, index: usize) -> NodeName {
+    pub(crate) fn own_name(&self, index: usize) -> NodeName {
         self.nodes[index].name.as_deref().map_or_else(|| NodeName::nth(index), NodeName::of)
     }
 
@@ -156,7 +218,7 @@ impl Plan {
     ///
     /// # Panics
     /// If there is no such node.
-    pub(super) fn node_name(&self, index: usize) -> NodeName {
+    pub(crate) fn node_name(&self, index: usize) -> NodeName {
         NodeName::choose(index, self.nodes[index].name.as_deref())
     }
 

@@ -29,7 +29,8 @@ impl Program {
         let words = recipe.command.iter().enumerate();
         let command = words.map(|(at, word)| text(word, &format!("COMMAND argument {}", at + 1), variables));
         let (env, command) = (env.collect::<Result<_>>()?, command.collect::<Result<Vec<_>>>()?);
-        Ok(Self { command: (!command.is_empty()).then_some(command), env })
+        let command = if command.is_empty() { recipe.plain_command.clone() } else { Some(command) };
+        Ok(Self { command, env })
     }
 }
 

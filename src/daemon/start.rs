@@ -1,5 +1,6 @@
 //! Brings a cluster up, step by step.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::data::{DataLock, Writer};
+use super::data::{DataLock, FILES, Writer};
 use super::lock::Lock;
 use super::names::{refuse_names_taken_meanwhile, refuse_taken_names};
 use super::needs::{fuse_device, fuse_helper};
@@ -22,20 +23,20 @@ use super::networks::{self, Networks, NodeEndpoint};
 use super::node_files::NodeFiles;
 use super::owner::Owner;
 use super::paths::{ClusterPaths, OwnMount, Record};
-use super::plan::{Plan, PlannedNode, Readiness};
+use super::plan::{Plan, PlannedFile, PlannedNode, PlannedVolume, Readiness};
 use super::program::Program;
 use super::readiness;
 use super::report::{Report, Reporter};
 use crate::cluster::faults::SeededRng;
-use crate::cluster::{Cluster, ClusterId, ClusterSpec, NodeName, NodeSpec, State};
+use crate::cluster::{Cluster, ClusterId, ClusterSpec, NodeSpec, State};
 use crate::control::{ControlError, Executor, FirstStart};
 use crate::engine::docker;
 use crate::engine::simulated::SimulatedEngine;
-use crate::engine::{Endpoint, Engine, EngineError, falls_silent};
+use crate::engine::{Bind, Endpoint, Engine, EngineError, falls_silent};
 use crate::fuse;
 use crate::history::{History, Recorder};
 use crate::passthrough::{Descriptors, Passthrough};
-use crate::provision::{AT_ONCE, NodeOptions, Provisioner, cluster_labels, clusters, remove_cluster};
+use crate::provision::{AT_ONCE, NamedVolume, NodeOptions, Provisioner, cluster_labels, clusters, remove_cluster};
 use crate::selfimage::{self, SelfImage};
 use crate::sys;
 use crate::template;
@@ -153,7 +154,7 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
     files.prepare_all(&plan.data)?;
     let options = (0..plan.nodes.len()).map(|index| {
         let endpoints = networks.endpoints(index, &spec.aliases(index));
-        node_options(plan, &images, index, &nodes.variables(index), endpoints)
+        node_options(plan, &images, index, &nodes.variables(index), endpoints, engine.info().local)
     });
     let options = options.collect::<Result<_>>()?;
     let model = Model::open(plan, spec, made)?;
@@ -243,6 +244,7 @@ fn node_options(
     index: usize,
     variables: &template::Variables,
     endpoints: Vec<Endpoint>,
+    local: bool,
 ) -> Result<NodeOptions> {
     let recipe = plan.recipe(index).clone();
     let Program { mut command, env } = Program::render(&recipe, variables)?;
@@ -251,7 +253,14 @@ fn node_options(
         entrypoint.get_or_insert_with(|| images.own.argv.clone());
         command.get_or_insert_with(|| vec!["demo".into()]);
     }
-    let (image, image_volumes) = images.recipes[plan.nodes[index].recipe].clone();
+    let file = |(number, file): (usize, &PlannedFile)| Bind {
+        source: plan.node_data(index).join(FILES).join(number.to_string()),
+        target: file.target.clone(),
+        read_only: true,
+    };
+    let files: Vec<_> = recipe.files.iter().enumerate().map(file).collect();
+    let (image, mut image_volumes) = images.recipes[plan.nodes[index].recipe].clone();
+    image_volumes.extend(recipe.anonymous_volumes);
     Ok(NodeOptions {
         endpoints,
         image,
@@ -260,11 +269,25 @@ fn node_options(
         env,
         etc_target: recipe.etc_target,
         var_target: recipe.var_target,
-        volumes: recipe.mounts,
+        volumes: recipe.mounts.into_iter().chain(files).collect(),
         image_volumes,
+        named_volumes: recipe.volumes.iter().map(|volume| named_volume(plan, volume, local)).collect(),
         run: recipe.run,
         network: recipe.network,
     })
+}
+
+/// A named volume as the engine knows it. With an engine on this machine its content lies in a directory of ours.
+fn named_volume(plan: &Plan, volume: &PlannedVolume, local: bool) -> NamedVolume {
+    let PlannedVolume { name, external, target, read_only, no_copy } = volume.clone();
+    NamedVolume {
+        directory: (external.is_none() && local).then(|| plan.volume_data(&name)),
+        name,
+        external,
+        target,
+        read_only,
+        no_copy,
+    }
 }
 
 /// Makes the mountpoint, and records what must be removed later and in which engine, even if we are killed.
@@ -359,11 +382,13 @@ impl Model {
         let bindmounts = Arc::new(Passthrough::new(None, descriptors));
         let mut roots = vec![];
         for node in &cluster.spec().nodes {
-            let root = |name: &str| bindmounts.add_root(&node.dir.join(name)).map(Ino);
-            roots.push([("etc".to_owned(), root("etc")?), ("var".to_owned(), root("var")?)]);
+            let root = |name: &str| Ok((name.to_owned(), Ino(bindmounts.add_root(&node.dir.join(name))?)));
+            roots.push(node.own_directories().map(root).collect::<io::Result<Vec<_>>>()?);
         }
+        let volume = |(name, dir): (&String, &PathBuf)| Ok((name.clone(), Ino(bindmounts.add_root(dir)?)));
+        let volumes = cluster.spec().volumes.iter().map(volume).collect::<io::Result<Vec<_>>>()?;
         files.served_by(bindmounts.clone());
-        let layout = Layout::new(cluster, |index| roots[index].clone());
+        let layout = Layout::new(cluster, |index| roots[index].clone(), volumes);
         let executor = Executor::new(
             provisioner.engine().clone(),
             cluster.clone(),
@@ -463,7 +488,10 @@ fn cluster_spec(plan: &Plan, made: &Made, images: &Images, networks: &Networks) 
         };
         let addresses = endpoints.iter().map(|endpoint| (called(endpoint), endpoint.address));
         NodeSpec {
-            dir: plan.data.join(data_name(index, &own_name)),
+            dir: plan.node_data(index),
+            has_etc: plan.recipe(index).etc_target.is_some(),
+            has_var: plan.recipe(index).var_target.is_some(),
+            volumes: own_volumes(&plan.recipe(index).volumes),
             ip: endpoints[0].address,
             endpoints: if service.is_some() { addresses.collect() } else { vec![] },
             image: images.node(plan, index).to_owned(),
@@ -484,14 +512,20 @@ fn cluster_spec(plan: &Plan, made: &Made, images: &Images, networks: &Networks) 
         prefix: plan.prefix.clone(),
         prefixed_host_names: networks.prefixed_host_names,
         port: plan.port,
+        volumes: plan
+            .recipes
+            .iter()
+            .flat_map(|recipe| own_volumes(&recipe.volumes))
+            .map(|name| (name.clone(), plan.volume_data(&name)))
+            .collect(),
         nodes: networks.nodes.iter().enumerate().map(node).collect(),
     }
 }
 
-/// The name of a node's directory among those of the data: its own, unless we have a file of that name there.
-fn data_name(index: usize, own_name: &NodeName) -> String {
-    let is_ours = ["history", "lock"].iter().any(|ours| own_name.as_str().starts_with(ours));
-    if is_ours { NodeName::nth(index).to_string() } else { own_name.to_string() }
+/// The names of the volumes among these that are ours.
+fn own_volumes(volumes: &[PlannedVolume]) -> Vec<String> {
+    let own = volumes.iter().filter(|volume| volume.external.is_none());
+    own.map(|volume| volume.name.clone()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// So many nodes, in words.

@@ -21,6 +21,7 @@ pub(crate) use network::{NetworkPlan, free_subnets, taken_name};
 pub use network::{NetworkRequest, RequestedNetwork, plan};
 pub(crate) use teardown::Found;
 pub use teardown::{clusters, remove_cluster};
+pub use volumes::NamedVolume;
 
 use crate::cluster::faults::NetState;
 use crate::cluster::{Cluster, ClusterId, label};
@@ -52,13 +53,15 @@ pub struct NodeOptions {
     /// `KEY=VALUE` each.
     pub env: Vec<String>,
     /// Where a node's `etc` appears in it.
-    pub etc_target: String,
+    pub etc_target: Option<String>,
     /// Where a node's `var` appears in it.
-    pub var_target: String,
+    pub var_target: Option<String>,
     /// Further host directories.
     pub volumes: Vec<Bind>,
     /// What the image declares as volumes.
     pub image_volumes: Vec<String>,
+    /// Volumes that have names, and which other nodes may use too.
+    pub named_volumes: Vec<NamedVolume>,
     /// What else is said of its container.
     pub run: RunOptions,
     /// What is said of its network, which its sandbox has.
@@ -164,9 +167,7 @@ impl Provisioner {
         }
         let sandbox = slot.live.as_ref().map(|sandbox| sandbox.id.clone());
         let spec = self.node(index, sandbox.ok_or_else(|| EngineError::NotFound("no sandbox".into()))?);
-        for volume in &spec.volumes {
-            self.engine.create_volume(&volume.name, &spec.labels, None).await?;
-        }
+        self.make_volumes(index, &spec.labels).await?;
         self.create(&spec).await
     }
 

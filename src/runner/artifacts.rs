@@ -28,10 +28,12 @@ impl Artifacts {
             for file in ["status", "spec.json"] {
                 artifacts.keep(&mount.join(file), Path::new(file))?;
             }
-            for node in nodes(mount) {
+            for index in 0..plan.len() {
+                let node = plan.node_name(index).to_string();
                 fs::create_dir(artifacts.dir.join(&node))?;
                 for file in ["state", "exit_code", "inspect.json"] {
-                    artifacts.keep(&mount.join(&node).join(file), &Path::new(&node).join(file))?;
+                    let from = plan.node_dir(index).join(file);
+                    artifacts.keep(&from, &Path::new(&node).join(file))?;
                 }
             }
         }
@@ -60,15 +62,23 @@ impl Artifacts {
                 Err(why) => self.left_out.add(Path::new("timeline.html"), why),
             }
         }
-        for node in nodes(&plan.data) {
-            let from = plan.data.join(&node);
-            fs::create_dir_all(self.dir.join(&node).join("bindmounts"))?;
+        let volumes = plan.data.join("volumes");
+        if volumes.is_dir() {
+            let shown = Path::new("volumes");
+            let to = self.dir.join(shown);
+            fs::create_dir_all(&to)?;
+            copy_tree(&volumes, &to, shown, &mut self.left_out)?;
+        }
+        for index in 0..plan.len() {
+            let (node, from) = (plan.node_name(index).to_string(), plan.node_data(index));
             let Ok(entries) = fs::read_dir(&from) else { continue };
+            fs::create_dir_all(self.dir.join(&node).join("bindmounts"))?;
             for entry in entries.flatten() {
                 let name = entry.file_name();
                 match entry.file_type() {
                     Ok(kind) if kind.is_file() => self.keep(&entry.path(), &Path::new(&node).join(&name))?,
-                    Ok(kind) if kind.is_dir() => {
+                    // Not the configs and secrets.
+                    Ok(kind) if kind.is_dir() && name != "files" => {
                         let shown = Path::new(&node).join("bindmounts").join(&name);
                         let to = self.dir.join(&shown);
                         fs::create_dir(&to)?;
@@ -99,17 +109,4 @@ fn picture(history: &Path) -> Result<String, String> {
     let bytes = fs::read(history).map_err(|error| error.to_string())?;
     let history = RecordedHistory::read(&bytes).map_err(|error| error.to_string())?;
     Ok(html(&Timeline::of(&history, None).map_err(|error| error.to_string())?))
-}
-
-/// Names of the nodes that have something in a directory.
-fn nodes(dir: &Path) -> Vec<String> {
-    let names = fs::read_dir(dir).into_iter().flatten().flatten();
-    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-    let is_node = |name: &String| {
-        let number = name.strip_prefix('i');
-        number.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    let mut names: Vec<_> = names.filter(is_node).collect();
-    names.sort();
-    names
 }

@@ -10,6 +10,8 @@ use crate::cluster::{Cluster, ClusterSpec, NodeName};
 
 /// The directory that has every node of services by its name.
 const NODES: &str = "nodes";
+/// The directory that has the named volumes.
+const VOLUMES: &str = "volumes";
 
 #[derive(Clone)]
 pub(crate) enum Kind {
@@ -38,10 +40,12 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Lays a cluster out. `bindmounts` gives the numbers of the directories in a node's `bindmounts`.
+    /// Lays a cluster out. `bindmounts` gives the numbers of the directories in a node's `bindmounts`, `volumes` those of
+    /// the named volumes. A directory has one place only, so a volume, which several nodes may use, has it in the root.
     pub fn new<D: IntoIterator<Item = (String, Ino)>>(
         cluster: &Cluster,
         mut bindmounts: impl FnMut(usize) -> D,
+        volumes: Vec<(String, Ino)>,
     ) -> Self {
         let spec = cluster.spec();
         let mut layout = Self { entries: vec![], node_files: table::node(spec.has_services()), nodes: vec![] };
@@ -51,6 +55,11 @@ impl Layout {
         }
         for (index, node) in spec.nodes.iter().enumerate() {
             layout.add(root, NodeName::nth(index).as_str(), Kind::Link(node.ip.to_string()));
+        }
+        if !volumes.is_empty() {
+            let all = layout.directory(root);
+            layout.link_in(root, VOLUMES, all);
+            volumes.iter().for_each(|(name, ino)| layout.link_in(all, name, *ino));
         }
         if spec.has_services() {
             layout.names(root, spec);
@@ -66,6 +75,9 @@ impl Layout {
             layout.link_in(dir, "bindmounts", binds);
             for (name, ino) in bindmounts(index) {
                 layout.link_in(binds, &name, ino);
+            }
+            for name in &node.volumes {
+                layout.add_new(binds, name, format!("../../{VOLUMES}/{name}"));
             }
         }
         layout

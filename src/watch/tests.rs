@@ -40,6 +40,7 @@ impl Watched {
             prefix: String::new(),
             prefixed_host_names: false,
             port: 8080,
+            volumes: Default::default(),
             nodes: (0..nodes).map(node).collect(),
         });
         let (told, seen) = mpsc::channel();

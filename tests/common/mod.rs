@@ -61,6 +61,7 @@ impl Fixture {
             prefix: String::new(),
             prefixed_host_names: false,
             port: 8080,
+            volumes: Default::default(),
             nodes: (0..nodes).map(spec).collect(),
         });
         let shared: Arc<dyn Engine> = Arc::new(engine.clone());
@@ -76,8 +77,12 @@ impl Fixture {
             }
         });
         let own = SelfImage { reference: "self".into(), argv: vec!["/cthulhu".into()] };
-        let options =
-            NodeOptions { image: "image".into(), etc_target: "/etc".into(), var_target: "/var".into(), ..options };
+        let options = NodeOptions {
+            image: "image".into(),
+            etc_target: Some("/etc".into()),
+            var_target: Some("/var".into()),
+            ..options
+        };
         let endpoints = |index: usize| {
             let (address, aliases) = (cluster.node_spec(index).ip, cluster.spec().aliases(index));
             NodeOptions { endpoints: vec![Endpoint { network: "net".into(), address, aliases }], ..options.clone() }
@@ -97,7 +102,8 @@ impl Fixture {
             watch.adopt(index, &container).await.unwrap();
         }
         provisioner.kernel().await.unwrap();
-        let layout = Layout::new(&cluster, |_| [("etc".into(), Ino(1 << 62)), ("var".into(), Ino((1 << 62) + 1))]);
+        let layout =
+            Layout::new(&cluster, |_| [("etc".into(), Ino(1 << 62)), ("var".into(), Ino((1 << 62) + 1))], vec![]);
         let executor = Executor::new(
             shared,
             cluster.clone(),

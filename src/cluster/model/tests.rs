@@ -15,6 +15,7 @@ fn cluster_of(nodes: u8) -> Cluster {
         prefix: String::new(),
         prefixed_host_names: false,
         port: 8080,
+        volumes: Default::default(),
         nodes: (0..nodes).map(node).collect(),
     })
 }

@@ -45,6 +45,10 @@ impl Action for Reset {
             results.extend(nodes.into_iter().map(|index| (index, Err(error.clone()))));
             return Ok(results);
         }
+        if let Err(error) = empty_volumes(executor, &nodes).await {
+            results.extend(nodes.into_iter().map(|index| (index, Err(error.clone()))));
+            return Ok(results);
+        }
         let next = call.next(nodes);
         let renewed = executor.on_each_node(&next, |op| executor.a_few_at_once(op, |op| renew(executor, op))).await;
         if let Some(files) = executor.files() {
@@ -88,6 +92,21 @@ async fn remove(executor: &Executor, op: NodeOp<'_>) -> Result<()> {
     let _acting = executor.acts(op, |_, to| matches!(to, State::Exited | State::Missing));
     let removed = executor.engine().remove(container).await;
     executor.after(op.index, removed).await
+}
+
+/// Empties the named volumes that no other node uses.
+async fn empty_volumes(executor: &Executor, nodes: &[usize]) -> Result<()> {
+    if executor.cluster().spec().volumes.is_empty() {
+        return Ok(());
+    }
+    let refused = |why| ControlError::Refused(format!("cannot empty the volumes: {why}"));
+    // A node may have been created again meanwhile, and then the engine refuses.
+    let names = executor.provisioner().remove_named_volumes(nodes).await;
+    let names = names.map_err(|error| refused(error.to_string()))?;
+    match executor.files() {
+        Some(files) => files.empty_volumes(&names).await.map_err(refused),
+        None => Ok(()),
+    }
 }
 
 /// Makes a node's directories and container as a mount makes them.
