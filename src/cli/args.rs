@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 
+use super::container::ContainerArgs;
+
 /// The directory in which a path lies.
 pub(super) fn parent(path: &Path) -> PathBuf {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
@@ -54,21 +56,8 @@ pub(crate) struct MountArgs {
     /// Where bindmounts/var appears in a node
     #[arg(long, value_name = "PATH", default_value = "/opt/app/var")]
     pub(crate) var_target: String,
-    /// Limit a node's memory, for example 512m
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) memory: Option<String>,
-    /// Limit a node's CPUs, for example 0.5
-    #[arg(long, value_name = "N")]
-    pub(crate) cpus: Option<f64>,
-    /// Add a capability to the nodes
-    #[arg(long, value_name = "CAP")]
-    pub(crate) cap_add: Vec<String>,
-    /// Run the nodes privileged
-    #[arg(long)]
-    pub(crate) privileged: bool,
-    /// Run the nodes as this user
-    #[arg(long, value_name = "USER[:GROUP]")]
-    pub(crate) user: Option<String>,
+    #[command(flatten)]
+    pub(crate) container: ContainerArgs,
     /// Replace the image's entrypoint
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) entrypoint: Option<String>,

@@ -42,7 +42,7 @@ pub use panics::log_panics;
 pub use paths::Record;
 pub(crate) use paths::{ClusterPaths, records, state_home};
 pub use plan::Plan;
-pub(crate) use plan::{NodeRecipe, PlannedNode, Readiness, Variable};
+pub(crate) use plan::{NodeRecipe, PlannedNode, Readiness, Variable, is_own_label};
 pub(crate) use readiness::line_pattern;
 pub(crate) use runtime::runtime;
 pub(crate) use start::connect;
