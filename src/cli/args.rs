@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 
+use super::container::ContainerArgs;
 use super::groups::GroupArgs;
 
 /// The directory in which a path lies.
@@ -59,21 +60,8 @@ pub(crate) struct MountArgs {
     /// Where bindmounts/var appears in a node
     #[arg(long, value_name = "PATH", help = "Where bindmounts/var appears in a node [default: /opt/app/var]")]
     pub(crate) var_target: Option<String>,
-    /// Limit a node's memory, for example 512m
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) memory: Option<String>,
-    /// Limit a node's CPUs, for example 0.5
-    #[arg(long, value_name = "N")]
-    pub(crate) cpus: Option<f64>,
-    /// Add a capability to the nodes
-    #[arg(long, value_name = "CAP")]
-    pub(crate) cap_add: Vec<String>,
-    /// Run the nodes privileged
-    #[arg(long)]
-    pub(crate) privileged: bool,
-    /// Run the nodes as this user
-    #[arg(long, value_name = "USER[:GROUP]")]
-    pub(crate) user: Option<String>,
+    #[command(flatten)]
+    pub(crate) container: ContainerArgs,
     /// Replace the image's entrypoint
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) entrypoint: Option<String>,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{environment, plan};
+use super::{container, environment, plan};
 
 /// The variables of a file, as name and value.
 pub fn env_file(path: &Path) -> Option<Vec<(String, String)>> {
@@ -12,7 +12,7 @@ pub fn env_file(path: &Path) -> Option<Vec<(String, String)>> {
 
 /// A size in bytes.
 pub fn bytes(text: &str) -> Option<i64> {
-    plan::bytes("--memory", text).ok()
+    container::bytes("--memory", text).ok()
 }
 
 /// Source and target of a volume.

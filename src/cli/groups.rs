@@ -83,7 +83,7 @@ static OPTIONS: [GroupOption; 8] = [
         name: "--group-memory",
         values: |args| &args.group_memory,
         apply: |args, bytes| {
-            args.memory = Some(bytes.into());
+            args.container.memory = Some(bytes.into());
             Ok(())
         },
     },
@@ -91,7 +91,7 @@ static OPTIONS: [GroupOption; 8] = [
         name: "--group-user",
         values: |args| &args.group_user,
         apply: |args, user| {
-            args.user = Some(user.into());
+            args.container.user = Some(user.into());
             Ok(())
         },
     },

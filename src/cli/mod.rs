@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod container;
 mod doctor;
 mod environment;
 #[cfg(any(fuzzing, test))]

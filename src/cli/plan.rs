@@ -6,11 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::args::MountArgs;
+use super::container::bytes;
 use super::groups::{Group, groups};
 use super::{environment, readiness};
 use crate::control::{DEFAULT_GRACE, DEFAULT_START_TIMEOUT};
 use crate::daemon::{ClusterPaths, NodeRecipe, Plan, PlannedEndpoint, PlannedNode, state_home};
-use crate::engine::{Bind, NetworkOptions, RunOptions};
+use crate::engine::Bind;
 use crate::provision::NetworkRequest;
 use crate::sys;
 use crate::watch::{DEFAULT_LOG_LIMIT, SMALLEST_LIMIT};
@@ -114,9 +115,6 @@ fn check_numbers(args: &MountArgs, nodes: usize) -> Result<()> {
     {
         bail!("--publish {base}: the host ports for {nodes} nodes do not fit between 1 and 65535");
     }
-    if args.cpus.is_some_and(|cpus| !cpus.is_finite() || cpus <= 0.0 || cpus > 4096.0) {
-        bail!("--cpus takes a number above 0, such as 0.5");
-    }
     Ok(())
 }
 
@@ -143,15 +141,8 @@ pub(super) fn recipe(args: &MountArgs, mountpoint: &Path) -> Result<NodeRecipe> 
         volumes: vec![],
         anonymous_volumes: vec![],
         files: vec![],
-        run: RunOptions {
-            user: args.user.clone(),
-            memory: args.memory.as_deref().map(|text| bytes("--memory", text)).transpose()?,
-            nano_cpus: args.cpus.map(|cpus| (cpus * 1e9) as i64),
-            cap_add: args.cap_add.clone(),
-            privileged: args.privileged,
-            ..RunOptions::default()
-        },
-        network: NetworkOptions::default(),
+        run: args.container.run()?,
+        network: args.container.network()?,
         readiness: readiness::readiness(args)?,
         pace: readiness::pace(args),
     })
@@ -244,20 +235,6 @@ fn log_limit(text: &str) -> Result<u64> {
     Ok(limit)
 }
 
-/// Bytes, with the suffixes of the docker command line: b, k, m, g, powers of 1024.
-pub(super) fn bytes(option: &str, text: &str) -> Result<i64> {
-    let lower = text.to_ascii_lowercase();
-    let (digits, shift) = match lower.char_indices().last() {
-        Some((at, 'k')) => (&lower[..at], 10),
-        Some((at, 'm')) => (&lower[..at], 20),
-        Some((at, 'g')) => (&lower[..at], 30),
-        Some((at, 'b')) => (&lower[..at], 0),
-        _ => (lower.as_str(), 0),
-    };
-    let number = digits.parse::<i64>().ok().filter(|number| *number > 0).and_then(|n| n.checked_mul(1 << shift));
-    number.ok_or_else(|| anyhow!("{option} {text}: the form is a number with b, k, m or g, such as 512m"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,12 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_volumes() {
-        assert_eq!(bytes("--memory", "512m").unwrap(), 512 << 20);
-        assert_eq!(bytes("--memory", "1").unwrap(), 1);
-        for wrong in ["", "m", "-1m", "0", "1.5g", "9999999999g"] {
-            assert!(bytes("--memory", wrong).is_err(), "{wrong}");
-        }
+    fn limits_and_volumes() {
         assert_eq!(log_limit("64k").unwrap(), 64 << 10);
         for wrong in ["0", "63k", "x"] {
             assert!(log_limit(wrong).unwrap_err().to_string().starts_with("--log-limit"), "{wrong}");

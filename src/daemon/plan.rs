@@ -172,6 +172,11 @@ pub(crate) struct Variable {
     pub(crate) is_template: bool,
 }
 
+/// Whether a label is one of those that say what belongs to a cluster, which no user may set.
+pub(crate) fn is_own_label(key: &str) -> bool {
+    key.starts_with("io.cthulhu.")
+}
+
 impl Plan {
     /// The networks that were there before.
     pub(super) fn existing_networks(&self) -> impl Iterator<Item = &str> {
