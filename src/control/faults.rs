@@ -5,6 +5,7 @@ use super::completion::CompletionGuard;
 use super::execute::Executor;
 use super::network::{About, Unchanged};
 use crate::cluster::faults::FaultError;
+use crate::engine::PublishedPort;
 use crate::history::CommandId;
 
 type Result<T> = std::result::Result<T, ControlError>;
@@ -95,6 +96,11 @@ impl Executor {
     /// Which network faults are possible here: the content of the file `capabilities`.
     pub(crate) fn capabilities(&self) -> String {
         self.provisioner().known_kernel().map(|kernel| kernel.capabilities()).unwrap_or_default()
+    }
+
+    /// The ports of a node that are published, with the host's port each.
+    pub(crate) fn ports(&self, index: usize) -> Vec<PublishedPort> {
+        self.provisioner().ports(index)
     }
 
     /// Removes all faults, or those of some nodes.

@@ -92,6 +92,8 @@ pub struct Provisioner {
     owner: String,
     timeout: Duration,
     sandboxes: Vec<AsyncMutex<SandboxSlot>>,
+    /// The ports of each node that are published, by its sandbox.
+    ports: Vec<Mutex<Vec<PublishedPort>>>,
     /// Whose sandbox a container is.
     sandbox_ids: Mutex<HashMap<ContainerId, usize>>,
     /// What the kernel can do, once that is known.
@@ -114,13 +116,19 @@ impl Provisioner {
         timeout: Duration,
     ) -> Self {
         let sandboxes = (0..cluster.len()).map(|_| AsyncMutex::default()).collect();
+        let ports = (0..cluster.len()).map(|_| Mutex::default()).collect();
         let (sandbox_ids, kernel, warnings, described) = Default::default();
-        Self { engine, cluster, options, image, owner, timeout, sandboxes, sandbox_ids, kernel, warnings, described }
+        Self { engine, cluster, options, image, owner, timeout, sandboxes, ports, sandbox_ids, kernel, warnings, described }
     }
 
     /// The engine that it works through.
     pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
         &self.engine
+    }
+
+    /// The ports of a node that are published, with the host's port each.
+    pub(crate) fn ports(&self, index: usize) -> Vec<PublishedPort> {
+        self.ports[index].lock().clone()
     }
 
     /// The engine's warnings when containers were created, each once.
@@ -250,7 +258,9 @@ impl Provisioner {
         if !hello.addresses.contains(&ip) {
             return Err(EngineError::Refused(format!("its sandbox did not get the address {ip}")));
         }
-        let run = Run::of(&self.engine.inspect(&id).await?);
+        let seen = self.engine.inspect(&id).await?;
+        let run = Run::of(&seen);
+        *self.ports[index].lock() = seen.ports;
         Ok(Sandbox { id, run, client })
     }
 

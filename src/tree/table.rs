@@ -3,6 +3,7 @@
 //! A new file of a node or of the root is a new row here.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
@@ -10,7 +11,7 @@ use rustix::io::Errno;
 use crate::cluster::faults::Faults;
 use crate::cluster::{Cluster, Node, NodeName, NodeSpec, State};
 use crate::control::Executor;
-use crate::engine::Health;
+use crate::engine::{Health, PublishedPort};
 use crate::text::first_lines;
 
 /// So many lines of what a check has written are shown.
@@ -162,7 +163,7 @@ pub(crate) fn node(has_services: bool) -> &'static [File] {
     if has_services { &NODE } else { &NODE[..NUMBERED] }
 }
 
-static NODE: [File; 18] = [
+static NODE: [File; 19] = [
     File {
         perm: 0o755,
         role: Role::Control,
@@ -185,6 +186,7 @@ static NODE: [File; 18] = [
     value("index", DependsOn::Nothing, |source| Ok(line(NodeName::nth(source.index)))),
     value("service", DependsOn::Nothing, |source| Ok(line_or_empty(source.spec().service.as_ref()))),
     value("addresses", DependsOn::Nothing, |source| Ok(addresses(source.spec()))),
+    value("ports", DependsOn::Nodes, |source| source.live(|_| ports(&source.executor.ports(source.index)))),
 ];
 
 fn line(value: impl ToString) -> String {
@@ -239,6 +241,15 @@ fn health(health: Health) -> &'static str {
 /// A line for each network: its name, and the node's address in it.
 fn addresses(node: &NodeSpec) -> String {
     node.endpoints.iter().map(|(network, ip)| format!("{network} {ip}\n")).collect()
+}
+
+/// A line for each published port, as `docker port` has it: `80/tcp 0.0.0.0:8080`.
+fn ports(ports: &[PublishedPort]) -> String {
+    let line = |port: &PublishedPort| {
+        let ip = port.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        Some(format!("{}/{} {}\n", port.port, port.protocol.name(), SocketAddr::new(ip, port.host_port?)))
+    };
+    ports.iter().filter_map(line).collect()
 }
 
 fn status(cluster: &Cluster) -> String {
