@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod compose;
 mod doctor;
 mod environment;
 #[cfg(any(fuzzing, test))]
@@ -69,6 +70,7 @@ fn act(command: Command) -> Result<ExitCode> {
         }
         Command::Ls(args) => list::list(&args),
         Command::History(args) => history::history(&args),
+        Command::Compose(args) => compose::compose(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Prune(args) => prune::prune(&args),
         Command::Wait(args) => wait::run(&args),
