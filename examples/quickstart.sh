@@ -3,7 +3,7 @@
 #
 #   examples/quickstart.sh [--keep-engine]
 #
-# Installs what is missing (docker.io, fuse3, a C compiler), never anything else. Needs cargo 1.88 or newer.
+# Installs what is missing (docker.io, fuse3, a C compiler), never anything else. Needs cargo 1.89 or newer.
 # An engine that already answers is used and left alone. One that this script has to start is stopped again at its
 # end, unless --keep-engine says otherwise. ^C cleans up too.
 set -euo pipefail

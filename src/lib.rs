@@ -14,6 +14,7 @@ extern crate self as cthulhu;
 
 pub mod cli;
 pub mod cluster;
+pub mod compose;
 pub mod control;
 pub mod daemon;
 pub mod demo;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 
+use super::compose::FileArgs;
 use super::container::ContainerArgs;
 use super::groups::GroupArgs;
 
@@ -19,11 +20,14 @@ pub(crate) struct MountArgs {
     /// Where to mount it: an empty directory, or one that is missing; then it is made, and removed at the end [default: ./cthulhu-fixture]
     pub(crate) mountpoint: Option<PathBuf>,
     /// How many nodes
-    #[arg(short = 'n', long, default_value_t = 1, value_name = "N")]
+    #[arg(short = 'n', long, default_value_t = 1, value_name = "N", conflicts_with = "file")]
     pub(crate) instances: usize,
-    /// The image that they run [default: the built-in demo node]
+    /// The image that they run [default: the built-in demo node]; with -f, the image of a service: SERVICE=IMAGE
     #[arg(short, long, alias = "docker-image", value_name = "IMAGE")]
-    pub(crate) image: Option<String>,
+    pub(crate) image: Vec<String>,
+    /// Services of Compose files, in place of -n and -i.
+    #[command(flatten)]
+    pub(crate) files: FileArgs,
     /// Groups of nodes that differ.
     #[command(flatten)]
     pub(crate) groups: GroupArgs,
@@ -137,6 +141,7 @@ impl MountArgs {
             .chain(volumes)
             .chain(self.env_file.clone())
             .chain(self.config.clone())
+            .chain(self.files.paths())
             .chain(self.groups.group_config.iter().filter_map(|text| Some(text.split_once('=')?.1.into())))
             .chain(self.data.clone())
             .collect()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::args::{MountArgs, parent};
-use super::{doctor, history, list, man, prune, run, timeline, top, wait};
+use super::{compose, doctor, history, list, man, prune, run, timeline, top, wait};
 
 /// Mounts a live cluster of containers as a directory, for testing distributed systems.
 #[derive(Debug, Parser)]
@@ -60,6 +60,8 @@ Exit status: 0 when all are there; 1 as soon as a node has died instead (its exi
 code and the end of its log are shown), and for any other error; 124 when the
 time is over.")]
     Wait(wait::WaitArgs),
+    /// Work with Compose files
+    Compose(compose::ComposeArgs),
     /// List the clusters that you have here, mounted or left over
     #[command(after_help = "Example:\n  cthulhu ls --json")]
     Ls(list::LsArgs),
@@ -118,6 +120,7 @@ impl Command {
                 args.mount.paths().into_iter().chain(args.artifacts.clone()).chain([std::env::temp_dir()]).collect()
             }
             Self::Wait(args) => args.paths.clone(),
+            Self::Compose(compose::ComposeArgs { command: compose::ComposeCommand::Check(args) }) => args.files.paths(),
             Self::History(args) => vec![args.of.clone()],
             Self::Prune(args) => args.mountpoints.iter().map(|at| parent(at)).collect(),
             Self::Timeline(args) => {
@@ -187,6 +190,7 @@ mod tests {
             ("timeline a -o /b/c", "a /b"),
             ("top a", "a"),
             ("prune /a/b c", "/a ."),
+            ("compose check -f a -f b --compose-env-file c", "a b c"),
             ("ls", ""),
         ] {
             let command = Cli::parse_from(["cthulhu"].into_iter().chain(line.split(' '))).command;

@@ -10,7 +10,7 @@ use crate::daemon::is_own_label;
 use crate::engine::{Gpus, NetworkOptions, RunOptions, Ulimit};
 
 /// How the nodes' containers are run.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Args)]
 pub(crate) struct ContainerArgs {
     /// Limit a node's memory, for example 512m
     #[arg(long, value_name = "BYTES")]

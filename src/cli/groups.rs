@@ -17,7 +17,7 @@ const LONGEST_NAME: usize = 63;
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct GroupArgs {
     /// COUNT nodes of IMAGE, in place of -n and -i: called NAME, or NAME-1, NAME-2, … if there are several
-    #[arg(long, value_name = "NAME:COUNT:IMAGE", conflicts_with_all = ["instances", "image"])]
+    #[arg(long, value_name = "NAME:COUNT:IMAGE", conflicts_with_all = ["instances", "image", "file"])]
     pub(crate) group: Vec<String>,
     /// What the nodes of a group run instead of the image's command: words as in a shell, each a template
     #[arg(long, value_name = "NAME=COMMAND")]
@@ -207,7 +207,7 @@ fn group(text: &str, args: &MountArgs) -> Result<Group> {
     if image.is_empty() {
         return Err(wrong());
     }
-    let args = MountArgs { image: Some(image.into()), ..args.clone() };
+    let args = MountArgs { image: vec![image.into()], ..args.clone() };
     Ok(Group { name: name.into(), count, args })
 }
 
@@ -273,7 +273,7 @@ mod tests {
         let names: Vec<_> = groups.iter().flat_map(Group::nodes).filter_map(|node| node.name).collect();
         assert_eq!(names, ["etcd-1", "etcd-2", "etcd-3", "pg"]);
         let [etcd, pg] = [&groups[0].args, &groups[1].args];
-        assert_eq!(etcd.image.as_deref(), Some("host:5000/etcd:3.5"));
+        assert_eq!(etcd.image, ["host:5000/etcd:3.5"]);
         assert_eq!((etcd.env.len(), etcd.ready_port), (1, Some(1)));
         assert_eq!(pg.env, ["A=1", "B=2=3"]);
         assert_eq!(pg.command, ["run", "--name", "{{ name }}"]);

@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod compose;
 mod container;
 mod doctor;
 mod environment;
@@ -16,6 +17,7 @@ mod plan;
 mod prune;
 mod readiness;
 mod run;
+mod services;
 mod timeline;
 mod top;
 mod wait;
@@ -71,6 +73,7 @@ fn act(command: Command) -> Result<ExitCode> {
         }
         Command::Ls(args) => list::list(&args),
         Command::History(args) => history::history(&args),
+        Command::Compose(args) => compose::compose(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Prune(args) => prune::prune(&args),
         Command::Wait(args) => wait::run(&args),
@@ -113,7 +116,7 @@ fn from_original(original: Original) -> MountArgs {
     MountArgs {
         mountpoint: Some(original.fixture_root.join(original.fixture_name)),
         instances: original.instances,
-        image: original.docker_image,
+        image: original.docker_image.into_iter().collect(),
         network,
         ..MountArgs::default()
     }
@@ -169,7 +172,7 @@ mod tests {
         let line = "cthulhu --instances 3 --docker-image hello-world --fixture-root /tmp --fixture-name demo";
         let args = from_original(original(&words(line)).unwrap());
         assert_eq!(args.mountpoint.unwrap().to_str(), Some("/tmp/demo"));
-        assert_eq!((args.instances, args.image.as_deref()), (3, Some("hello-world")));
+        assert_eq!((args.instances, args.image), (3, vec!["hello-world".to_owned()]));
         for ours in ["cthulhu", "cthulhu mount -n 3", "cthulhu --help", "cthulhu -V"] {
             assert!(original(&words(ours)).is_none(), "{ours}");
         }

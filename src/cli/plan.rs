@@ -6,13 +6,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::args::MountArgs;
-use super::container::bytes;
+use super::container::{ContainerArgs, bytes};
 use super::groups::{Group, groups};
-use super::{environment, readiness};
+use super::services::services;
+use super::{complain, environment, readiness};
+use crate::compose;
 use crate::control::{DEFAULT_GRACE, DEFAULT_START_TIMEOUT};
 use crate::daemon::{ClusterPaths, NodeRecipe, Plan, PlannedEndpoint, PlannedNode, state_home};
 use crate::engine::Bind;
-use crate::provision::NetworkRequest;
+use crate::provision::{NetworkRequest, RequestedNetwork};
 use crate::sys;
 use crate::watch::{DEFAULT_LOG_LIMIT, SMALLEST_LIMIT};
 
@@ -26,7 +28,6 @@ pub(super) const MOST_NODES: usize = 1023;
 /// # Errors
 /// A sentence that names the argument.
 pub(crate) fn plan(args: MountArgs) -> Result<Plan> {
-    let groups = groups(&args)?;
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     if !args.prefix.chars().all(good) || args.prefix.starts_with(['.', '-', '_']) || args.prefix.len() > 64 {
         bail!(
@@ -44,31 +45,14 @@ pub(crate) fn plan(args: MountArgs) -> Result<Plan> {
         (None, Some(subnet)) => NetworkRequest::Subnet(subnet.clone()),
         (None, None) => NetworkRequest::Any,
     };
-    let nodes: Vec<_> = match groups.is_empty() {
-        true => vec![PlannedNode::default(); args.instances],
-        false => groups
-            .iter()
-            .enumerate()
-            .flat_map(|(recipe, group)| group.nodes().map(move |node| PlannedNode { recipe, ..node }))
-            .collect(),
+    let Nodes { recipes, mut nodes, networks } = match args.files.file.is_empty() {
+        true => numbered_or_grouped(&args, network, &paths.mountpoint)?,
+        false => of_services(&args, &paths.mountpoint)?,
     };
     check_numbers(&args, nodes.len())?;
-    let port = |index| args.publish.map(|base| base + index as u16);
-    let nodes = nodes.into_iter().enumerate();
-    let nodes = nodes.map(|(index, node)| {
-        let endpoints = vec![PlannedEndpoint::default()];
-        PlannedNode { published_port: port(index), endpoints, ..node }
-    });
-    let nodes = nodes.collect();
-    let recipes = match groups.is_empty() {
-        true => vec![recipe(&args, &paths.mountpoint)?],
-        false => {
-            let recipe = |group: &Group| {
-                recipe(&group.args, &paths.mountpoint).with_context(|| format!("the group {}", group.name))
-            };
-            groups.iter().map(recipe).collect::<Result<_>>()?
-        }
-    };
+    for (index, node) in nodes.iter_mut().enumerate() {
+        node.published_port = args.publish.map(|base| base + index as u16);
+    }
     let mut plan = Plan {
         umask: sys::umask().unwrap_or(0o077),
         data,
@@ -76,7 +60,7 @@ pub(crate) fn plan(args: MountArgs) -> Result<Plan> {
         nodes,
         recipes,
         port: args.port,
-        networks: vec![network.into()],
+        networks,
         prefix: args.prefix,
         start: args.start,
         allow_other: args.allow_other,
@@ -97,6 +81,52 @@ pub(crate) fn plan(args: MountArgs) -> Result<Plan> {
         *config = std::path::absolute(&config).context("--config")?;
     }
     Ok(plan)
+}
+
+/// What there is to run.
+pub(super) struct Nodes {
+    pub(super) recipes: Vec<NodeRecipe>,
+    pub(super) nodes: Vec<PlannedNode>,
+    pub(super) networks: Vec<RequestedNetwork>,
+}
+
+/// Equal nodes, or groups of those.
+fn numbered_or_grouped(args: &MountArgs, network: NetworkRequest, mountpoint: &Path) -> Result<Nodes> {
+    let groups = groups(args)?;
+    let networks = vec![network.into()];
+    let endpoints = vec![PlannedEndpoint::default()];
+    if groups.is_empty() {
+        let nodes = vec![PlannedNode { endpoints, ..PlannedNode::default() }; args.instances];
+        return Ok(Nodes { recipes: vec![recipe(args, mountpoint)?], nodes, networks });
+    }
+    let of_group = |group: &Group| recipe(&group.args, mountpoint).with_context(|| format!("the group {}", group.name));
+    let recipes = groups.iter().map(of_group).collect::<Result<_>>()?;
+    let nodes = groups.iter().enumerate().flat_map(|(recipe, group)| {
+        let endpoints = endpoints.clone();
+        group.nodes().map(move |node| PlannedNode { recipe, endpoints: endpoints.clone(), ..node })
+    });
+    Ok(Nodes { recipes, nodes: nodes.collect(), networks })
+}
+
+/// The services of Compose files.
+fn of_services(args: &MountArgs, mountpoint: &Path) -> Result<Nodes> {
+    let only_limits = ContainerArgs { memory: None, cpus: None, ..args.container.clone() };
+    let elsewhere = [
+        ("--user, --cap-add and other options of docker run", only_limits != ContainerArgs::default()),
+        ("--entrypoint", args.entrypoint.is_some()),
+        ("COMMAND", !args.command.is_empty()),
+        ("--publish", args.publish.is_some()),
+        ("--network", args.network.is_some()),
+        ("--subnet", args.subnet.is_some()),
+    ];
+    if let Some((option, _)) = elsewhere.iter().find(|(_, is_given)| *is_given) {
+        bail!("{option}: with -f, the file says that; a second -f can say it for tests");
+    }
+    let project = compose::load(&args.files.request(&args.image)?).map_err(|error| anyhow!("{error}"))?;
+    for warning in &project.warnings {
+        complain(&format!("warning: {warning}"));
+    }
+    services(&project, args, mountpoint)
 }
 
 fn check_numbers(args: &MountArgs, nodes: usize) -> Result<()> {
@@ -120,16 +150,21 @@ fn check_numbers(args: &MountArgs, nodes: usize) -> Result<()> {
 
 /// How every node is run.
 pub(super) fn recipe(args: &MountArgs, mountpoint: &Path) -> Result<NodeRecipe> {
-    if args.image.as_deref().is_some_and(|image| image.trim().is_empty()) {
-        bail!("-i: the name of the image is empty; leave the option out for the built-in demo node");
-    }
+    let image = match &args.image[..] {
+        [] => None,
+        [image] if image.trim().is_empty() => {
+            bail!("-i: the name of the image is empty; leave the option out for the built-in demo node")
+        }
+        [image] => Some(image.clone()),
+        [_, more, ..] => bail!("-i {more}: nodes have one image; --group is for nodes that differ"),
+    };
     for target in [&args.etc_target, &args.var_target].into_iter().flatten() {
         if !target.starts_with('/') {
             bail!("{target}: a path in a node is absolute");
         }
     }
     Ok(NodeRecipe {
-        image: args.image.clone(),
+        image,
         entrypoint: args.entrypoint.clone().map(|program| vec![program]),
         command: args.command.clone(),
         plain_command: None,

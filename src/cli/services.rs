@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::args::MountArgs;
 use super::groups::{self, Group};
-use super::plan;
+use super::plan::{self, Nodes};
 use crate::cluster::{Condition, Dependency};
 use crate::compose::{self, FileContent, MountKind, NetworkDef, Project, Service};
 use crate::daemon::{NodeRecipe, PlannedEndpoint, PlannedFile, PlannedNode, PlannedVolume, Readiness, Variable};
@@ -17,18 +17,11 @@ use crate::provision::{NetworkRequest, RequestedNetwork};
 /// In bytes. A file of a config or secret is small; a large one belongs in a volume or bind.
 const LARGEST_FILE: u64 = 4 << 20;
 
-/// What the services of a project come to.
-pub(super) struct Services {
-    pub(super) recipes: Vec<NodeRecipe>,
-    pub(super) nodes: Vec<PlannedNode>,
-    pub(super) networks: Vec<RequestedNetwork>,
-}
-
 /// All nodes of a project. `args` say what holds for all of them, and what for those of one service.
 ///
 /// # Errors
 /// A sentence that names the place in a file, or the option.
-pub(super) fn services(project: &Project, args: &MountArgs, mountpoint: &Path) -> Result<Services> {
+pub(super) fn services(project: &Project, args: &MountArgs, mountpoint: &Path) -> Result<Nodes> {
     if let Some(refusal) = project.refusals.first() {
         let more = project.refusals.len() - 1;
         match more {
@@ -36,7 +29,8 @@ pub(super) fn services(project: &Project, args: &MountArgs, mountpoint: &Path) -
             _ => bail!("{refusal}; and {more} more: cthulhu compose check lists them"),
         }
     }
-    let groups: Vec<_> = project.services.iter().map(|service| Group::new(&service.name, service.replicas, args)).collect();
+    let groups: Vec<_> =
+        project.services.iter().map(|service| Group::new(&service.name, service.replicas, args)).collect();
     let groups = groups::with_options(groups, args)?;
     let mut nodes: Vec<PlannedNode> = vec![];
     let mut recipes = vec![];
@@ -60,13 +54,15 @@ pub(super) fn services(project: &Project, args: &MountArgs, mountpoint: &Path) -
     groups::check_names(&names)?;
     add_links(project, &mut nodes);
     add_dependencies(project, &mut nodes);
-    Ok(Services { recipes, nodes, networks: project.networks.iter().map(network).collect() })
+    mark_external(project, &mut recipes);
+    Ok(Nodes { recipes, nodes, networks: project.networks.iter().map(network).collect() })
 }
 
 fn recipe(service: &Service, args: &MountArgs, mountpoint: &Path) -> Result<NodeRecipe> {
-    let of_args = plan::recipe(args, mountpoint)?;
+    let of_args = plan::recipe(&MountArgs { image: vec![], ..args.clone() }, mountpoint)?;
     let image = service.image.clone().ok_or_else(|| anyhow!("it has no image"))?;
-    let named = |(name, value): &(String, String)| Variable { name: name.clone(), value: value.clone(), is_template: false };
+    let named =
+        |(name, value): &(String, String)| Variable { name: name.clone(), value: value.clone(), is_template: false };
     let run = service.run.clone();
     let mut recipe = NodeRecipe {
         image: Some(image),
@@ -118,7 +114,7 @@ fn recipe(service: &Service, args: &MountArgs, mountpoint: &Path) -> Result<Node
 }
 
 /// Sets which of the volumes in recipes were there before.
-pub(super) fn mark_external(project: &Project, recipes: &mut [NodeRecipe]) {
+fn mark_external(project: &Project, recipes: &mut [NodeRecipe]) {
     let external: HashMap<_, _> = project.volumes.iter().map(|volume| (&volume.name, &volume.external)).collect();
     for volume in recipes.iter_mut().flat_map(|recipe| &mut recipe.volumes) {
         volume.external = external.get(&volume.name).and_then(|external| (*external).clone());

@@ -43,7 +43,9 @@ pub use panics::log_panics;
 pub use paths::Record;
 pub(crate) use paths::{ClusterPaths, records, state_home};
 pub use plan::Plan;
-pub(crate) use plan::{NodeRecipe, PlannedEndpoint, PlannedNode, Readiness, Variable, is_own_label};
+pub(crate) use plan::{
+    NodeRecipe, PlannedEndpoint, PlannedFile, PlannedNode, PlannedVolume, Readiness, Variable, is_own_label,
+};
 pub(crate) use readiness::line_pattern;
 pub(crate) use runtime::runtime;
 pub(crate) use start::connect;

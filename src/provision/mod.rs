@@ -118,7 +118,20 @@ impl Provisioner {
         let sandboxes = (0..cluster.len()).map(|_| AsyncMutex::default()).collect();
         let ports = (0..cluster.len()).map(|_| Mutex::default()).collect();
         let (sandbox_ids, kernel, warnings, described) = Default::default();
-        Self { engine, cluster, options, image, owner, timeout, sandboxes, ports, sandbox_ids, kernel, warnings, described }
+        Self {
+            engine,
+            cluster,
+            options,
+            image,
+            owner,
+            timeout,
+            sandboxes,
+            ports,
+            sandbox_ids,
+            kernel,
+            warnings,
+            described,
+        }
     }
 
     /// The engine that it works through.

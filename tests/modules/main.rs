@@ -66,6 +66,11 @@ fn only_top_names_ratatui() {
 }
 
 #[test]
+fn only_compose_names_serde_saphyr() {
+    assert_eq!(strays("serde_saphyr", "compose"), Vec::<String>::new());
+}
+
+#[test]
 fn only_sys_is_unsafe() {
     for word in ["unsafe ", "unsafe{", "allow(unsafe_code)"] {
         assert_eq!(strays(word, "sys"), Vec::<String>::new(), "{word}");
