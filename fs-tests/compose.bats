@@ -168,7 +168,7 @@ EOF
 services:
   a:
     image: IMAGE
-    command: ['sh', '-c', 'while :; do echo hello | nc -l -p 80; done & while :; do nc -u -l -p 5353; done']
+    command: ['sh', '-c', 'while :; do echo hello | nc -l -p 80; done']
     ports: ["127.0.0.1::80", "5353/udp"]
 EOF
     up
@@ -177,9 +177,10 @@ EOF
     has "$tcp" 127.0.0.1:
     says() { has "$(timeout 5 busybox nc "${1%:*}" "${1##*:}" </dev/null)" hello; }
     wait_for 20 says "$tcp"
+    # The scratch image has nothing that listens to UDP, but the node's kernel counts what came to no socket.
     arrives() {
         echo datagram >"/dev/udp/127.0.0.1/${1##*:}"
-        contains "$M/a/log" datagram
+        [ "$(docker exec "$P-a" awk '/^Udp: [0-9]/ { print $3 }' /proc/net/snmp)" -gt 0 ]
     }
     wait_for 20 arrives "$udp"
 }
