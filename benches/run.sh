@@ -90,13 +90,12 @@ case ${DOCKER_HOST:-unix:} in unix:* | tcp:*) ;; *) fail "DOCKER_HOST must be un
 # shellcheck source=../fs-tests/debian.bash
 . "$project/fs-tests/debian.bash"
 
-bench='' part=''
+bench=''
 # shellcheck disable=SC2317 # the trap calls it
 finish() {
     trap '' INT TERM
     local id
     [ -z "$bench" ] || wait "$bench" || true
-    [ -z "$part" ] || rm -rf "$part"
     for id in $(docker ps -aq --filter "label=cthulhu-bench=$P"); do docker rm -fv "$id" >/dev/null || true; done
     for id in $(docker network ls -q --filter "label=cthulhu-bench=$P"); do docker network rm "$id" >/dev/null || true; done
     chmod "$fuse_mode" /dev/fuse
@@ -120,25 +119,15 @@ skipped() {
     echo "$*" >>"$TMP/skipped"
 }
 
-# compose_of_trixie: its path. Fails, and stderr says why.
-compose_of_trixie() {
-    local kept=$cache/compose-trixie program=usr/libexec/docker/cli-plugins/docker-compose
-    if [ ! -x "$kept/$program" ]; then
-        say 'fetching docker-compose of Debian trixie'
-        unpack_packages trixie "$part" docker-compose || return
-        # Another may have been faster.
-        mv -T "$part/root" "$kept" 2>/dev/null || [ -x "$kept/$program" ] || return
-    fi
-    "$kept/$program" version >/dev/null || return
-    printf '%q\n' "$kept/$program"
-}
-
 : >"$TMP/skipped"
-mkdir -p "$cache"
-part=$(mktemp -d "$cache/part.XXXXXX")
 COMPOSE='docker compose'
 if [[ $(docker compose version --short 2>/dev/null) != [v2-9]* ]]; then
-    COMPOSE=$(compose_of_trixie 2>"$part/why") || skipped "compose: $(tail -n 1 "$part/why")"
+    say 'taking docker-compose of Debian trixie'
+    if COMPOSE=$(compose_of_trixie "$cache" 2>"$TMP/why"); then
+        COMPOSE=$(printf '%q' "$COMPOSE")
+    else
+        skipped "compose: $(tail -n 1 "$TMP/why")"
+    fi
 fi
 [ -n "$MINIMAL_FS" ] || skipped 'the minimal fuser file system: cargo is missing'
 for package in $(missing "${optional[@]}"); do skipped "$package cannot be installed"; done

@@ -1,4 +1,4 @@
-# Packages of another suite of Debian, unpacked and not installed. Loaded by newer_engine.sh and benches/run.sh.
+# Packages of another suite of Debian, unpacked and not installed. Loaded by newer_engine.sh, compose_check.bats and benches/run.sh.
 # shellcheck shell=bash
 
 # The mirror of Debian's archive that the machine itself uses.
@@ -38,4 +38,20 @@ unpack_packages() {
     echo "deb $from $suite main" >"$dir/sources.list"
     (fetch "$dir" "$@") >"$dir/log" 2>&1 || { echo "cannot get $* of $suite from $from: $(tail -n 1 "$dir/log")" >&2 && return 1; }
     for deb in "$dir"/debs/*.deb; do dpkg -x "$deb" "$dir/root" || return 1; done
+}
+
+# compose_of_trixie CACHE: prints the path of Debian trixie's compose, which is kept in the directory CACHE. Fails, and stderr says why.
+compose_of_trixie() {
+    local cache=$1 kept=$1/compose-trixie program=usr/libexec/docker/cli-plugins/docker-compose part status=0
+    if [ ! -x "$kept/$program" ]; then
+        mkdir -p "$cache"
+        part=$(mktemp -d "$cache/part.XXXXXX")
+        # Another may have been faster.
+        { unpack_packages trixie "$part" docker-compose && mv -T "$part/root" "$kept" 2>/dev/null; } ||
+            [ -x "$kept/$program" ] || status=1
+        rm -rf "$part"
+        [ "$status" = 0 ] || return 1
+    fi
+    "$kept/$program" version >/dev/null || return
+    printf '%s\n' "$kept/$program"
 }

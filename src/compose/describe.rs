@@ -14,6 +14,11 @@ pub fn describe(project: &Project) -> Vec<String> {
         lines.extend(service(one).into_iter().map(|(what, text)| format!("  {what:<12} {text}")));
     }
     lines.extend(project.networks.iter().map(network));
+    let external = |volume: &super::VolumeDef| {
+        let name = volume.external.as_ref()?;
+        Some(format!("volume {}: {name}, which is there already", volume.name))
+    };
+    lines.extend(project.volumes.iter().filter_map(external));
     lines
 }
 
@@ -31,10 +36,15 @@ fn service(service: &Service) -> Vec<(&'static str, String)> {
     if service.networks.is_empty() {
         say("network", vec!["none".into()]);
     }
-    say("name", service.container_name.iter().chain(&network.hostname).cloned().collect());
+    let host_name = network.hostname.iter().filter(|name| Some(*name) != service.container_name.as_ref());
+    say("name", service.container_name.iter().chain(host_name).cloned().collect());
+    say("link", service.links.iter().map(|link| format!("{} as {}", link.service, link.alias)).collect());
+    say("host", network.extra_hosts.iter().map(|(name, address)| format!("{name} at {address}")).collect());
+    say("dns", joined(&network.dns.iter().map(ToString::to_string).collect::<Vec<_>>()));
     say("port", network.ports.iter().map(port).collect());
     say("mount", service.mounts.iter().map(mount).collect());
     say("tmpfs", run.tmpfs.iter().map(|(path, options)| format!("{path} {options}").trim_end().to_owned()).collect());
+    say("device", run.devices.iter().map(|device| format!("{} on {}", device.host, device.container)).collect());
     let file = |file: &super::ServiceFile| {
         let from = match &file.content {
             FileContent::Path(path) => path.display().to_string(),

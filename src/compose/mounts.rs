@@ -2,7 +2,7 @@
 
 use super::merge::volume_parts;
 use super::model::{MountKind, ServiceMount};
-use super::reader::{Keys, Reader, Rule, hint, unique};
+use super::reader::{Keys, Reader, Rule, clean_target, hint, unique};
 use super::tree::{Entry, Mark, Node, Value};
 use super::values::{BYTES, MODE, bytes, is_name, mode};
 use crate::engine::Bind;
@@ -52,12 +52,13 @@ pub(super) fn read_tmpfs(reader: &mut Reader, entry: &Entry) -> Vec<(String, Str
 fn short(reader: &mut Reader, item: &Node) -> Option<(String, Mounted)> {
     let text = reader.text("a volume", item)?;
     let (source, target, options) = volume_parts(&text);
-    if !target.starts_with('/') {
+    let clean = clean_target(target);
+    if clean.is_none() {
         let text = format!("volumes: '{}' is not an absolute path in the container", shown(target));
         reader.refuse(&item.mark, text);
         return None;
     }
-    let mut mount = LongMount { target: Some(target.to_owned()), create: true, ..LongMount::default() };
+    let mut mount = LongMount { target: clean, create: true, ..LongMount::default() };
     match source {
         None => mount.kind = Some("volume".into()),
         Some("") => {

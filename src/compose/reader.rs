@@ -1,7 +1,9 @@
 //! Reading values out of the tree by tables of keys, and the remarks on the way.
 
+use std::path::Path;
+
 use super::model::Remark;
-use super::tree::{Entry, Mark, Node, Value};
+use super::tree::{Entry, Mark, Node, Value, lexically_clean};
 use super::variables::Variables;
 use crate::text::shown;
 
@@ -56,6 +58,9 @@ impl<'a> Reader<'a> {
         };
         for entry in entries.iter().filter(|entry| !entry.key.starts_with("x-") || entry.key == "x-cthulhu") {
             let key = &entry.key;
+            // Of `a service`, the key says enough; below it, the place is needed too.
+            let path =
+                if what.starts_with("a ") || what.starts_with("an ") { key.clone() } else { format!("{what}: {key}") };
             match keys.iter().find(|(name, _)| name == key) {
                 None => {
                     let hint = hint(key, keys.iter().map(|(name, _)| *name));
@@ -63,10 +68,10 @@ impl<'a> Reader<'a> {
                 }
                 Some((_, Rule::Read(read))) if !entry.node.is_null() => read(self, target, entry),
                 Some((_, Rule::Warn(why))) if !entry.node.is_null() => {
-                    self.warn(&entry.mark, format!("{key} is ignored: {why}"));
+                    self.warn(&entry.mark, format!("{path} is ignored: {why}"));
                 }
                 Some((_, Rule::Refuse(why))) if !entry.node.is_null() => {
-                    self.refuse(&entry.mark, format!("{key} is refused: {why}"));
+                    self.refuse(&entry.mark, format!("{path} is refused: {why}"));
                 }
                 Some(_) => {}
             }
@@ -168,9 +173,7 @@ impl<'a> Reader<'a> {
 
     /// An absolute path in a container.
     pub(super) fn target(&mut self, what: &str, node: &Node) -> Option<String> {
-        self.parsed(what, node, "an absolute path in the container", |text| {
-            text.starts_with('/').then(|| text.to_owned())
-        })
+        self.parsed(what, node, "an absolute path in the container", clean_target)
     }
 
     /// Warnings and refusals in the order of their places, each once.
@@ -181,6 +184,11 @@ impl<'a> Reader<'a> {
         }
         (self.warnings, self.refusals)
     }
+}
+
+/// An absolute path in a container, without `.`, `..` and further slashes.
+pub(super) fn clean_target(text: &str) -> Option<String> {
+    text.starts_with('/').then(|| lexically_clean(Path::new(text)).to_string_lossy().into_owned())
 }
 
 /// Of equal keys the last counts, at the place of the first.

@@ -14,7 +14,7 @@ pub(super) struct Draft {
     pub(super) service: Service,
     pub(super) scale: Option<usize>,
     pub(super) networks: Vec<(ServiceNetwork, Mark)>,
-    /// `network_mode`, and where.
+    /// Where it says `network_mode: none`.
     pub(super) network_mode: Option<Mark>,
     pub(super) depends_on: Vec<dependencies::DependencyWish>,
     pub(super) files: Vec<FileWish>,
@@ -333,9 +333,8 @@ fn logging(reader: &mut Reader, _: &mut Draft, entry: &Entry) {
 
 fn network_mode(reader: &mut Reader, draft: &mut Draft, entry: &Entry) {
     let Some(mode) = reader.text("network_mode", &entry.node) else { return };
-    draft.network_mode = Some(entry.mark.clone());
     let why = match mode.as_str() {
-        "none" => return,
+        "none" => return draft.network_mode = Some(entry.mark.clone()),
         "host" => "a node on the host's network cannot be cut off",
         "bridge" | "default" => "the engine's default network pins no addresses: leave it out",
         mode if mode.starts_with("service:") || mode.starts_with("container:") => {

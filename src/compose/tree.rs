@@ -1,5 +1,6 @@
 //! A YAML file as a tree in which each value knows where it stands.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, fs};
@@ -167,10 +168,14 @@ pub(super) fn read(path: &Path) -> Result<String, Remark> {
     if !found.is_file() {
         return Err(wrong("is no regular file".into()));
     }
-    if found.len() > LONGEST_FILE {
-        return Err(wrong(format!("has {} MiB; at most {} are read", found.len() >> 20, LONGEST_FILE >> 20)));
+    let mut bytes = vec![];
+    // A file may grow, and those in /proc have no length.
+    let opened = fs::File::open(path).map_err(cannot)?;
+    opened.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LONGEST_FILE {
+        return Err(wrong(format!("has more than {} MiB", LONGEST_FILE >> 20)));
     }
-    String::from_utf8(fs::read(path).map_err(cannot)?).map_err(|_| wrong("is no UTF-8 text".into()))
+    String::from_utf8(bytes).map_err(|_| wrong("is no UTF-8 text".into()))
 }
 
 /// Reads YAML.
