@@ -55,6 +55,9 @@ pub(crate) struct MountArgs {
     /// Render the files in DIR, which are templates, into each node's etc
     #[arg(long, value_name = "DIR")]
     pub(crate) config: Option<PathBuf>,
+    /// Render the files in DIR, which are templates, into each node's var: at its first start, and after reset
+    #[arg(long, value_name = "DIR")]
+    pub(crate) initial: Option<PathBuf>,
     /// Mount a host directory or file into the nodes
     #[arg(long, value_name = "SRC:DST[:ro]")]
     pub(crate) volume: Vec<String>,
@@ -141,8 +144,15 @@ impl MountArgs {
             .chain(volumes)
             .chain(self.env_file.clone())
             .chain(self.config.clone())
+            .chain(self.initial.clone())
             .chain(self.files.paths())
-            .chain(self.groups.group_config.iter().filter_map(|text| Some(text.split_once('=')?.1.into())))
+            .chain(
+                self.groups
+                    .group_config
+                    .iter()
+                    .chain(&self.groups.group_initial)
+                    .filter_map(|text| Some(text.split_once('=')?.1.into())),
+            )
             .chain(self.data.clone())
             .collect()
     }

@@ -28,6 +28,9 @@ pub(crate) struct GroupArgs {
     /// As --config, for a group
     #[arg(long, value_name = "NAME=DIR")]
     pub(crate) group_config: Vec<String>,
+    /// As --initial, for a group
+    #[arg(long, value_name = "NAME=DIR")]
+    pub(crate) group_initial: Vec<String>,
     /// As --memory, for a group
     #[arg(long, value_name = "NAME=BYTES")]
     pub(crate) group_memory: Vec<String>,
@@ -54,7 +57,7 @@ struct GroupOption {
     apply: fn(&mut MountArgs, &str) -> Result<()>,
 }
 
-static OPTIONS: [GroupOption; 8] = [
+static OPTIONS: [GroupOption; 9] = [
     GroupOption {
         name: "--group-command",
         values: |args| &args.group_command,
@@ -76,6 +79,14 @@ static OPTIONS: [GroupOption; 8] = [
         values: |args| &args.group_config,
         apply: |args, dir| {
             args.config = Some(dir.into());
+            Ok(())
+        },
+    },
+    GroupOption {
+        name: "--group-initial",
+        values: |args| &args.group_initial,
+        apply: |args, dir| {
+            args.initial = Some(dir.into());
             Ok(())
         },
     },

@@ -73,12 +73,12 @@ pub(crate) fn plan(args: MountArgs) -> Result<Plan> {
         log_limit: args.log_limit.as_deref().map(log_limit).transpose()?.unwrap_or(DEFAULT_LOG_LIMIT),
         paths,
     };
-    for dir in plan.recipes.iter().filter_map(|recipe| recipe.config.as_ref()) {
-        check_config_place(dir, &plan)?;
+    for (option, dir) in plan.recipes.iter().flat_map(NodeRecipe::template_directories) {
+        check_place(option, dir, &plan)?;
     }
     plan.check_templates()?;
-    for config in plan.recipes.iter_mut().filter_map(|recipe| recipe.config.as_mut()) {
-        *config = std::path::absolute(&config).context("--config")?;
+    for dir in plan.recipes.iter_mut().flat_map(|recipe| [&mut recipe.config, &mut recipe.initial]).flatten() {
+        *dir = std::path::absolute(&dir)?;
     }
     Ok(plan)
 }
@@ -165,11 +165,13 @@ pub(super) fn recipe(args: &MountArgs, mountpoint: &Path) -> Result<NodeRecipe> 
     }
     Ok(NodeRecipe {
         image,
+        never_pull: None,
         entrypoint: args.entrypoint.clone().map(|program| vec![program]),
         command: args.command.clone(),
         plain_command: None,
         env: environment::variables(&args.env_file, &args.env)?,
         config: args.config.clone(),
+        initial: args.initial.clone(),
         mounts: args.volume.iter().map(|text| volume(text, mountpoint)).collect::<Result<_>>()?,
         etc_target: Some(args.etc_target.clone().unwrap_or_else(|| "/opt/app/etc".into())),
         var_target: Some(args.var_target.clone().unwrap_or_else(|| "/opt/app/var".into())),
@@ -209,17 +211,17 @@ fn data_directory(chosen: Option<&Path>, paths: &ClusterPaths) -> Result<PathBuf
     Ok(data)
 }
 
-/// Checks that reading the directory of `--config` touches neither our own mount nor what the nodes write.
-fn check_config_place(dir: &Path, plan: &Plan) -> Result<()> {
+/// Checks that reading a directory of templates touches neither our own mount nor what the nodes write.
+fn check_place(option: &str, dir: &Path, plan: &Plan) -> Result<()> {
     let shown = dir.display();
     let mountpoint = &plan.paths.mountpoint;
-    let dir = outside(dir, mountpoint, "--config")?;
+    let dir = outside(dir, mountpoint, option)?;
     if mountpoint.starts_with(&dir) {
-        bail!("--config {shown}: the mountpoint lies in it");
+        bail!("{option} {shown}: the mountpoint lies in it");
     }
     let data = plan.data.canonicalize().unwrap_or_else(|_| plan.data.clone());
     if data.starts_with(&dir) || dir.starts_with(&data) {
-        bail!("--config {shown}: what the nodes write is kept in {}, choose another directory", data.display());
+        bail!("{option} {shown}: what the nodes write is kept in {}, choose another directory", data.display());
     }
     Ok(())
 }

@@ -35,6 +35,13 @@ pub(super) fn services(project: &Project, args: &MountArgs, mountpoint: &Path) -
     let mut nodes: Vec<PlannedNode> = vec![];
     let mut recipes = vec![];
     for (service, group) in project.services.iter().zip(&groups) {
+        if service.networks.is_empty() {
+            bail!(
+                "{}: service '{}' has network_mode: none: a node needs an address, by which it is found and cut off",
+                service.place,
+                service.name
+            );
+        }
         let of_service = || format!("{}: service '{}'", service.place, service.name);
         recipes.push(recipe(service, &group.args, mountpoint).with_context(of_service)?);
         let endpoints = endpoints(service, &project.networks);
@@ -44,6 +51,7 @@ pub(super) fn services(project: &Project, args: &MountArgs, mountpoint: &Path) -
             endpoints: endpoints.clone(),
             stop_grace: service.stop_grace_period.map(plan::whole_seconds),
             oneshot: service.extension.oneshot,
+            log_limit: service.extension.log_limit,
             ..node
         }));
     }
@@ -66,6 +74,7 @@ fn recipe(service: &Service, args: &MountArgs, mountpoint: &Path) -> Result<Node
     let run = service.run.clone();
     let mut recipe = NodeRecipe {
         image: Some(image),
+        never_pull: never_pull(service),
         entrypoint: service.entrypoint.clone(),
         command: of_args.command,
         env: service.env.iter().map(named).chain(of_args.env).collect(),
@@ -78,7 +87,7 @@ fn recipe(service: &Service, args: &MountArgs, mountpoint: &Path) -> Result<Node
         network: service.network.clone(),
         readiness: of_args.readiness.or_else(|| readiness(&service.extension)),
         etc_target: of_args.etc_target.filter(|_| args.config.is_some() || args.etc_target.is_some()),
-        var_target: of_args.var_target.filter(|_| args.var_target.is_some()),
+        var_target: of_args.var_target.filter(|_| args.initial.is_some() || args.var_target.is_some()),
         ..of_args
     };
     if recipe.command.is_empty() {
@@ -118,6 +127,17 @@ fn mark_external(project: &Project, recipes: &mut [NodeRecipe]) {
     let external: HashMap<_, _> = project.volumes.iter().map(|volume| (&volume.name, &volume.external)).collect();
     for volume in recipes.iter_mut().flat_map(|recipe| &mut recipe.volumes) {
         volume.external = external.get(&volume.name).and_then(|external| (*external).clone());
+    }
+}
+
+/// Why a missing image is not pulled, and what to do.
+fn never_pull(service: &Service) -> Option<String> {
+    let (place, name) = (&service.place, &service.name);
+    match &service.build {
+        Some(context) => Some(format!(
+            "{place}: service '{name}' is built (build: {context}): run docker compose build, or name another with --image {name}=IMAGE"
+        )),
+        None => service.never_pull.then(|| format!("{place}: service '{name}' has pull_policy: never")),
     }
 }
 

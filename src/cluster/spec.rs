@@ -69,6 +69,8 @@ pub struct NodeSpec {
     pub oneshot: bool,
     /// How long `stop` gives it before SIGKILL, if that differs from the cluster's.
     pub stop_grace: Option<Duration>,
+    /// How much of its output is kept, in bytes, if that differs from the cluster's.
+    pub log_limit: Option<u64>,
     /// The host directory with what is kept of it, such as its `etc` and `var`.
     pub dir: PathBuf,
     /// It has the directory `etc`, which its configuration is written into.
@@ -120,6 +122,7 @@ impl NodeSpec {
             depends_on: vec![],
             oneshot: false,
             stop_grace: None,
+            log_limit: None,
             dir,
             has_etc: true,
             has_var: true,

@@ -37,8 +37,8 @@ impl Plan {
             readiness::render(recipe, &variables)?;
         }
         for recipe in &self.recipes {
-            if let Some(dir) = &recipe.config {
-                Config::read(dir)?.check(&nodes)?;
+            for (option, dir) in recipe.template_directories() {
+                Config::read(option, dir)?.check(&nodes)?;
             }
         }
         Ok(())

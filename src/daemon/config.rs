@@ -1,4 +1,4 @@
-//! The directory of `--config`: read at mount, rendered into each node's `etc`.
+//! The directories of `--config` and `--initial`: read at mount, rendered into each node's `etc` and `var`.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -44,16 +44,16 @@ enum ConfigEntry {
 }
 
 impl Config {
-    /// Reads it whole. Symbolic links in it are read as links, never followed.
+    /// Reads it whole; `option` names it in errors. Symbolic links in it are read as links, never followed.
     ///
     /// # Errors
     /// A sentence that names the file.
-    pub(crate) fn read(dir: &Path) -> Result<Self> {
-        let meta = fs::metadata(dir).with_context(|| format!("--config: cannot read {}", dir.display()))?;
+    pub(crate) fn read(option: &'static str, dir: &Path) -> Result<Self> {
+        let meta = fs::metadata(dir).with_context(|| format!("{option}: cannot read {}", dir.display()))?;
         if !meta.is_dir() {
-            bail!("--config {}: it is not a directory", dir.display());
+            bail!("{option} {}: it is not a directory", dir.display());
         }
-        let mut limits = Limits { bytes: MAX_SIZE, entries: MAX_ENTRIES };
+        let mut limits = Limits { option, bytes: MAX_SIZE, entries: MAX_ENTRIES };
         let entries = limits.read(dir, dir, MAX_DEPTH)?;
         Ok(Self { dir: dir.to_owned(), entries })
     }
@@ -71,44 +71,46 @@ impl Config {
         check(&self.entries, &self.dir, nodes)
     }
 
-    /// Writes it into a node's `etc`, rendered.
+    /// Writes it into a directory that a node may write to, rendered. `keeps`: what is there already stays.
     ///
     /// # Errors
-    /// A template's, or a sentence that names the file.
-    pub(crate) fn write(&self, etc: &Path, variables: &Variables) -> Result<()> {
-        let parent = safe_dir::open(etc).with_context(|| format!("cannot open {}", etc.display()))?;
-        write(&self.entries, &self.dir, parent.as_fd(), etc, variables)
+    /// A sentence that names the file.
+    pub(crate) fn write(&self, into: &Path, keeps: bool, variables: &Variables) -> Result<()> {
+        let parent = safe_dir::open(into).with_context(|| format!("cannot open {}", into.display()))?;
+        write(&self.entries, &self.dir, parent.as_fd(), into, keeps, variables)
     }
 }
 
 /// What may still be read.
 struct Limits {
+    option: &'static str,
     bytes: u64,
     entries: usize,
 }
 
 impl Limits {
     fn read(&mut self, top: &Path, dir: &Path, depth: usize) -> Result<Vec<Named>> {
-        let cannot = |path: &Path| format!("--config: cannot read {}", path.display());
+        let option = self.option;
+        let cannot = |path: &Path| format!("{option}: cannot read {}", path.display());
         let mut found = vec![];
         for entry in fs::read_dir(dir).with_context(|| cannot(dir))? {
             let entry = entry.with_context(|| cannot(dir))?;
             self.entries = self
                 .entries
                 .checked_sub(1)
-                .ok_or_else(|| anyhow!("--config {}: there are more than {MAX_ENTRIES} files in it", top.display()))?;
+                .ok_or_else(|| anyhow!("{option} {}: there are more than {MAX_ENTRIES} files in it", top.display()))?;
             let path = entry.path();
             let kind = entry.file_type().with_context(|| cannot(&path))?;
             let entry = if kind.is_dir() {
                 let depth = depth.checked_sub(1);
-                let depth = depth.ok_or_else(|| anyhow!("--config: {} is nested too deep", path.display()))?;
+                let depth = depth.ok_or_else(|| anyhow!("{option}: {} is nested too deep", path.display()))?;
                 ConfigEntry::Directory(self.read(top, &path, depth)?)
             } else if kind.is_symlink() {
                 ConfigEntry::Link(fs::read_link(&path).with_context(|| cannot(&path))?)
             } else if kind.is_file() {
                 self.file(top, &path)?
             } else {
-                bail!("--config: {} is neither a file nor a directory nor a symbolic link", path.display());
+                bail!("{option}: {} is neither a file nor a directory nor a symbolic link", path.display());
             };
             found.push(Named { name: path.file_name().unwrap_or_default().to_owned(), entry });
         }
@@ -118,7 +120,8 @@ impl Limits {
     }
 
     fn file(&mut self, top: &Path, path: &Path) -> Result<ConfigEntry> {
-        let cannot = || format!("--config: cannot read {}", path.display());
+        let option = self.option;
+        let cannot = || format!("{option}: cannot read {}", path.display());
         // Nothing is followed and nothing blocks, should it have been replaced since it was listed.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
         let file = File::options().read(true).custom_flags(flags).open(path).with_context(cannot)?;
@@ -127,7 +130,7 @@ impl Limits {
         file.take(self.bytes + 1).read_to_end(&mut content).with_context(cannot)?;
         self.bytes = self.bytes.checked_sub(content.len() as u64).ok_or_else(|| {
             let (top, most) = (top.display(), MAX_SIZE >> 20);
-            anyhow!("--config {top}: its files have more than {most} MiB; mount what is that large with --volume")
+            anyhow!("{option} {top}: its files have more than {most} MiB; mount what is that large with --volume")
         })?;
         Ok(ConfigEntry::File { content, mode })
     }
@@ -149,14 +152,25 @@ fn check(entries: &[Named], dir: &Path, nodes: &Nodes) -> Result<()> {
     Ok(())
 }
 
-fn write(entries: &[Named], from: &Path, to: BorrowedFd<'_>, to_path: &Path, variables: &Variables) -> Result<()> {
+fn write(
+    entries: &[Named],
+    from: &Path,
+    to: BorrowedFd<'_>,
+    to_path: &Path,
+    keeps: bool,
+    variables: &Variables,
+) -> Result<()> {
     for Named { name, entry } in entries {
+        let is_directory = matches!(entry, ConfigEntry::Directory(_));
+        if keeps && !is_directory && safe_dir::has(to, name) {
+            continue;
+        }
         let (from, to_path) = (from.join(name), to_path.join(name));
         let cannot = || format!("cannot write {}", to_path.display());
         match entry {
             ConfigEntry::Directory(entries) => {
                 let to = safe_dir::directory(to, name).with_context(cannot)?;
-                write(entries, &from, to.as_fd(), &to_path, variables)?;
+                write(entries, &from, to.as_fd(), &to_path, keeps, variables)?;
             }
             ConfigEntry::File { content, mode } => match std::str::from_utf8(content) {
                 Ok(source) => {
@@ -198,7 +212,7 @@ mod tests {
     }
 
     fn written(fixture: &Fixture) -> Result<()> {
-        Config::read(&fixture.dir)?.write(&fixture.etc, &nodes().variables(1))
+        Config::read("--config", &fixture.dir)?.write(&fixture.etc, false, &nodes().variables(1))
     }
 
     #[test]
@@ -242,6 +256,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_there_can_be_kept() {
+        let f = fixture();
+        fs::create_dir(f.dir.join("sub")).unwrap();
+        fs::write(f.dir.join("sub/id"), "{{ index }}").unwrap();
+        let again = || {
+            let config = Config::read("--initial", &f.dir).unwrap();
+            config.write(&f.etc, true, &nodes().variables(1)).unwrap();
+            fs::read_to_string(f.etc.join("sub/id")).unwrap()
+        };
+        assert_eq!(again(), "2");
+        fs::write(f.etc.join("sub/id"), "own").unwrap();
+        assert_eq!(again(), "own");
+        fs::remove_file(f.etc.join("sub/id")).unwrap();
+        assert_eq!(again(), "2");
+    }
+
+    #[test]
     fn a_directory_in_place_of_a_file_is_an_error_and_stays() {
         let f = fixture();
         fs::write(f.dir.join("file"), "").unwrap();
@@ -254,7 +285,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_named() {
         let f = fixture();
-        let refused = |dir: &Path| format!("{:#}", Config::read(dir).unwrap_err());
+        let refused = |dir: &Path| format!("{:#}", Config::read("--config", dir).unwrap_err());
         assert!(refused(&f.dir.join("none")).contains("dir/none"));
         fs::write(f.outside.join("file"), "").unwrap();
         assert!(refused(&f.outside.join("file")).contains("not a directory"));
@@ -271,7 +302,7 @@ mod tests {
         let f = fixture();
         fs::create_dir(f.dir.join("sub")).unwrap();
         fs::write(f.dir.join("sub/app.conf"), "one\n{{ nobody }}\n").unwrap();
-        let error = Config::read(&f.dir).unwrap().check(&nodes()).unwrap_err().to_string();
+        let error = Config::read("--config", &f.dir).unwrap().check(&nodes()).unwrap_err().to_string();
         assert!(error.contains("dir/sub/app.conf line 2: `nobody` is not defined"), "{error}");
     }
 }

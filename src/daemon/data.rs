@@ -149,7 +149,7 @@ pub(crate) fn prepare(
         replace(&etc.join("config.json"), spec.config_json(index).as_bytes(), 0o644)?;
     }
     if let Some(config) = config {
-        config.write(&etc, &nodes.variables(index))?;
+        config.write(&etc, false, &nodes.variables(index))?;
     }
     if node.has_var {
         keep(&node.dir.join(format!("var/{}.log", node.name)), 0o666)?;

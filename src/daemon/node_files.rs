@@ -1,6 +1,6 @@
 //! The directories of the nodes: made for the mount, and made again by `reset`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Result;
@@ -27,6 +27,8 @@ pub(crate) struct NodeFiles {
     recipes: Vec<usize>,
     /// Read once, at mount: what is edited later belongs to the next mount.
     configs: Vec<Option<Config>>,
+    /// The same for `var`, where there is no file of that name yet.
+    initial: Vec<Option<Config>>,
     /// Of each recipe: the files that are mounted one by one.
     files: Vec<Vec<PlannedFile>>,
     nodes: Arc<Nodes>,
@@ -51,11 +53,16 @@ impl NodeFiles {
     ) -> Result<Self> {
         let ours = (geteuid().as_raw(), getegid().as_raw());
         let how = Emptying { owner: Some(ours), labels: labels.clone(), lock: Some(data.clone()) };
-        let configs = plan.recipes.iter().map(|recipe| recipe.config.as_deref().map(Config::read).transpose());
+        let read = |option: &'static str, dir: &Option<PathBuf>| {
+            dir.as_deref().map(|dir| Config::read(option, dir)).transpose()
+        };
+        let configs = plan.recipes.iter().map(|recipe| read("--config", &recipe.config));
+        let initial = plan.recipes.iter().map(|recipe| read("--initial", &recipe.initial));
         Ok(Self {
             spec: spec.clone(),
             recipes: plan.nodes.iter().map(|node| node.recipe).collect(),
             configs: configs.collect::<Result<_>>()?,
+            initial: initial.collect::<Result<_>>()?,
             files: plan.recipes.iter().map(|recipe| recipe.files.clone()).collect(),
             nodes: nodes.clone(),
             engine: engine.clone(),
@@ -89,7 +96,11 @@ impl NodeFiles {
 
     fn prepare(&self, index: usize) -> Result<()> {
         let recipe = self.recipes[index];
-        data::prepare(&self.spec, index, self.configs[recipe].as_ref(), &self.files[recipe], &self.nodes)
+        data::prepare(&self.spec, index, self.configs[recipe].as_ref(), &self.files[recipe], &self.nodes)?;
+        match &self.initial[recipe] {
+            Some(initial) => initial.write(&self.spec.nodes[index].dir.join("var"), true, &self.nodes.variables(index)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The cluster that a daemon has to bring up: every value typed and checked, every path absolute.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -74,6 +74,8 @@ pub(crate) struct PlannedNode {
     pub(crate) oneshot: bool,
     /// How long `stop` gives it before SIGKILL, if that differs from the cluster's.
     pub(crate) stop_grace: Option<Duration>,
+    /// How much of its output is kept, in bytes, if that differs from the cluster's.
+    pub(crate) log_limit: Option<u64>,
     /// Port of the host that leads to [`Plan::port`] of the node.
     pub(crate) published_port: Option<u16>,
 }
@@ -94,6 +96,8 @@ pub(crate) struct PlannedEndpoint {
 pub(crate) struct NodeRecipe {
     /// The image; without one, the node runs the built-in demo program.
     pub(crate) image: Option<String>,
+    /// The image is not pulled if it is missing; a sentence says what to do then.
+    pub(crate) never_pull: Option<String>,
     pub(crate) entrypoint: Option<Vec<String>>,
     /// Replaces the image's command unless it is empty. Each word is a template.
     pub(crate) command: Vec<String>,
@@ -103,6 +107,8 @@ pub(crate) struct NodeRecipe {
     pub(crate) env: Vec<Variable>,
     /// A directory of templates that are rendered into the node's `etc`.
     pub(crate) config: Option<PathBuf>,
+    /// The same for its `var`, where it has no file of that name yet.
+    pub(crate) initial: Option<PathBuf>,
     /// Host directories and files that are mounted into the node.
     pub(crate) mounts: Vec<Bind>,
     /// Where the node's `etc` appears in it: an absolute path. Without, it has none.
@@ -123,6 +129,14 @@ pub(crate) struct NodeRecipe {
     pub(crate) readiness: Option<Readiness>,
     /// How often it is asked whether it is ready.
     pub(crate) pace: Pace,
+}
+
+impl NodeRecipe {
+    /// The directories of templates, with the options that name them.
+    pub(crate) fn template_directories(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let named = [("--config", &self.config), ("--initial", &self.initial)];
+        named.into_iter().filter_map(|(option, dir)| Some((option, dir.as_deref()?)))
+    }
 }
 
 /// A named volume in a node.

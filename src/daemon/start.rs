@@ -217,7 +217,7 @@ impl Images {
         let mut recipes = vec![];
         for recipe in &plan.recipes {
             recipes.push(match &recipe.image {
-                Some(image) => (image.clone(), volumes_of(engine, image, report).await?),
+                Some(image) => (image.clone(), volumes_of(engine, image, recipe.never_pull.as_deref(), report).await?),
                 None => (own.reference.clone(), vec![]),
             });
         }
@@ -480,7 +480,7 @@ fn exited_at_once(cluster: &Cluster) -> String {
 fn cluster_spec(plan: &Plan, made: &Made, images: &Images, networks: &Networks) -> ClusterSpec {
     let node = |(index, endpoints): (usize, &Vec<NodeEndpoint>)| {
         let (name, own_name) = (plan.node_name(index), plan.own_name(index));
-        let PlannedNode { service, aliases, published_port, depends_on, oneshot, stop_grace, .. } =
+        let PlannedNode { service, aliases, published_port, depends_on, oneshot, stop_grace, log_limit, .. } =
             plan.nodes[index].clone();
         let called = |endpoint: &NodeEndpoint| match endpoint.called.as_str() {
             "" => "default".to_owned(),
@@ -501,6 +501,7 @@ fn cluster_spec(plan: &Plan, made: &Made, images: &Images, networks: &Networks) 
             depends_on,
             oneshot,
             stop_grace,
+            log_limit,
             probed: plan.recipe(index).readiness.is_some(),
             name,
             own_name,
@@ -636,10 +637,18 @@ async fn remove_last_writer(plan: &Plan, engine: &Arc<dyn Engine>, made: &Made, 
 }
 
 /// The paths that an image declares as volumes. An image that is missing is pulled.
-async fn volumes_of(engine: &dyn Engine, image: &str, report: &Reporter) -> Result<Vec<String>> {
+async fn volumes_of(
+    engine: &dyn Engine,
+    image: &str,
+    never_pull: Option<&str>,
+    report: &Reporter,
+) -> Result<Vec<String>> {
     match engine.image_volumes(image).await {
         Err(EngineError::NotFound(_)) => {}
         volumes => return Ok(volumes?),
+    }
+    if let Some(why) = never_pull {
+        bail!("the image {image} is not here: {why}");
     }
     let what = format!("pulling {image}");
     report(Report::Step(what.clone()));

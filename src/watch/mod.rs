@@ -180,7 +180,8 @@ impl Watch {
         let spec = cluster.spec();
         let open = |(node, probe): (&crate::cluster::NodeSpec, _)| {
             let cannot = |error| format!("cannot keep the output of {} in {}: {error}", node.name, node.dir.display());
-            let log = LogFile::open(&node.dir, log_limit).map_err(|error| EngineError::Refused(cannot(error)))?;
+            let log = LogFile::open(&node.dir, node.log_limit.unwrap_or(log_limit))
+                .map_err(|error| EngineError::Refused(cannot(error)))?;
             Ok(WatchedNode::new(log, probe))
         };
         let probes = probes.into_iter().chain(std::iter::repeat_with(|| None));
