@@ -378,3 +378,16 @@ fn sysctls(reader: &mut Reader, draft: &mut Draft, entry: &Entry) {
     let (network, run) = all.into_iter().partition(|(name, _)| name.starts_with("net."));
     (draft.service.network.sysctls, draft.service.run.sysctls) = (network, run);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_documented() {
+        let docs = include_str!("../../docs/compose.md");
+        let missing = SERVICE.iter().map(|(key, _)| format!("`{key}`")).filter(|key| !docs.contains(key));
+        assert_eq!(missing.collect::<Vec<_>>(), Vec::<String>::new());
+        assert!(SERVICE.is_sorted_by_key(|(key, _)| *key), "or nobody finds them");
+    }
+}
