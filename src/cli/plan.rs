@@ -11,7 +11,7 @@ use super::{environment, readiness};
 use crate::control::DEFAULT_GRACE;
 use crate::daemon::{ClusterPaths, NodeRecipe, Plan, PlannedNode, state_home};
 use crate::engine::Bind;
-use crate::provision::NetworkRequest;
+use crate::provision::{NetworkRequest, clean_path};
 use crate::sys;
 use crate::watch::{DEFAULT_LOG_LIMIT, SMALLEST_LIMIT};
 
@@ -103,7 +103,7 @@ fn recipe(args: &MountArgs, mountpoint: &Path) -> Result<NodeRecipe> {
             bail!("{target}: a path in a node is absolute");
         }
     }
-    Ok(NodeRecipe {
+    let recipe = NodeRecipe {
         image: args.image.clone(),
         entrypoint: args.entrypoint.clone().map(|program| vec![program]),
         command: args.command.clone(),
@@ -116,7 +116,22 @@ fn recipe(args: &MountArgs, mountpoint: &Path) -> Result<NodeRecipe> {
         network: args.container.network()?,
         readiness: readiness::readiness(args)?,
         pace: readiness::pace(args),
-    })
+    };
+    check_tmpfs(&recipe)?;
+    Ok(recipe)
+}
+
+/// Engines mount one over the other.
+fn check_tmpfs(recipe: &NodeRecipe) -> Result<()> {
+    let mounts = recipe.mounts.iter().map(|mount| ("--volume", &mount.target));
+    let targets =
+        [("--etc-target", &recipe.etc_target), ("--var-target", &recipe.var_target)].into_iter().chain(mounts);
+    for (option, target) in targets {
+        if recipe.run.tmpfs.iter().any(|(path, _)| *path == clean_path(target)) {
+            bail!("--tmpfs {target}: {option} mounts something there already; choose another path");
+        }
+    }
+    Ok(())
 }
 
 /// Engines take a grace period in whole seconds: never less than the user asked for.

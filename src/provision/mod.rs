@@ -21,6 +21,7 @@ pub(crate) use network::{NetworkPlan, free_subnets, taken_name};
 pub use network::{NetworkRequest, plan};
 pub(crate) use teardown::Found;
 pub use teardown::{clusters, remove_cluster};
+pub(crate) use volumes::clean as clean_path;
 
 use crate::cluster::faults::NetState;
 use crate::cluster::{Cluster, ClusterId, label};

@@ -47,7 +47,7 @@ impl Provisioner {
 }
 
 /// A path as the engine compares it: by its words alone.
-fn clean(path: &str) -> String {
+pub(crate) fn clean(path: &str) -> String {
     let mut parts = vec![];
     for part in path.split('/') {
         match part {
