@@ -1,13 +1,13 @@
 //! The options of mount that docker run has too, and how each is read: with docker run's syntax.
 
 use std::net::IpAddr;
-use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 
 use crate::daemon::is_own_label;
 use crate::engine::{Gpus, NetworkOptions, RunOptions, Ulimit};
+use crate::provision::clean_path;
 
 /// How the nodes' containers are run.
 #[derive(Clone, Debug, Default, PartialEq, Args)]
@@ -185,17 +185,50 @@ fn ulimit(text: &str) -> Result<Ulimit> {
     Ok(Ulimit { name: name.to_owned(), soft, hard })
 }
 
-/// Path and mount options. The path is made plain, so that the engine sees it if something else is mounted there.
+/// Path and mount options. The path is as the engine compares it.
 fn tmpfs(text: &str) -> Result<(String, String)> {
     let (path, options) = text.split_once(':').unwrap_or((text, ""));
-    let parts: PathBuf = Path::new(path).components().collect();
-    if !path.starts_with('/')
-        || path.trim_matches('/').is_empty()
-        || parts.components().any(|part| part == Component::ParentDir)
-    {
+    let path = Some(path).filter(|path| path.starts_with('/')).map(clean_path).filter(|path| path != "/");
+    let Some(path) = path else {
         bail!("--tmpfs {text}: the form is PATH[:OPTIONS], with an absolute PATH other than /, such as /run:size=64m");
+    };
+    if let Some(wrong) = options.split(',').find(|option| !options.is_empty() && !is_tmpfs_option(option)) {
+        bail!("--tmpfs {text}: '{wrong}' is no option of a tmpfs, such as size=64m, mode=1777 or exec");
     }
-    Ok((parts.to_string_lossy().into_owned(), options.to_owned()))
+    Ok((path, options.to_owned()))
+}
+
+/// Those of tmpfs(5) and mount(8) that Docker takes.
+fn is_tmpfs_option(option: &str) -> bool {
+    const FLAGS: [&str; 17] = [
+        "defaults",
+        "ro",
+        "rw",
+        "suid",
+        "nosuid",
+        "dev",
+        "nodev",
+        "exec",
+        "noexec",
+        "sync",
+        "async",
+        "dirsync",
+        "atime",
+        "noatime",
+        "diratime",
+        "nodiratime",
+        "relatime",
+    ];
+    let is_number = |text: &str, radix| u64::from_str_radix(text, radix).is_ok();
+    match option.split_once('=') {
+        None => FLAGS.contains(&option),
+        Some(("size" | "nr_inodes" | "nr_blocks", amount)) => {
+            is_number(amount.strip_suffix(['k', 'K', 'm', 'M', 'g', 'G', '%']).unwrap_or(amount), 10)
+        }
+        Some(("uid" | "gid", id)) => is_number(id, 10),
+        Some(("mode", mode)) => is_number(mode, 8),
+        Some((name, _)) => name == "mpol",
+    }
 }
 
 fn sysctl(text: &str) -> Result<(String, String)> {
@@ -310,8 +343,10 @@ mod tests {
     #[test]
     fn file_systems_in_memory() {
         assert_eq!(tmpfs("/run").unwrap(), pair("/run", ""));
-        assert_eq!(tmpfs("/a//b/./:size=1m,mode=1777").unwrap(), pair("/a/b", "size=1m,mode=1777"));
-        refused("--tmpfs", tmpfs, &["", "run", "/", "//", ":size=1m", "/a/../b"]);
+        assert_eq!(tmpfs("/a//c/../b/:size=1m,mode=1777,exec").unwrap(), pair("/a/b", "size=1m,mode=1777,exec"));
+        let wrong =
+            ["", "run", "/", "//", "/..", ":size=1m", "/a:wrong", "/a:size=lots", "/a:mode=9", "/a:exec,", "/a:uid=me"];
+        refused("--tmpfs", tmpfs, &wrong);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::compose;
 use crate::control::{DEFAULT_GRACE, DEFAULT_START_TIMEOUT};
 use crate::daemon::{ClusterPaths, NodeRecipe, Plan, PlannedEndpoint, PlannedNode, state_home};
 use crate::engine::Bind;
-use crate::provision::{NetworkRequest, RequestedNetwork};
+use crate::provision::{NetworkRequest, RequestedNetwork, clean_path};
 use crate::sys;
 use crate::watch::{DEFAULT_LOG_LIMIT, SMALLEST_LIMIT};
 
@@ -163,7 +163,7 @@ pub(super) fn recipe(args: &MountArgs, mountpoint: &Path) -> Result<NodeRecipe> 
             bail!("{target}: a path in a node is absolute");
         }
     }
-    Ok(NodeRecipe {
+    let recipe = NodeRecipe {
         image,
         never_pull: None,
         entrypoint: args.entrypoint.clone().map(|program| vec![program]),
@@ -182,7 +182,22 @@ pub(super) fn recipe(args: &MountArgs, mountpoint: &Path) -> Result<NodeRecipe> 
         network: args.container.network()?,
         readiness: readiness::readiness(args)?,
         pace: readiness::pace(args),
-    })
+    };
+    check_tmpfs(&recipe)?;
+    Ok(recipe)
+}
+
+/// Engines mount one over the other.
+fn check_tmpfs(recipe: &NodeRecipe) -> Result<()> {
+    let mounts = recipe.mounts.iter().map(|mount| ("--volume", &mount.target));
+    let own = [("--etc-target", &recipe.etc_target), ("--var-target", &recipe.var_target)];
+    let own = own.into_iter().filter_map(|(option, target)| Some((option, target.as_ref()?)));
+    for (option, target) in own.chain(mounts) {
+        if recipe.run.tmpfs.iter().any(|(path, _)| *path == clean_path(target)) {
+            bail!("--tmpfs {target}: {option} mounts something there already; choose another path");
+        }
+    }
+    Ok(())
 }
 
 /// Engines take a grace period in whole seconds: never less than the user asked for.

@@ -22,6 +22,7 @@ pub use network::{NetworkRequest, RequestedNetwork, plan};
 pub(crate) use teardown::Found;
 pub use teardown::{clusters, remove_cluster};
 pub use volumes::NamedVolume;
+pub(crate) use volumes::clean as clean_path;
 
 use crate::cluster::faults::NetState;
 use crate::cluster::{Cluster, ClusterId, label};

@@ -3,6 +3,7 @@
 //! An engine makes anonymous ones, which belong to one container. Ours have names, and so pass on to the node's next container; and
 //! they have the cluster's labels, by which teardown finds them.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use super::{Provisioner, cluster_labels};
@@ -42,15 +43,14 @@ impl Provisioner {
     fn own_volumes(&self, index: usize) -> impl Iterator<Item = VolumeMount> {
         let options = &self.options[index];
         let binds = self.binds(index);
-        let taken: Vec<_> = binds
-            .iter()
-            .map(|bind| &bind.target)
-            .chain(options.named_volumes.iter().map(|volume| &volume.target))
-            .map(|target| clean(target))
-            .collect();
+        let named = options.named_volumes.iter().map(|volume| &volume.target);
+        let tmpfs = options.run.tmpfs.iter().map(|(path, _)| path);
+        let taken = binds.iter().map(|bind| &bind.target).chain(named).chain(tmpfs);
+        let mut taken: HashSet<_> = taken.map(|target| clean(target)).collect();
         let (cluster, node) = (&self.cluster.spec().id, &self.cluster.node_spec(index).name);
         let paths = options.image_volumes.iter().map(|path| clean(path)).enumerate();
-        paths.filter(move |(_, path)| !taken.contains(path)).map(move |(nth, target)| VolumeMount {
+        // Nor a path that is named twice.
+        paths.filter(move |(_, path)| taken.insert(path.clone())).map(move |(nth, target)| VolumeMount {
             name: format!("cthulhu-{cluster}-{node}-{nth}"),
             target,
             ..VolumeMount::default()
@@ -126,7 +126,7 @@ impl Provisioner {
 }
 
 /// A path as the engine compares it: by its words alone.
-fn clean(path: &str) -> String {
+pub(crate) fn clean(path: &str) -> String {
     let mut parts = vec![];
     for part in path.split('/') {
         match part {

@@ -118,7 +118,9 @@ impl Bench {
         for container in self.engine.list(Some(&self.label())).await.unwrap() {
             self.engine.remove(&container.id).await.unwrap();
         }
-        self.engine.remove_network(&self.mark).await.unwrap();
+        for network in self.engine.list_networks(Some(&self.label())).await.unwrap() {
+            self.engine.remove_network(&network.id).await.unwrap();
+        }
         let removed = std::process::Command::new("docker").args(["rmi", "-f", &self.image]).output();
         if !removed.is_ok_and(|output| output.status.success()) {
             eprintln!("left behind: image {}", self.image);

@@ -1,8 +1,14 @@
 //! Networks: pinned addresses, taken names and subnets.
 
-use cthulhu::engine::{ContainerSpec, Engine, EngineError, ListedVolume, VolumeMount};
+use std::net::Ipv4Addr;
 
-use crate::bench::with_bench;
+use cthulhu::engine::{
+    ContainerSpec, Endpoint, Engine, EngineError, ListedVolume, Network, Protocol, PublishedPort, VolumeMount,
+};
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use crate::bench::{WAIT, with_bench};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn networks_pin_addresses_and_refuse_overlaps() {
@@ -32,6 +38,93 @@ async fn networks_pin_addresses_and_refuse_overlaps() {
         assert!(engine.list_networks(None).await.unwrap().iter().any(|network| network.driver == "host"));
         assert!(matches!(engine.network("cthulhu-test-none").await, Err(EngineError::NotFound(_))));
         engine.remove_network("cthulhu-test-none").await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_is_in_all_of_its_networks_or_is_not_there() {
+    with_bench(async |bench| {
+        let engine = &bench.engine;
+        let second = format!("{}-second", bench.mark);
+        let subnet = bench.subnet().replace(".77.", ".78.");
+        engine.create_network(&second, &subnet.as_str().into(), &bench.spec("", "").labels).await.unwrap();
+        let address = Ipv4Addr::from(u32::from(bench.address(9)) + 256);
+        let port = |host_port, port, protocol| PublishedPort { host_ip: None, host_port, port, protocol };
+        let between = |name: &str, second: &str| {
+            let mut spec = bench.spec(name, "/bin/busybox ip -4 -o addr; exec /bin/busybox sleep 1000");
+            let Network::Attached { endpoints, options, .. } = &mut spec.network else { unreachable!() };
+            endpoints.push(Endpoint { network: second.into(), address, aliases: vec!["other".into()] });
+            options.ports = vec![port(None, 80, Protocol::Tcp), port(None, 53, Protocol::Udp)];
+            options.mac_address = Some("02:00:00:00:77:01".into());
+            spec
+        };
+        assert!(engine.create(&between("half", "host")).await.is_err(), "nothing else can be connected to it");
+        assert!(engine.list(Some(&bench.label())).await.unwrap().is_empty());
+
+        let spec = between("both", &second);
+        let first = match &spec.network {
+            Network::Attached { endpoints, .. } => endpoints[0].address,
+            _ => unreachable!(),
+        };
+        let id = engine.create(&spec).await.unwrap();
+        assert!(engine.inspect(&id).await.unwrap().ports.is_empty(), "it does not run");
+        engine.start(&id).await.unwrap();
+        let seen = engine.inspect(&id).await.unwrap();
+        let ports: Vec<_> = seen.ports.iter().map(|port| (port.port, port.protocol)).collect();
+        assert_eq!(ports, [(53, Protocol::Udp), (80, Protocol::Tcp)]);
+        assert!(seen.ports.iter().all(|port| port.host_port.is_some_and(|port| port > 0)), "{:?}", seen.ports);
+        let whole: serde_json::Value = serde_json::from_str(&seen.raw).unwrap();
+        assert_eq!(whole["NetworkSettings"]["Networks"][&bench.mark]["MacAddress"], "02:00:00:00:77:01");
+        assert_eq!(whole["NetworkSettings"]["Networks"][&second]["Aliases"][0], "other");
+        let addresses = [first, address].map(|address| format!("inet {address}/24"));
+        let mut output = engine.logs(&id, 0, true).await.unwrap();
+        let mut text = String::new();
+        while !addresses.iter().all(|address| text.contains(address)) {
+            let chunk = timeout(WAIT, output.next()).await.expect("both addresses").unwrap().unwrap();
+            text += std::str::from_utf8(&chunk.bytes).unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_in_a_directory_gets_what_the_image_has_and_leaves_it_there() {
+    with_bench(async |bench| {
+        let engine = &bench.engine;
+        let dir = tempfile::tempdir().unwrap();
+        let volume = |name: &str, target: &str| VolumeMount {
+            name: format!("{}-{name}", bench.mark),
+            target: target.into(),
+            ..VolumeMount::default()
+        };
+        let volumes = [
+            volume("filled", "/bin"),
+            VolumeMount { no_copy: true, ..volume("empty", "/no-copy") },
+            VolumeMount { read_only: true, ..volume("fixed", "/fixed") },
+        ];
+        for (volume, target) in volumes.iter().zip(["bin", "no-copy", "fixed"]) {
+            let source = dir.path().join(target);
+            std::fs::create_dir(&source).unwrap();
+            engine.create_volume(&volume.name, &vec![], Some(&source)).await.unwrap();
+        }
+        let mut spec = bench.spec("volumes", "echo x > /bin/new; echo x > /no-copy/new; echo x > /fixed/new || exit 7");
+        spec.volumes = volumes.to_vec();
+        let id = engine.create(&spec).await.unwrap();
+        engine.start(&id).await.unwrap();
+        assert_eq!(bench.ended(&id).await.exit_code, Some(7), "one is read-only");
+        engine.remove(&id).await.unwrap();
+        for volume in &volumes {
+            engine.remove_volume(&volume.name).await.unwrap();
+        }
+        let names = |target: &str| {
+            let entries = std::fs::read_dir(dir.path().join(target)).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!((names("bin"), names("no-copy")), (vec!["busybox".into(), "new".into()], vec!["new".to_owned()]));
+        assert!(names("fixed").is_empty());
     })
     .await;
 }

@@ -31,6 +31,39 @@ async fn no_event_is_lost_right_after_subscribing() {
     .await;
 }
 
+/// Everything that a container has written so far, as one that follows it sees it too.
+async fn whole_log(engine: &dyn Engine, id: &ContainerId) -> Vec<LogChunk> {
+    let read = engine.logs(id, 0, false).await.unwrap();
+    let followed = engine.logs(id, 0, true).await.unwrap();
+    let read: Vec<LogChunk> = read.try_collect().await.unwrap();
+    let followed: Vec<LogChunk> = timeout(WAIT, followed.try_collect()).await.unwrap().unwrap();
+    assert_eq!(read, followed);
+    read
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_terminal_has_the_same_lines() {
+    with_bench(async |bench| {
+        let engine = &bench.engine;
+        let script = "busybox=/bin/busybox; echo one; echo two >&2; $busybox head -c 40000 /dev/zero | $busybox tr '\\0' x; \
+                      echo; echo 2020-01-01T00:00:00.000000000Z said; test -t 1 && printf '> '";
+        let mut spec = bench.spec("terminal", script);
+        spec.run.tty = true;
+        let id = engine.create(&spec).await.unwrap();
+        let run = format!("one\ntwo\n{}\n2020-01-01T00:00:00.000000000Z said\n> ", "x".repeat(40_000));
+        for runs in 1..=2 {
+            engine.start(&id).await.unwrap();
+            bench.ended(&id).await;
+            let chunks = whole_log(engine, &id).await;
+            assert_eq!(text(&chunks), run.repeat(runs));
+            assert!(chunks.iter().all(|chunk| chunk.time > 0));
+            let ends = chunks.iter().filter(|chunk| chunk.bytes == b"> ").count();
+            assert_eq!(ends, runs, "an unfinished line is a piece of its own");
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn logs_are_whole_and_begin_where_asked() {
     with_bench(async |bench| {

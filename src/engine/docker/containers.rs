@@ -53,16 +53,23 @@ fn is_about_logging(why: &str) -> bool {
 /// Starts it; one that runs already answers 304, which bollard takes for success.
 pub(super) async fn start(docker: &Docker, id: &ContainerId) -> Result<()> {
     match docker.start_container(&id.0, None::<StartContainerOptions>).await.map_err(error::from_bollard) {
-        Err(EngineError::Refused(why)) if lacks_gpus(&why) => {
-            Err(EngineError::Refused(format!("the engine has no runtime for GPUs, which --gpus asks for: {why}")))
-        }
+        Err(EngineError::Refused(why)) => Err(EngineError::Refused(match cause(&why) {
+            Some(cause) => format!("{cause}: {why}"),
+            None => why,
+        })),
         started => started,
     }
 }
 
-/// Whether an engine refuses to start a container because nothing on its host gives containers GPUs.
-fn lacks_gpus(why: &str) -> bool {
-    why.contains("could not select device driver") && why.contains("[[gpu]]")
+/// What a refusal to start a container is about, if it names neither the option nor what it was for.
+fn cause(why: &str) -> Option<&'static str> {
+    const CAUSES: [(&str, &str); 4] = [
+        ("with capabilities: [[gpu]]", "the engine has no runtime for GPUs (--gpus)"),
+        ("/proc/sys/", "a kernel parameter cannot be set (--sysctl)"),
+        ("rlimit", "a limit of its processes cannot be set (--ulimit)"),
+        ("tmpfs", "a file system in memory cannot be mounted (--tmpfs)"),
+    ];
+    CAUSES.iter().find(|(words, _)| why.contains(words)).map(|(_, cause)| *cause)
 }
 
 /// Stops it. The engine takes whole seconds: `grace` is rounded up.
@@ -222,11 +229,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_missing_runtime_for_gpus_is_told() {
-        let refusal = r#"{"message":"could not select device driver \"\" with capabilities: [[gpu]]"}"#;
-        let engine = fake::engine(move |_, _| fake::answer(500, refusal));
-        let error = start(&engine.docker, &ContainerId("c1".into())).await.unwrap_err().to_string();
-        assert!(error.starts_with("the engine has no runtime for GPUs, which --gpus asks for: could not"), "{error}");
+    async fn a_refusal_to_start_names_the_option_that_it_is_about() {
+        let told = async |refusal: &str| {
+            let message = format!("{{\"message\":\"{refusal}\"}}");
+            let engine = fake::engine(move |_, _| fake::answer(500, &message));
+            start(&engine.docker, &ContainerId("c1".into())).await.unwrap_err().to_string()
+        };
+        for (refusal, cause) in [
+            (
+                "could not select device driver '' with capabilities: [[gpu]]",
+                "the engine has no runtime for GPUs (--gpus): ",
+            ),
+            ("open /proc/sys/net/no/such: no such file or directory", "a kernel parameter cannot be set (--sysctl): "),
+            (
+                "error setting rlimit type 7: operation not permitted",
+                "a limit of its processes cannot be set (--ulimit): ",
+            ),
+            ("invalid tmpfs option [x]", "a file system in memory cannot be mounted (--tmpfs): "),
+            ("exec: no such file", ""),
+        ] {
+            assert_eq!(told(refusal).await, format!("{cause}{refusal}"));
+        }
     }
 
     #[tokio::test]

@@ -146,9 +146,10 @@ impl World {
                 "Conflict. The container name \"/{name}\" is already in use by container \"{holder}\". You have to remove (or rename) that container to be able to reuse that name."
             )));
         }
-        // As Docker: the first one is looked for when it starts.
-        for endpoint in spec.network.endpoints().iter().skip(1) {
-            self.networks.find(&endpoint.network)?;
+        // As Docker: whether they exist is seen when it starts.
+        if spec.network.endpoints().iter().skip(1).any(|endpoint| endpoint.network == "host") {
+            let why = "user specified IP address is supported on user defined networks only";
+            return Err(EngineError::Refused(why.to_owned()));
         }
         for volume in &spec.volumes {
             self.volumes.entry(volume.name.clone()).or_default();
