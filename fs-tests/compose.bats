@@ -355,3 +355,55 @@ EOF
     refused "$CTHULHU" mount --prefix "$P" -f "$D/compose.yaml" "$M" -- sleep 1
     nothing_left
 }
+
+@test "restart is applied only when asked for" {
+    file compose.yaml <<'EOF'
+services:
+  a: {image: IMAGE, restart: always, command: ['sh', '-c', 'echo began; sleep 1; exit 3']}
+EOF
+    up 2>"$TMP/stderr"
+    has "$(cat "$TMP/stderr")" 'restart is not applied'
+    wait_for 20 reads "$M/a/exit_code" 3
+    is began "$(cat "$M/a/log")" log
+    umount_cluster
+    up --restart-policies 2>"$TMP/stderr"
+    refused grep -q 'not applied' "$TMP/stderr"
+    twice() { [ "$(grep -c began "$M/a/log")" -ge 2 ]; }
+    wait_for 20 twice
+    umount_cluster
+    nothing_left
+}
+
+@test "services with an order, limits of logs, and images that are never pulled" {
+    file compose.yaml <<'EOF'
+services:
+  a: {image: IMAGE, build: ., command: STAY, x-cthulhu: {ready-log: ready, log-limit: 64k}}
+EOF
+    sed -i "s|$IMAGE|$IMAGE-nowhere|" "$D/compose.yaml"
+    bad "run docker compose build, or name another with --image a=IMAGE"
+    up -i "a=$IMAGE"
+    is no "$(cat "$M/a/ready")" 'ready before the line'
+    docker exec "$P-a" sh -c 'echo ready >/proc/1/fd/1'
+    "$CTHULHU" wait "$M" --timeout 20s
+    docker exec "$P-a" sh -c 'yes | head -c 200000 >/proc/1/fd/1'
+    cut() { contains "$M/a/log" 'log-limit 64k'; }
+    wait_for 20 cut
+}
+
+@test "initial files are rendered into var once, and again after reset" {
+    mkdir "$D/initial"
+    echo '{{ index }}' >"$D/initial/myid"
+    echo 'made for {{ service }} {{ replica }}' >"$D/initial/bootstrap"
+    file compose.yaml <<'EOF'
+services:
+  zk: {image: IMAGE, scale: 2, command: ['sh', '-c', 'cat /data/bootstrap; rm -f /data/bootstrap; trap "exit 143" TERM; while :; do sleep 3600 & wait $$!; done']}
+EOF
+    up --initial "$D/initial" --var-target /data
+    wait_for 20 reads "$M/zk-2/log" 'made for zk 2'
+    is 2 "$(cat "$M/zk-2/bindmounts/var/myid")" myid
+    echo 'restart zk' >"$M/control"
+    has "$(cat "$M/zk-2/log")" "can't open '/data/bootstrap'"
+    echo 'reset --start' >"$M/control"
+    again() { [ "$(grep -c 'made for zk 2' "$M/zk-2/log")" = 1 ]; }
+    wait_for 20 again
+}

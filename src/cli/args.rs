@@ -105,6 +105,9 @@ pub(crate) struct MountArgs {
     /// How long stop and restart wait before SIGKILL, unless -t says otherwise; whole seconds [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub(crate) stop_grace: Option<Duration>,
+    /// Let the engine start nodes again as the services' `restart` says; without, a killed node stays dead
+    #[arg(long, requires = "file")]
+    pub(crate) restart_policies: bool,
     /// How long the start of all services may wait for those that others depend on [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub(crate) start_timeout: Option<Duration>,

@@ -123,7 +123,9 @@ fn of_services(args: &MountArgs, mountpoint: &Path) -> Result<Nodes> {
         bail!("{option}: with -f, the file says that; a second -f can say it for tests");
     }
     let project = compose::load(&args.files.request(&args.image)?).map_err(|error| anyhow!("{error}"))?;
-    for warning in &project.warnings {
+    let is_meant =
+        |warning: &&compose::Remark| !args.restart_policies || !warning.text.contains(compose::RESTART_IS_NOT_APPLIED);
+    for warning in project.warnings.iter().filter(is_meant) {
         complain(&format!("warning: {warning}"));
     }
     services(&project, args, mountpoint)

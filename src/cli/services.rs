@@ -11,7 +11,7 @@ use super::plan::{self, Nodes};
 use crate::cluster::{Condition, Dependency};
 use crate::compose::{self, FileContent, MountKind, NetworkDef, Project, Service};
 use crate::daemon::{NodeRecipe, PlannedEndpoint, PlannedFile, PlannedNode, PlannedVolume, Readiness, Variable};
-use crate::engine::Bind;
+use crate::engine::{Bind, RestartPolicy, RunOptions};
 use crate::provision::{NetworkRequest, RequestedNetwork};
 
 /// In bytes. A file of a config or secret is small; a large one belongs in a volume or bind.
@@ -62,7 +62,7 @@ pub(super) fn services(project: &Project, args: &MountArgs, mountpoint: &Path) -
     groups::check_names(&names)?;
     add_links(project, &mut nodes);
     add_dependencies(project, &mut nodes);
-    mark_external(project, &mut recipes);
+    describe_volumes(project, &mut recipes);
     Ok(Nodes { recipes, nodes, networks: project.networks.iter().map(network).collect() })
 }
 
@@ -78,9 +78,10 @@ fn recipe(service: &Service, args: &MountArgs, mountpoint: &Path) -> Result<Node
         entrypoint: service.entrypoint.clone(),
         command: of_args.command,
         env: service.env.iter().map(named).chain(of_args.env).collect(),
-        run: crate::engine::RunOptions {
+        run: RunOptions {
             memory: of_args.run.memory.or(run.memory),
             nano_cpus: of_args.run.nano_cpus.or(run.nano_cpus),
+            restart: if args.restart_policies { service.restart } else { RestartPolicy::No },
             user: of_args.run.user.or(run.user.clone()),
             ..run
         },
@@ -107,6 +108,7 @@ fn recipe(service: &Service, args: &MountArgs, mountpoint: &Path) -> Result<Node
                 recipe.volumes.push(PlannedVolume {
                     name: name.clone(),
                     external: None,
+                    labels: vec![],
                     target: target.clone(),
                     read_only: *read_only,
                     no_copy: *no_copy,
@@ -122,11 +124,14 @@ fn recipe(service: &Service, args: &MountArgs, mountpoint: &Path) -> Result<Node
     Ok(recipe)
 }
 
-/// Sets which of the volumes in recipes were there before.
-fn mark_external(project: &Project, recipes: &mut [NodeRecipe]) {
-    let external: HashMap<_, _> = project.volumes.iter().map(|volume| (&volume.name, &volume.external)).collect();
+/// Adds what is said of the volumes in recipes at the top of a file.
+fn describe_volumes(project: &Project, recipes: &mut [NodeRecipe]) {
+    let known: HashMap<_, _> = project.volumes.iter().map(|volume| (&volume.name, volume)).collect();
     for volume in recipes.iter_mut().flat_map(|recipe| &mut recipe.volumes) {
-        volume.external = external.get(&volume.name).and_then(|external| (*external).clone());
+        if let Some(known) = known.get(&volume.name) {
+            volume.external.clone_from(&known.external);
+            volume.labels.clone_from(&known.labels);
+        }
     }
 }
 
@@ -176,7 +181,14 @@ fn network(network: &NetworkDef) -> RequestedNetwork {
         (None, Some(subnet)) => NetworkRequest::Subnet(subnet.clone()),
         (None, None) => NetworkRequest::Any,
     };
-    RequestedNetwork { called: network.name.clone(), request, internal: network.internal, gateway: network.gateway }
+    RequestedNetwork {
+        called: network.name.clone(),
+        request,
+        internal: network.internal,
+        gateway: network.gateway,
+        ip_range: network.ip_range.clone(),
+        labels: network.labels.clone(),
+    }
 }
 
 fn endpoints(service: &Service, networks: &[NetworkDef]) -> Vec<PlannedEndpoint> {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::model::{
-    Condition, Dependency, FileContent, MountKind, NetworkDef, Project, RestartPolicy, Service, ServiceFile,
-    ServiceMount, ServiceNetwork, VolumeDef,
+    Condition, Dependency, FileContent, MountKind, NetworkDef, Project, Service, ServiceFile, ServiceMount,
+    ServiceNetwork, VolumeDef,
 };
-use crate::engine::{HealthCheck, PublishedPort, Ulimit};
+use crate::engine::{HealthCheck, PublishedPort, RestartPolicy, Ulimit};
 
 /// The project, with what is ignored left out. As in compose's output, each `$` is doubled, so that it can be read again.
 pub fn json(project: &Project) -> Value {

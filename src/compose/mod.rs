@@ -37,10 +37,11 @@ mod variables;
 pub use describe::describe;
 pub use json::json;
 pub use model::{
-    Condition, Dependency, Extension, FileContent, Link, MountKind, NetworkDef, Place, Project, Remark, RestartPolicy,
-    Service, ServiceFile, ServiceMount, ServiceNetwork, VolumeDef,
+    Condition, Dependency, Extension, FileContent, Link, MountKind, NetworkDef, Place, Project, Remark, Service,
+    ServiceFile, ServiceMount, ServiceNetwork, VolumeDef,
 };
 pub use request::Request;
+pub use service::RESTART_IS_NOT_APPLIED;
 
 use std::path::Path;
 

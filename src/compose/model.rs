@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::{Bind, NetworkOptions, RunOptions};
+use crate::engine::{Bind, NetworkOptions, RestartPolicy, RunOptions};
 
 /// A place in a file; shown as `FILE:LINE:COLUMN`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -221,20 +221,6 @@ pub enum Condition {
     Healthy,
     /// They have ended with exit code 0.
     CompletedSuccessfully,
-}
-
-/// `restart`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RestartPolicy {
-    /// Never restarted.
-    #[default]
-    No,
-    /// Whatever the exit code.
-    Always,
-    /// The same, but not after a stop.
-    UnlessStopped,
-    /// After an exit code that is not 0; at most so many times, if there is a number.
-    OnFailure(Option<u32>),
 }
 
 /// `x-cthulhu` of a service.

@@ -1,12 +1,12 @@
 //! All keys of a service: what each becomes, is ignored with, or is refused for.
 
 use super::contents::{FileWish, read_wishes};
-use super::model::{Condition, Extension, RestartPolicy, Service, ServiceNetwork};
+use super::model::{Condition, Extension, Service, ServiceNetwork};
 use super::reader::{Keys, Reader, Rule, unique};
 use super::tree::{Entry, Mark, Value};
 use super::values::{BYTES, CPUS, DURATION, bytes, duration, nano_cpus};
 use super::{dependencies, deploy, environment, extension, health, host, mounts, networks, ports};
-use crate::engine::CgroupNamespace;
+use crate::engine::{CgroupNamespace, RestartPolicy};
 use crate::text::shown;
 
 /// A service while it is read.
@@ -356,6 +356,10 @@ fn pull_policy(reader: &mut Reader, draft: &mut Draft, entry: &Entry) {
     }
 }
 
+/// The warning about a policy.
+pub const RESTART_IS_NOT_APPLIED: &str =
+    "restart is not applied: a killed node stays dead until you start it (--restart-policies applies it)";
+
 fn restart(reader: &mut Reader, draft: &mut Draft, entry: &Entry) {
     let policy = |text: &str| match text.split_once(':').unwrap_or((text, "")) {
         ("no" | "false" | "none", "") => Some(RestartPolicy::No),
@@ -369,7 +373,7 @@ fn restart(reader: &mut Reader, draft: &mut Draft, entry: &Entry) {
     let Some(policy) = reader.parsed("restart", &entry.node, form, policy) else { return };
     draft.service.restart = policy;
     if policy != RestartPolicy::No {
-        reader.warn(&entry.mark, "restart is not applied: a killed node stays dead until you start it");
+        reader.warn(&entry.mark, RESTART_IS_NOT_APPLIED);
     }
 }
 

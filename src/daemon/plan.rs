@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::paths::ClusterPaths;
 use crate::cluster::{Dependency, NodeName};
-use crate::engine::{Bind, NetworkOptions, RunOptions};
+use crate::engine::{Bind, Labels, NetworkOptions, RunOptions};
 use crate::provision::{NetworkRequest, RequestedNetwork};
 use crate::watch::Pace;
 
@@ -146,6 +146,8 @@ pub(crate) struct PlannedVolume {
     pub(crate) name: String,
     /// The engine's name of one that was there before. Others are ours.
     pub(crate) external: Option<String>,
+    /// The user's labels.
+    pub(crate) labels: Labels,
     /// Absolute path in the node.
     pub(crate) target: String,
     pub(crate) read_only: bool,

@@ -279,11 +279,12 @@ fn node_options(
 
 /// A named volume as the engine knows it. With an engine on this machine its content lies in a directory of ours.
 fn named_volume(plan: &Plan, volume: &PlannedVolume, local: bool) -> NamedVolume {
-    let PlannedVolume { name, external, target, read_only, no_copy } = volume.clone();
+    let PlannedVolume { name, external, labels, target, read_only, no_copy } = volume.clone();
     NamedVolume {
         directory: (external.is_none() && local).then(|| plan.volume_data(&name)),
         name,
         external,
+        labels,
         target,
         read_only,
         no_copy,

@@ -21,7 +21,8 @@ mod spec;
 
 pub(crate) use liveness::{falls_silent, while_it_answers};
 pub use options::{
-    CgroupNamespace, Device, Gpus, HealthCheck, NetworkOptions, Protocol, PublishedPort, RunOptions, Ulimit,
+    CgroupNamespace, Device, Gpus, HealthCheck, NetworkOptions, Protocol, PublishedPort, RestartPolicy, RunOptions,
+    Ulimit,
 };
 pub(crate) use signal::Signal;
 pub use spec::{Bind, ContainerSpec, Endpoint, Network, VolumeMount};
@@ -121,6 +122,8 @@ pub struct NewNetwork {
     pub subnet: String,
     /// The address of the bridge itself; the engine chooses the first one if there is none.
     pub gateway: Option<Ipv4Addr>,
+    /// Of which the engine takes addresses of its own choice: `ADDRESS/BITS`, within the subnet.
+    pub ip_range: Option<String>,
     /// Without a way out of the engine's host.
     pub internal: bool,
 }

@@ -61,10 +61,27 @@ pub struct RunOptions {
     pub platform: Option<String>,
     /// The signal that asks it to end, by name or number.
     pub stop_signal: Option<String>,
+    /// When the engine starts it again.
+    pub restart: RestartPolicy,
     /// In place of the image's HEALTHCHECK.
     pub healthcheck: Option<HealthCheck>,
     /// The host's GPUs.
     pub gpus: Option<Gpus>,
+}
+
+/// When the engine starts a container again that has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPolicy {
+    /// Never restarted.
+    #[default]
+    No,
+    /// Whatever the exit code.
+    Always,
+    /// The same, but not after a stop.
+    UnlessStopped,
+    /// After an exit code that is not 0; at most so many times, if there is a number.
+    OnFailure(Option<u32>),
 }
 
 /// Whose cgroups a container sees.

@@ -29,18 +29,22 @@ pub struct RequestedNetwork {
     pub(crate) internal: bool,
     /// The address of the bridge itself, if the user chose one.
     pub(crate) gateway: Option<Ipv4Addr>,
+    /// Where nodes without a chosen address get theirs from, within the subnet; `ADDRESS/BITS`.
+    pub(crate) ip_range: Option<String>,
+    /// The user's labels.
+    pub(crate) labels: Labels,
 }
 
 impl From<NetworkRequest> for RequestedNetwork {
     /// The only one of equal nodes.
     fn from(request: NetworkRequest) -> Self {
-        Self { called: String::new(), request, internal: false, gateway: None }
+        Self { called: String::new(), request, internal: false, gateway: None, ip_range: None, labels: vec![] }
     }
 }
 
 impl RequestedNetwork {
     fn new_on(&self, subnet: String) -> NewNetwork {
-        NewNetwork { subnet, gateway: self.gateway, internal: self.internal }
+        NewNetwork { subnet, gateway: self.gateway, ip_range: self.ip_range.clone(), internal: self.internal }
     }
 }
 
@@ -114,13 +118,15 @@ pub async fn plan(
             nodes.len()
         )));
     }
+    let labels = &[labels.as_slice(), wish.labels.as_slice()].concat();
     match &wish.request {
         NetworkRequest::Existing(network) => existing(engine, network, nodes).await,
         NetworkRequest::Subnet(text) => {
             let subnet = Subnet::parse(text)
                 .ok_or_else(|| EngineError::Refused(format!("'{text}' is no IPv4 subnet such as 172.30.0.0/24")))?;
+            let range = wish.ip_range.as_deref().and_then(Subnet::parse).unwrap_or(subnet);
             let hosts = || subnet.hosts(wish.gateway);
-            let addresses = take(hosts(), hosts(), nodes, text)?;
+            let addresses = take(hosts(), hosts().filter(|address| range.contains(*address)), nodes, text)?;
             match engine.create_network(name, &wish.new_on(text.clone()), labels).await {
                 Ok(network) => Ok(NetworkPlan { network, addresses, names: vec![] }),
                 Err(EngineError::Conflict(why)) => {

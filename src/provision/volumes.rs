@@ -16,6 +16,8 @@ pub struct NamedVolume {
     pub name: String,
     /// The engine's name of one that is not ours: it is used, and never made or removed.
     pub external: Option<String>,
+    /// The user's labels.
+    pub labels: Labels,
     /// The directory of its content on the engine's host; the engine chooses if there is none.
     pub directory: Option<PathBuf>,
     /// Absolute path in the node.
@@ -71,7 +73,8 @@ impl Provisioner {
         let spec = self.cluster.spec();
         let shared = cluster_labels(&spec.id, &spec.mountpoint, &self.owner);
         for volume in self.options[index].named_volumes.iter().filter(|volume| volume.external.is_none()) {
-            self.engine.create_volume(&self.engine_name(volume), &shared, volume.directory.as_deref()).await?;
+            let labels = [volume.labels.as_slice(), shared.as_slice()].concat();
+            self.engine.create_volume(&self.engine_name(volume), &labels, volume.directory.as_deref()).await?;
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ pub(super) async fn create(docker: &Docker, name: &str, network: &NewNetwork, la
     let range = IpamConfig {
         subnet: Some(network.subnet.clone()),
         gateway: network.gateway.map(|gateway| gateway.to_string()),
+        ip_range: network.ip_range.clone(),
         ..IpamConfig::default()
     };
     let request = NetworkCreateRequest {

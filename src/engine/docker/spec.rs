@@ -9,13 +9,13 @@ use bollard::Docker;
 use bollard::models::{
     ContainerCreateBody, DeviceMapping, DeviceRequest, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig,
     HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountType, MountVolumeOptions, NetworkingConfig,
-    PortBinding, ResourcesUlimits,
+    PortBinding, ResourcesUlimits, RestartPolicyNameEnum,
 };
 use serde_json::Value;
 
 use crate::engine::{
-    Bind, CgroupNamespace, ContainerSpec, Device, Endpoint, Gpus, HealthCheck, Network, PublishedPort, RunOptions,
-    Ulimit, VolumeMount,
+    Bind, CgroupNamespace, ContainerSpec, Device, Endpoint, Gpus, HealthCheck, Network, PublishedPort, RestartPolicy,
+    RunOptions, Ulimit, VolumeMount,
 };
 
 /// A version of the API: major, minor.
@@ -106,12 +106,23 @@ fn host_config(run: &RunOptions) -> HostConfig {
         ulimits: some(&run.ulimits.iter().map(ulimit).collect::<Vec<_>>()),
         devices: some(&run.devices.iter().map(device).collect::<Vec<_>>()),
         device_requests: run.gpus.as_ref().map(|gpus| vec![device_request(gpus)]),
+        restart_policy: restart_policy(run.restart),
         cgroupns_mode: run.cgroup.map(|namespace| match namespace {
             CgroupNamespace::Host => HostConfigCgroupnsModeEnum::HOST,
             CgroupNamespace::Private => HostConfigCgroupnsModeEnum::PRIVATE,
         }),
         ..HostConfig::default()
     }
+}
+
+fn restart_policy(policy: RestartPolicy) -> Option<bollard::models::RestartPolicy> {
+    let (name, times) = match policy {
+        RestartPolicy::No => return None,
+        RestartPolicy::Always => (RestartPolicyNameEnum::ALWAYS, None),
+        RestartPolicy::UnlessStopped => (RestartPolicyNameEnum::UNLESS_STOPPED, None),
+        RestartPolicy::OnFailure(times) => (RestartPolicyNameEnum::ON_FAILURE, times),
+    };
+    Some(bollard::models::RestartPolicy { name: Some(name), maximum_retry_count: times.map(i64::from) })
 }
 
 /// Fills in all that concerns the network. A container in another's network may not say anything about it.
@@ -361,6 +372,7 @@ mod tests {
         let test = Some(vec!["CMD".to_owned(), "true".to_owned()]);
         let seconds = |seconds| Some(Duration::from_secs(seconds));
         RunOptions {
+            restart: RestartPolicy::OnFailure(Some(3)),
             user: text("1:2"),
             group_add: vec!["audio".into()],
             working_dir: text("/w"),
@@ -424,6 +436,7 @@ mod tests {
             ("PidsLimit", json!(7)),
             ("ShmSize", json!(1 << 20)),
             ("OomScoreAdj", json!(-5)),
+            ("RestartPolicy", json!({ "Name": "on-failure", "MaximumRetryCount": 3 })),
             ("CapAdd", json!(["NET_ADMIN"])),
             ("CapDrop", json!(["ALL"])),
             ("Privileged", json!(true)),
