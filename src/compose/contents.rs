@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::model::{FileContent, ServiceFile};
-use super::reader::{Keys, Reader, Rule, hint};
+use super::reader::{Keys, Reader, Rule};
 use super::tree::{Entry, Mark, Node, Value};
 use super::values::{MODE, mode};
 use crate::text::shown;
@@ -146,12 +146,16 @@ pub(super) fn fill(
         let (known, kind) = if file.is_secret { (secrets, "secret") } else { (configs, "config") };
         match known.get(&file.name) {
             Some(Some(content)) => {
+                let bytes = if let FileContent::Text(text) = content { text.len() } else { 0 };
+                if !reader.affords(&mark, bytes) {
+                    return vec![];
+                }
                 file.content = content.clone();
                 files.push((file.target.clone(), file));
             }
             Some(None) => {}
             None => {
-                let hint = hint(&file.name, known.keys().map(String::as_str));
+                let hint = reader.hint(&file.name, known.keys().map(String::as_str));
                 reader.refuse(&mark, format!("there is no {kind} '{}' in the project{hint}", shown(&file.name)));
             }
         }

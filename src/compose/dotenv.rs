@@ -1,5 +1,7 @@
 //! Files of variables: `.env` and those that `env_file` names.
 
+use std::collections::HashMap;
+
 use super::interpolate::{Interpolated, interpolate};
 
 /// What editors on Windows begin a text with.
@@ -21,7 +23,7 @@ pub(super) struct BadLine {
 /// # Errors
 /// The first line that is wrong.
 pub(super) fn variables(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Vec<(String, String)>, BadLine> {
-    let mut found: Vec<(String, String)> = vec![];
+    let (mut found, mut above) = (vec![], HashMap::<String, String>::new());
     let mut lines = Lines { rest: text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text), line: 0 };
     while let Some(line) = lines.next() {
         let at = lines.line;
@@ -39,11 +41,9 @@ pub(super) fn variables(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> 
         };
         let name = name.trim_end();
         check_name(name).map_err(wrong)?;
-        let known = |name: &str| {
-            let above = found.iter().rev().find(|(known, _)| known == name);
-            lookup(name).or_else(|| above.map(|(_, value)| value.clone()))
-        };
+        let known = |name: &str| lookup(name).or_else(|| above.get(name).cloned());
         let value = lines.value(value.trim_start(), &known).map_err(wrong)?;
+        above.insert(name.to_owned(), value.clone());
         found.push((name.to_owned(), value));
     }
     Ok(found)

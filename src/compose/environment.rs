@@ -61,8 +61,17 @@ pub(super) fn files(reader: &mut Reader, entry: &Entry) -> Vec<(String, String)>
         if file.is_optional && !path.exists() {
             continue;
         }
+        if !reader.affords(&item.mark, 0) {
+            return vec![];
+        }
         match reader.variables.of_file(&path, file.is_raw) {
-            Ok(variables) => all.extend(variables),
+            Ok(variables) => {
+                let bytes = variables.iter().map(|(name, value)| name.len() + value.len()).sum();
+                if !reader.affords(&item.mark, bytes) {
+                    return vec![];
+                }
+                all.extend(variables);
+            }
             Err(error) => reader.refuse(&item.mark, format!("env_file: {error}")),
         }
     }

@@ -7,12 +7,15 @@ use std::sync::Arc;
 use super::files::Files;
 use super::merge::merge;
 use super::model::Remark;
-use super::reader::{Keys, Rule, hint};
+use super::reader::{Keys, Rule};
 use super::tree::{Entry, Node, Value, absolute, shown_path};
 use super::variables::Variables;
 
 /// How many services may extend each other in a row.
 const LONGEST_CHAIN: usize = 100;
+
+/// How many values may come from services that others extend, in one file.
+const MOST_VALUES: usize = 1_000_000;
 
 /// What `extends` says.
 #[derive(Default)]
@@ -32,7 +35,7 @@ const EXTENDS: &Keys<Wish> = &[
 /// If a file cannot be read, or services extend each other in a circle.
 pub(super) fn resolve(files: &mut Files, file: &mut Node, variables: &Variables) -> Result<(), Remark> {
     let Some(services) = file.get("services").map(|entry| entry.node.clone()) else { return Ok(()) };
-    let mut chains = Chains { files, variables, others: HashMap::new() };
+    let mut chains = Chains { files, variables, others: HashMap::new(), values: 0 };
     let mut done = HashMap::new();
     for service in services.entries().iter().filter(|service| service.node.get("extends").is_some()) {
         done.insert(service.key.clone(), chains.extended(&services, service, &mut vec![])?);
@@ -53,6 +56,8 @@ struct Chains<'f, 'r, 'v> {
     variables: &'f Variables,
     /// The services of files that others extend from.
     others: HashMap<PathBuf, Arc<Node>>,
+    /// How many values came from them.
+    values: usize,
 }
 
 impl Chains<'_, '_, '_> {
@@ -83,6 +88,11 @@ impl Chains<'_, '_, '_> {
         let base = self.base(services, extends, trail)?;
         trail.pop();
         let Some(base) = base else { return Ok(over) };
+        self.values += base.size();
+        if self.values > MOST_VALUES {
+            let text = format!("services extend too much: more than {MOST_VALUES} values");
+            return Err(Remark { place: extends.mark.place(), text });
+        }
         Ok(merge(base, over, &mut vec!["services".into(), service.key.clone()]))
     }
 
@@ -112,7 +122,7 @@ impl Chains<'_, '_, '_> {
             }
         };
         let Some(base) = services.get(&name) else {
-            let hint = hint(&name, services.entries().iter().map(|entry| entry.key.as_str()));
+            let hint = self.files.reader.hint(&name, services.entries().iter().map(|entry| entry.key.as_str()));
             self.files
                 .reader
                 .refuse(&extends.node.mark, format!("extends: there is no service '{name}' in {place}{hint}"));

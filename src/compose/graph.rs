@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::model::Service;
-use super::reader::{Reader, hint};
+use super::reader::Reader;
 use super::request::Request;
 use super::tree::{Entry, Mark, Node, Value};
 use crate::text::shown;
@@ -15,7 +15,7 @@ pub(super) fn active(reader: &mut Reader, root: &Mark, services: &[Entry], reque
     let named = named.chain(request.images.keys().map(|name| ("--image", name)));
     for (option, name) in named.chain(request.services.iter().map(|name| ("--service", name))) {
         if !at.contains_key(name.as_str()) {
-            let hint = hint(name, services.iter().map(|entry| entry.key.as_str()));
+            let hint = reader.hint(name, services.iter().map(|entry| entry.key.as_str()));
             reader.refuse(&root.source.whole(), format!("{option}: there is no service '{}'{hint}", shown(name)));
         }
     }
@@ -59,22 +59,25 @@ fn needs(service: &Node) -> Vec<String> {
 /// Refuses services that wait for each other.
 pub(super) fn refuse_circles(reader: &mut Reader, services: &[Service], entries: &[Entry]) {
     let at: HashMap<&str, usize> = services.iter().enumerate().map(|(at, one)| (one.name.as_str(), at)).collect();
-    let mut done = vec![false; services.len()];
+    let (mut done, mut on_way) = (vec![false; services.len()], vec![false; services.len()]);
     for start in 0..services.len() {
         // The way from `start`: services, and which of their dependencies is next.
         let mut way = vec![(start, 0)];
+        on_way[start] = true;
         while let Some((service, next)) = way.last_mut() {
             let Some(dependency) = services[*service].depends_on.get(*next).filter(|_| !done[*service]) else {
-                done[*service] = true;
+                (done[*service], on_way[*service]) = (true, false);
                 way.pop();
                 continue;
             };
             *next += 1;
             let Some(to) = at.get(dependency.service.as_str()).copied() else { continue };
-            let Some(begin) = way.iter().position(|(service, _)| *service == to) else {
+            if !on_way[to] {
+                on_way[to] = true;
                 way.push((to, 0));
                 continue;
-            };
+            }
+            let begin = way.iter().position(|(service, _)| *service == to).unwrap_or_default();
             let circle = way[begin..].iter().map(|(service, _)| *service).chain([to]);
             let names: Vec<_> = circle.map(|service| services[service].name.as_str()).collect();
             let text = format!("services depend on each other in a circle: {}", names.join(" -> "));

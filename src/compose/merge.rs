@@ -1,5 +1,8 @@
 //! One file over another, as Compose merges them.
 
+use std::collections::HashMap;
+
+use super::reader::unique;
 use super::tree::{Entry, Mark, Node, Tag, Value};
 
 /// How the values of two files become one.
@@ -65,10 +68,12 @@ pub(super) fn merge(base: Node, over: Node, path: &mut Vec<String>) -> Node {
 }
 
 fn merge_maps(mut base: Vec<Entry>, over: Vec<Entry>, path: &mut Vec<String>) -> Vec<Entry> {
+    let at = index(&base);
     for entry in over {
-        match base.iter_mut().find(|known| known.key == entry.key) {
+        match at.get(&entry.key) {
             None => base.push(entry),
-            Some(known) => {
+            Some(at) => {
+                let known = &mut base[*at];
                 path.push(entry.key);
                 let nothing = Node::made(&known.mark, Value::Null);
                 let node = std::mem::replace(&mut known.node, nothing);
@@ -80,12 +85,17 @@ fn merge_maps(mut base: Vec<Entry>, over: Vec<Entry>, path: &mut Vec<String>) ->
     base
 }
 
+/// Where each key is.
+fn index(entries: &[Entry]) -> HashMap<String, usize> {
+    entries.iter().enumerate().map(|(at, entry)| (entry.key.clone(), at)).collect()
+}
+
 fn merge_lists(mut base: Vec<Node>, over: Vec<Node>, how: &How) -> Vec<Node> {
     let key: fn(&Node) -> Option<String> = match how {
         How::Items(key) => *key,
         _ => |node| node.scalar().filter(|_| !node.is_null()),
     };
-    let mut at: std::collections::HashMap<String, usize> =
+    let mut at: HashMap<String, usize> =
         base.iter().enumerate().filter_map(|(index, node)| Some((key(node)?, index))).collect();
     for node in over {
         match key(&node) {
@@ -116,15 +126,10 @@ fn as_map(node: Node, separator: Option<char>) -> Node {
             None => (text, Value::Null),
         };
         let node = Node { mark: item.mark.clone(), tag: None, value };
-        Some(Entry { key, mark: item.mark, node })
+        Some((key.clone(), Entry { key, mark: item.mark, node }))
     };
-    let mut entries: Vec<Entry> = vec![];
-    for entry in items.into_iter().filter_map(entry) {
-        match entries.iter_mut().find(|known| known.key == entry.key) {
-            Some(known) => *known = entry,
-            None => entries.push(entry),
-        }
-    }
+    let entries = unique(items.into_iter().filter_map(entry).collect());
+    let entries = entries.into_iter().map(|(_, entry)| entry).collect();
     Node { mark: node.mark, tag: node.tag, value: Value::Map(entries) }
 }
 

@@ -2,7 +2,7 @@
 
 use super::merge::volume_parts;
 use super::model::{MountKind, ServiceMount};
-use super::reader::{Keys, Reader, Rule, clean_target, hint, unique};
+use super::reader::{Keys, Reader, Rule, clean_target, unique};
 use super::tree::{Entry, Mark, Node, Value};
 use super::values::{BYTES, MODE, bytes, is_name, mode};
 use crate::engine::Bind;
@@ -85,7 +85,7 @@ fn short_option(reader: &mut Reader, mark: &Mark, option: &str, mount: &mut Long
         "z" | "Z" => reader.warn(mark, format!("volumes: the option {option} is ignored: {SELINUX}")),
         "shared" | "rshared" | "slave" | "rslave" => reader.refuse(mark, format!("volumes: {option}: {PROPAGATION}")),
         _ => {
-            let hint = hint(option, ["ro", "rw", "nocopy", "z", "Z"].into_iter());
+            let hint = reader.hint(option, ["ro", "rw", "nocopy", "z", "Z"].into_iter());
             reader.refuse(mark, format!("volumes: '{}' is no option of a volume{hint}", shown(option)));
         }
     }

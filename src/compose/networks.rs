@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::model::{NetworkDef, ServiceNetwork, VolumeDef};
-use super::reader::{Keys, Reader, Rule};
+use super::reader::{Keys, Reader, Rule, unique};
 use super::tree::{Entry, Mark, Node, Value};
 
 /// The network of services that name none.
@@ -57,7 +57,14 @@ const NETWORK: &Keys<NetworkDraft> = &[
     ("driver", Rule::Read(|reader, _, entry| only(reader, entry, &["bridge", "default"]))),
     ("driver_opts", Rule::Refuse("the network is made by cthulhu; make it yourself, and say 'external: true'")),
     ("attachable", Rule::Ignore),
-    ("enable_ipv4", Rule::Refuse("nodes have IPv4 addresses")),
+    (
+        "enable_ipv4",
+        Rule::Read(|reader, _, entry| {
+            if reader.truth("enable_ipv4", &entry.node) == Some(false) {
+                reader.refuse(&entry.mark, "enable_ipv4: false is refused: nodes have IPv4 addresses");
+            }
+        }),
+    ),
     ("enable_ipv6", Rule::Warn("nodes have IPv4 addresses only")),
     (
         "internal",
@@ -252,6 +259,8 @@ pub(super) fn read_members(reader: &mut Reader, entry: &Entry) -> Vec<(ServiceNe
             }
         }
     }
+    let named = members.into_iter().map(|member: (ServiceNetwork, Mark)| (member.0.network.clone(), member)).collect();
+    let mut members: Vec<_> = unique(named).into_iter().map(|(_, member)| member).collect();
     members.sort_by_key(|(member, _)| std::cmp::Reverse(member.priority));
     members
 }

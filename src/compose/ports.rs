@@ -3,9 +3,12 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use super::reader::{Keys, Reader, Rule};
+use super::reader::{Keys, Reader, Rule, unique};
 use super::tree::{Entry, Node, Value};
 use crate::engine::{Protocol, PublishedPort};
+
+/// How many ports a service may publish. The engine starts a program for each.
+const MOST_PORTS: usize = 1000;
 
 /// Reads `ports`.
 pub(super) fn read(reader: &mut Reader, entry: &Entry) -> Vec<PublishedPort> {
@@ -15,13 +18,13 @@ pub(super) fn read(reader: &mut Reader, entry: &Entry) -> Vec<PublishedPort> {
             Value::Map(_) => long(reader, item),
             _ => reader.text("a port", item).and_then(|text| taken(reader, item, short(&text))),
         };
-        for port in ports.unwrap_or_default() {
-            if !all.contains(&port) {
-                all.push(port);
-            }
+        all.extend(ports.unwrap_or_default().into_iter().map(|port| (format!("{port:?}"), port)));
+        if all.len() > MOST_PORTS {
+            reader.refuse(&item.mark, format!("ports: a service publishes at most {MOST_PORTS} ports"));
+            break;
         }
     }
-    all
+    unique(all).into_iter().map(|(_, port)| port).collect()
 }
 
 fn taken(reader: &mut Reader, item: &Node, ports: Result<Vec<PublishedPort>, String>) -> Option<Vec<PublishedPort>> {
@@ -119,6 +122,9 @@ fn published_ports(
 fn range(text: &str) -> Result<RangeInclusive<u16>, String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     match (port_number(first), port_number(last)) {
+        (Some(first), Some(last)) if usize::from(last.saturating_sub(first)) >= MOST_PORTS => {
+            Err(format!("'{text}' is more than {MOST_PORTS} ports"))
+        }
         (Some(first), Some(last)) if first <= last => Ok(first..=last),
         _ => Err(format!("'{}' is neither {PORT} nor a range of them", crate::text::shown(text))),
     }
@@ -153,8 +159,21 @@ mod tests {
         ] {
             assert_eq!(shown(&short(text).unwrap()), wanted, "{text}");
         }
-        for wrong in ["", "0", "x", "80:", "65536", "80/icmp", "1.2.3:80:80", "90-99:80", "81-80", "a:80:80", "-", "1-"]
-        {
+        for wrong in [
+            "",
+            "0",
+            "x",
+            "80:",
+            "65536",
+            "80/icmp",
+            "1.2.3:80:80",
+            "90-99:80",
+            "81-80",
+            "a:80:80",
+            "-",
+            "1-",
+            "1-1001",
+        ] {
             assert!(short(wrong).is_err(), "{wrong}");
         }
     }

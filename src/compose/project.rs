@@ -7,7 +7,7 @@ use super::dependencies::DependencyWish;
 use super::graph;
 use super::model::{Dependency, MountKind, NetworkDef, Project, Service, ServiceNetwork};
 use super::networks::{self, DEFAULT, cidr, is_within};
-use super::reader::{Keys, Reader, Rule, hint};
+use super::reader::{Keys, Reader, Rule};
 use super::request::Request;
 use super::service::{self, Draft};
 use super::tree::{Entry, Mark, Node, Value};
@@ -166,7 +166,7 @@ fn dependencies(
     for wish in wishes {
         let name = shown(&wish.service);
         if !names.contains(wish.service.as_str()) {
-            let hint = hint(&wish.service, names.iter().copied());
+            let hint = reader.hint(&wish.service, names.iter().copied());
             reader.refuse(&wish.mark, format!("depends_on: there is no service '{name}'{hint}"));
         } else if active.contains(&wish.service) {
             let (service, condition, required) = (wish.service.clone(), wish.condition, wish.required);
@@ -235,7 +235,7 @@ fn members(reader: &mut Reader, draft: &mut Draft, entry: &Entry, used: &mut Use
         let name = shown(&member.network);
         let def = used.get(reader, &member.network);
         if def.is_none() && member.network != DEFAULT {
-            let hint = hint(&member.network, used.networks.iter().map(|entry| entry.key.as_str()));
+            let hint = reader.hint(&member.network, used.networks.iter().map(|entry| entry.key.as_str()));
             reader.refuse(&mark, format!("there is no network '{name}' in the project{hint}"));
             continue;
         }
@@ -270,7 +270,7 @@ fn volumes(reader: &mut Reader, root: &Node, services: &[Entry], project: &mut P
             if !names.contains(volume.as_str()) {
                 reader.subject = format!("service '{}'", shown(&service.name));
                 let mark = mark_of(services, service, volume).unwrap_or_else(|| root.mark.clone());
-                let hint = hint(volume, names.iter().copied());
+                let hint = reader.hint(volume, names.iter().copied());
                 reader.refuse(&mark, format!("there is no volume '{}' in the project{hint}", shown(volume)));
             }
             named.insert(volume.clone());

@@ -29,11 +29,18 @@ pub(super) struct Reader<'a> {
     pub(super) refusals: Vec<Remark>,
     /// What every remark begins with: `service 'web'`; may be empty.
     pub(super) subject: String,
+    /// Bytes of variables and contents that services have got from elsewhere.
+    spent: usize,
 }
+
+/// How many bytes of variables and contents services may get from elsewhere, all together.
+const MOST_BYTES: usize = 16 << 20;
+/// After so many refusals, no nearest name is looked for: that takes time with each.
+const MOST_HINTS: usize = 200;
 
 impl<'a> Reader<'a> {
     pub(super) fn new(variables: &'a Variables) -> Self {
-        Self { variables, warnings: vec![], refusals: vec![], subject: String::new() }
+        Self { variables, warnings: vec![], refusals: vec![], subject: String::new(), spent: 0 }
     }
 
     pub(super) fn warn(&mut self, at: &Mark, text: impl AsRef<str>) {
@@ -63,7 +70,7 @@ impl<'a> Reader<'a> {
                 if what.starts_with("a ") || what.starts_with("an ") { key.clone() } else { format!("{what}: {key}") };
             match keys.iter().find(|(name, _)| name == key) {
                 None => {
-                    let hint = hint(key, keys.iter().map(|(name, _)| *name));
+                    let hint = self.hint(key, keys.iter().map(|(name, _)| *name));
                     self.refuse(&entry.mark, format!("'{}' is no key of {what}{hint}", shown(key)));
                 }
                 Some((_, Rule::Read(read))) if !entry.node.is_null() => read(self, target, entry),
@@ -176,6 +183,31 @@ impl<'a> Reader<'a> {
         self.parsed(what, node, "an absolute path in the container", clean_target)
     }
 
+    /// The end of a sentence about an unknown word: the one that was probably meant, or a few that there are.
+    pub(super) fn hint<'n>(&self, word: &str, names: impl Iterator<Item = &'n str> + Clone) -> String {
+        if word.len() > 64 || self.refusals.len() > MOST_HINTS || names.clone().next().is_none() {
+            return String::new();
+        }
+        let names = names.filter(|name| name.len() <= 64);
+        let distance = |name: &&str| strsim::damerau_levenshtein(word, name);
+        let nearest = names.clone().min_by_key(distance).filter(|name| distance(name) <= 1 + name.len() / 4);
+        match nearest {
+            Some(name) => format!(": did you mean '{name}'?"),
+            None if names.clone().count() <= 12 => format!(": there are {}", names.collect::<Vec<_>>().join(", ")),
+            None => String::new(),
+        }
+    }
+
+    /// Whether a service may get so many bytes more; a refusal says so if not.
+    pub(super) fn affords(&mut self, mark: &Mark, bytes: usize) -> bool {
+        self.spent += bytes;
+        if self.spent > MOST_BYTES {
+            let text = format!("variables and contents of all services have more than {} MiB", MOST_BYTES >> 20);
+            self.refuse(mark, text);
+        }
+        self.spent <= MOST_BYTES
+    }
+
     /// Warnings and refusals in the order of their places, each once.
     pub(super) fn finish(mut self) -> (Vec<Remark>, Vec<Remark>) {
         for remarks in [&mut self.warnings, &mut self.refusals] {
@@ -205,16 +237,4 @@ pub(super) fn unique<T>(pairs: Vec<(String, T)>) -> Vec<(String, T)> {
         }
     }
     all
-}
-
-/// The end of a sentence about an unknown word: the one that was probably meant, or a few that there are.
-pub(super) fn hint<'n>(word: &str, names: impl Iterator<Item = &'n str> + Clone) -> String {
-    let distance = |name: &&str| strsim::damerau_levenshtein(word, name);
-    let nearest = names.clone().min_by_key(distance).filter(|name| distance(name) <= 1 + name.len() / 4);
-    match nearest {
-        _ if word.len() > 64 || names.clone().next().is_none() => String::new(),
-        Some(name) => format!(": did you mean '{name}'?"),
-        None if names.clone().count() <= 12 => format!(": there are {}", names.collect::<Vec<_>>().join(", ")),
-        None => String::new(),
-    }
 }

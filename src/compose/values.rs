@@ -64,10 +64,10 @@ pub(super) fn bytes(text: &str) -> Option<i64> {
     whole_number(number)
 }
 
-/// Billionths of a CPU, of a number of CPUs above 0.
+/// Billionths of a CPU; 0 for no limit.
 pub(super) fn nano_cpus(text: &str) -> Option<i64> {
     let cpus: f64 = text.trim().parse().ok()?;
-    (cpus > 0.0 && cpus <= 4096.0).then(|| whole_number(cpus * 1e9)).flatten()
+    (0.0..=4096.0).contains(&cpus).then(|| whole_number(cpus * 1e9)).flatten()
 }
 
 /// The whole number before the point.
@@ -139,7 +139,8 @@ mod tests {
         }
         assert_eq!(nano_cpus("0.5"), Some(500_000_000));
         assert_eq!(nano_cpus("2"), Some(2_000_000_000));
-        for wrong in ["0", "-1", "x", "NaN", "inf", "5000"] {
+        assert_eq!(nano_cpus("0"), Some(0));
+        for wrong in ["-1", "x", "NaN", "inf", "5000"] {
             assert_eq!(nano_cpus(wrong), None, "{wrong}");
         }
     }
