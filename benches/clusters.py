@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager
 
 from engine import Engine
-from peers import Api, Compose
+from peers import Api, Compose, different_services
 from setting import COMPOSE, PREFIX, Mounted, cluster, read, run, timed, wait_for, write
 
 
@@ -89,6 +89,33 @@ def life(nodes):
     with cluster(1):
         pass
     yield [sides]
+
+
+@contextmanager
+def compose_file():
+    """The same compose file, up and down."""
+    project = different_services()
+    nodes, turn = len(project["services"]), iter(range(1_000_000))
+
+    def ours():
+        mounted = Mounted(None, "--prefix", PREFIX, "--start", "-f", Compose(f"mounted-{next(turn)}", project=project).file)
+        taken = {"up": timed(mounted.__enter__)}
+        try:
+            assert read(f"{mounted.path}/status").split().count("running") == nodes
+        finally:
+            taken["down"] = timed(lambda: mounted.__exit__(None, None, None))
+        return taken
+
+    def compose():
+        peer = Compose(f"different-{next(turn)}", project=project)
+        taken = {"up": timed(peer.up)}
+        assert len(Engine().containers(f"com.docker.compose.project={peer.project}")) == nodes
+        taken["down"] = timed(peer.down)
+        return taken
+
+    with cluster(1):
+        pass
+    yield [{"cthulhu": ours, **({"compose": compose} if COMPOSE else {})}]
 
 
 @contextmanager

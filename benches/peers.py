@@ -12,12 +12,33 @@ from setting import COMPOSE, IMAGE, LABEL, NODE, PREFIX, TMP, run
 AT_ONCE = 8
 
 
-class Compose:
-    """A project of so many services in one network."""
+def different_services():
+    """A project as people have them: 30 services in 6 groups, two networks, a volume a group, an order."""
+    label, value = LABEL.split("=")
+    networks = {"web": ["front"], "app": ["front", "back"], "db": ["back"], "cache": ["back"], "queue": ["back"], "worker": ["back"]}
+    command = [word.replace("$", "$$") for word in NODE]
+    services = {}
+    for group, of_group in networks.items():
+        for number in range(1, 6):
+            services[f"{group}{number}"] = {
+                "image": IMAGE, "pull_policy": "never", "command": command, "labels": {label: value}, "networks": of_group,
+                "environment": {"GROUP": group, "NUMBER": str(number)}, "volumes": [f"{group}:/data"],
+                "depends_on": [f"db{number}"] if group in ("app", "worker") else [],
+            }
+    labelled = {"labels": {label: value}}
+    return {"services": services, "networks": {"front": labelled, "back": labelled}, "volumes": {group: labelled for group in networks}}
 
-    def __init__(self, name, nodes):
+
+class Compose:
+    """A project: of so many equal services in one network, or a given one."""
+
+    def __init__(self, name, nodes=0, project=None):
         self.project = f"{PREFIX}-{name}"
         self.file = f"{TMP}/{name}.yaml"
+        if project:
+            with open(self.file, "w") as file:
+                json.dump(project, file)
+            return
         label, value = LABEL.split("=")
         # compose expands variables.
         command = [word.replace("$", "$$") for word in NODE]
@@ -36,7 +57,7 @@ class Compose:
         self("up", "-d")
 
     def down(self):
-        self("down")
+        self("down", "-v")
 
 
 class Api:

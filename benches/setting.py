@@ -75,11 +75,12 @@ class Mounted:
     """A cluster of cthulhu's, as a context."""
 
     def __init__(self, nodes, *options, command=(), program=CTHULHU, around=(), environment=(), path=None):
-        """around: what starts the program, as setpriv does."""
+        """nodes: how many; None if the options say it. around: what starts the program, as setpriv does."""
         self.path = path or f"{TMP}/mount-{time.monotonic_ns()}"
         self.program = [*around, program]
         self.environment = {**os.environ, **dict(environment)}
-        self.options = ["-n", str(nodes), "--timeout", "5m", *options, self.path, *(["--", *command] if command else [])]
+        count = ["-n", str(nodes)] if nodes else []
+        self.options = [*count, "--timeout", "5m", *options, self.path, *(["--", *command] if command else [])]
 
     def __enter__(self):
         run(*self.program, "mount", *self.options, env=self.environment)

@@ -104,6 +104,8 @@ def file_rows():
 SCENARIOS = (
     Scenario("clusters-3", "Clusters of 3 nodes", lambda: clusters.life(3), life_rows(1.1, 0.3, 1.0, 1.0), 7, warm_up=1),
     Scenario("clusters-30", "Clusters of 30 nodes", lambda: clusters.life(30), life_rows(1.15, 0.4, 1.1, 1.6), 3, 0),
+    Scenario("compose", "A compose file of 30 services in 6 groups", clusters.compose_file,
+             (Row("up", "up (`mount -f --start`)"), Row("down", "down (`umount`)")), 3, 0),
     Scenario("verbs", "Verbs on a node", clusters.verbs, verb_rows(), 20, 2, 1),
     Scenario("death", "From a node's death until a program knows of it", clusters.death,
              (Row("death", "poll(2) on `state` returns"),), 20, 3, 1),
