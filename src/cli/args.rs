@@ -7,7 +7,10 @@ use clap::{Args, Parser};
 
 use super::compose::FileArgs;
 use super::container::ContainerArgs;
-use super::groups::GroupArgs;
+use super::group_args::GroupArgs;
+
+/// More nodes are never possible: a Linux bridge holds 1,023 ports.
+pub(super) const MOST_NODES: usize = 1023;
 
 /// The directory in which a path lies.
 pub(super) fn parent(path: &Path) -> PathBuf {

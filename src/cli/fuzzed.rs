@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{container, environment, plan};
+use super::{container, environment, recipe};
 
 /// The variables of a file, as name and value.
 pub fn env_file(path: &Path) -> Option<Vec<(String, String)>> {
@@ -17,5 +17,5 @@ pub fn bytes(text: &str) -> Option<i64> {
 
 /// Source and target of a volume.
 pub fn volume(text: &str) -> Option<(PathBuf, String)> {
-    plan::volume(text, Path::new("/nowhere")).ok().map(|bind| (bind.source, bind.target))
+    recipe::volume(text, Path::new("/nowhere")).ok().map(|bind| (bind.source, bind.target))
 }

@@ -8,6 +8,7 @@ mod doctor;
 mod environment;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzed;
+mod group_args;
 mod groups;
 mod history;
 mod internal;
@@ -16,6 +17,7 @@ mod man;
 mod plan;
 mod prune;
 mod readiness;
+mod recipe;
 mod run;
 mod services;
 mod timeline;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::args::MountArgs;
 use super::groups::{self, Group};
-use super::plan::{self, Nodes};
+use super::recipe::{self, Nodes};
 use crate::cluster::{Condition, Dependency};
 use crate::compose::{self, FileContent, MountKind, NetworkDef, Project, Service};
 use crate::daemon::{NodeRecipe, PlannedEndpoint, PlannedFile, PlannedNode, PlannedVolume, Readiness, Variable};
@@ -43,13 +43,13 @@ pub(super) fn services(project: &Project, args: &MountArgs, mountpoint: &Path) -
             );
         }
         let of_service = || format!("{}: service '{}'", service.place, service.name);
-        recipes.push(recipe(service, &group.args, mountpoint).with_context(of_service)?);
+        recipes.push(recipe_of(service, &group.args, mountpoint).with_context(of_service)?);
         let endpoints = endpoints(service, &project.networks);
         nodes.extend(group.nodes().map(|node| PlannedNode {
             recipe: recipes.len() - 1,
             aliases: service.container_name.iter().cloned().collect(),
             endpoints: endpoints.clone(),
-            stop_grace: service.stop_grace_period.map(plan::whole_seconds),
+            stop_grace: service.stop_grace_period.map(recipe::whole_seconds),
             oneshot: service.extension.oneshot,
             log_limit: service.extension.log_limit,
             ..node
@@ -66,8 +66,8 @@ pub(super) fn services(project: &Project, args: &MountArgs, mountpoint: &Path) -
     Ok(Nodes { recipes, nodes, networks: project.networks.iter().map(network).collect() })
 }
 
-fn recipe(service: &Service, args: &MountArgs, mountpoint: &Path) -> Result<NodeRecipe> {
-    let of_args = plan::recipe(&MountArgs { image: vec![], ..args.clone() }, mountpoint)?;
+fn recipe_of(service: &Service, args: &MountArgs, mountpoint: &Path) -> Result<NodeRecipe> {
+    let of_args = recipe::recipe(&MountArgs { image: vec![], ..args.clone() }, mountpoint)?;
     let image = service.image.clone().ok_or_else(|| anyhow!("it has no image"))?;
     let named =
         |(name, value): &(String, String)| Variable { name: name.clone(), value: value.clone(), is_template: false };
@@ -159,7 +159,7 @@ fn host_directory(bind: &Bind, create: bool, mountpoint: &Path) -> Result<Bind> 
     if create && std::fs::symlink_metadata(&bind.source).is_err() {
         std::fs::create_dir_all(&bind.source).with_context(|| format!("cannot make {}", bind.source.display()))?;
     }
-    let source = plan::outside(&bind.source, mountpoint, "a bind")?;
+    let source = recipe::outside(&bind.source, mountpoint, "a bind")?;
     Ok(Bind { source, ..bind.clone() })
 }
 
