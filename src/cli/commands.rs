@@ -61,6 +61,7 @@ code and the end of its log are shown), and for any other error; 124 when the
 time is over.")]
     Wait(wait::WaitArgs),
     /// Work with Compose files
+    #[command(after_help = "Example:\n  cthulhu compose check -f compose.yaml")]
     Compose(compose::ComposeArgs),
     /// List the clusters that you have here, mounted or left over
     #[command(after_help = "Example:\n  cthulhu ls --json")]

@@ -29,7 +29,7 @@ pub(crate) fn man(args: &ManArgs, whole: Command) -> Result<ExitCode> {
     let mut whole = whole.disable_help_subcommand(true);
     // Gives each subcommand its whole name.
     whole.build();
-    let subcommands: Vec<_> = whole.get_subcommands().collect();
+    let subcommands: Vec<_> = whole.get_subcommands().flat_map(with_subcommands).collect();
     if let Some(dir) = &args.dir {
         let cannot = || format!("cannot write manual pages into {}", dir.display());
         fs::create_dir_all(dir).with_context(cannot)?;
@@ -39,11 +39,21 @@ pub(crate) fn man(args: &ManArgs, whole: Command) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let Some(name) = &args.subcommand else { return print(&rendered(&whole)?) };
-    let Some(found) = subcommands.iter().find(|one| one.get_name() == name) else {
-        let there_are: Vec<_> = subcommands.iter().map(|one| one.get_name()).collect();
+    let Some(found) = subcommands.iter().find(|one| short_name(one) == name) else {
+        let there_are: Vec<_> = subcommands.iter().map(|one| short_name(one)).collect();
         bail!("no subcommand is named '{name}': there are {}", there_are.join(", "));
     };
     print(&rendered(found)?)
+}
+
+fn with_subcommands(command: &Command) -> impl Iterator<Item = &Command> {
+    std::iter::once(command).chain(command.get_subcommands())
+}
+
+/// `mount`, or `compose-check` for one below another.
+fn short_name(command: &Command) -> &str {
+    let name = command.get_display_name().unwrap_or(command.get_name());
+    name.strip_prefix("cthulhu-").unwrap_or(name)
 }
 
 fn rendered(command: &Command) -> Result<Vec<u8>> {

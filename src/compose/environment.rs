@@ -4,7 +4,7 @@ use super::reader::{Keys, Reader, Rule};
 use super::tree::{Entry, Value};
 use crate::text::shown;
 
-/// Reads `environment`. What has no value takes the caller's, and is left out if he has none.
+/// Reads `environment`. What has no value takes the caller's, and is left out if there is none.
 pub(super) fn variables(reader: &mut Reader, entry: &Entry) -> Vec<(String, Option<String>)> {
     let mut all = reader.pairs("environment", &entry.node, &['=']);
     for (name, value) in &mut all {

@@ -11,7 +11,7 @@ use crate::engine::{Bind, NetworkOptions, RestartPolicy, RunOptions};
 /// A place in a file; shown as `FILE:LINE:COLUMN`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// As the user named it, or as it follows from what he named.
+    /// As the user named it. One that another file names is shown beside that one.
     pub file: Arc<Path>,
     /// From 1; 0 for the file as a whole.
     pub line: u32,

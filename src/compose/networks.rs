@@ -171,7 +171,10 @@ pub(super) fn labels(reader: &mut Reader, entry: &Entry) -> Vec<(String, String)
     let labels = reader.full_pairs("labels", &entry.node, &['=']);
     for (name, _) in &labels {
         if name.starts_with("io.cthulhu.") || name.starts_with("com.docker.compose.") {
-            let text = format!("the label {} is refused: whoever makes a container sets it", crate::text::shown(name));
+            let text = format!(
+                "the label {} is refused: labels of that kind say who made a container",
+                crate::text::shown(name)
+            );
             reader.refuse(&entry.mark, text);
         }
     }

@@ -146,7 +146,7 @@ fn what_is_wrong_is_named_with_its_place() {
         ("mem_limit: 1x", "c.yaml:4:16: service 's': mem_limit: '1x' is not a size, such as 64m or 1gb"),
         (
             "labels: [io.cthulhu.x=1]",
-            "c.yaml:4:5: service 's': the label io.cthulhu.x is refused: whoever makes a container sets it",
+            "c.yaml:4:5: service 's': the label io.cthulhu.x is refused: labels of that kind say who made a container",
         ),
         ("command: \"'x\"", "c.yaml:4:14: service 's': command: a quote or a backslash is without its other half"),
         (
