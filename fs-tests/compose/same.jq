@@ -25,7 +25,7 @@ def service($names):
   | if .healthcheck.test == ["NONE"] then .healthcheck = {disable: true} else . end
   | if .healthcheck.start_period == "0s" then del(.healthcheck.start_period) else . end
   | if .pull_policy == "never" then . else del(.pull_policy) end
-  | if .network_mode == "none" then . else del(.network_mode) end
+  | del(.network_mode)
   | del(.deploy, .build, .expose, .logging, .annotations, .develop, .cpu_shares, .mem_reservation, .ipc, .pid, .profiles,
     .external_links, ."x-cthulhu");
 (.services | keys) as $names

@@ -35,13 +35,6 @@ pub(super) fn services(project: &Project, args: &MountArgs, mountpoint: &Path) -
     let mut nodes: Vec<PlannedNode> = vec![];
     let mut recipes = vec![];
     for (service, group) in project.services.iter().zip(&groups) {
-        if service.networks.is_empty() {
-            bail!(
-                "{}: service '{}' has network_mode: none: a node needs an address, by which it is found and cut off",
-                service.place,
-                service.name
-            );
-        }
         let of_service = || format!("{}: service '{}'", service.place, service.name);
         recipes.push(recipe_of(service, &group.args, mountpoint).with_context(of_service)?);
         let endpoints = endpoints(service, &project.networks);

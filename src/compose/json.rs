@@ -64,7 +64,6 @@ fn service(service: &Service) -> Value {
         "environment": pairs(&service.env),
         "container_name": service.container_name,
         "links": service.links.iter().map(|link| format!("{}:{}", link.service, link.alias)).collect::<Vec<_>>(),
-        "network_mode": service.networks.is_empty().then_some("none"),
         "volumes": service.mounts.iter().map(mount).collect::<Vec<_>>(),
         "configs": files(service, false),
         "secrets": files(service, true),

@@ -94,7 +94,7 @@ pub struct Service {
     pub container_name: Option<String>,
     /// Services that it may call by other names.
     pub links: Vec<Link>,
-    /// Where it has an address: highest priority first, then in file order. Empty with `network_mode: none`, and only then.
+    /// Where it has an address: highest priority first, then in file order; at least one.
     pub networks: Vec<ServiceNetwork>,
     /// Binds and volumes, in file order; tmpfs is in `run`.
     pub mounts: Vec<ServiceMount>,

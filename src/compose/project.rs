@@ -221,12 +221,6 @@ impl Used<'_> {
 }
 
 fn members(reader: &mut Reader, draft: &mut Draft, entry: &Entry, used: &mut Used) {
-    if let Some(mark) = &draft.network_mode {
-        if !draft.networks.is_empty() {
-            reader.refuse(mark, "network_mode and networks exclude each other: leave one of them out");
-        }
-        return;
-    }
     if draft.networks.is_empty() {
         let member = ServiceNetwork { network: DEFAULT.into(), aliases: vec![], address: None, priority: 0 };
         draft.networks.push((member, entry.mark.clone()));

@@ -14,8 +14,6 @@ pub(super) struct Draft {
     pub(super) service: Service,
     pub(super) scale: Option<usize>,
     pub(super) networks: Vec<(ServiceNetwork, Mark)>,
-    /// Where it says `network_mode: none`.
-    pub(super) network_mode: Option<Mark>,
     pub(super) depends_on: Vec<dependencies::DependencyWish>,
     pub(super) files: Vec<FileWish>,
     pub(super) deploy: deploy::Deploy,
@@ -269,7 +267,6 @@ pub(super) fn read(reader: &mut Reader, entry: &Entry) -> Draft {
         service,
         scale: None,
         networks: vec![],
-        network_mode: None,
         depends_on: vec![],
         files: vec![],
         deploy: deploy::Deploy::default(),
@@ -331,10 +328,10 @@ fn logging(reader: &mut Reader, _: &mut Draft, entry: &Entry) {
     }
 }
 
-fn network_mode(reader: &mut Reader, draft: &mut Draft, entry: &Entry) {
+fn network_mode(reader: &mut Reader, _draft: &mut Draft, entry: &Entry) {
     let Some(mode) = reader.text("network_mode", &entry.node) else { return };
     let why = match mode.as_str() {
-        "none" => return draft.network_mode = Some(entry.mark.clone()),
+        "none" => "a node needs an address, by which it is found and cut off",
         "host" => "a node on the host's network cannot be cut off",
         "bridge" | "default" => "the engine's default network pins no addresses: leave it out",
         mode if mode.starts_with("service:") || mode.starts_with("container:") => {

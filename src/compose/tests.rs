@@ -114,6 +114,10 @@ fn what_is_wrong_is_named_with_its_place() {
         ("healthcheck: {tset: a}", "c.yaml:4:19: service 's': 'tset' is no key of a healthcheck: did you mean 'test'?"),
         ("privileged: maybe", "c.yaml:4:17: service 's': privileged: 'maybe' is not true or false"),
         (
+            "network_mode: none",
+            "c.yaml:4:5: service 's': network_mode none is refused: a node needs an address, by which it is found and cut off",
+        ),
+        (
             "network_mode: host",
             "c.yaml:4:5: service 's': network_mode host is refused: a node on the host's network cannot be cut off",
         ),
@@ -155,7 +159,7 @@ fn what_is_wrong_is_named_with_its_place() {
         ),
         (
             "restart: always",
-            "c.yaml:4:5: service 's': restart is not applied: a killed node stays dead until you start it",
+            "c.yaml:4:5: service 's': restart is not applied: a killed node stays dead until you start it (--restart-policies applies it)",
         ),
         ("expose: [1]", "c.yaml:4:5: service 's': expose is ignored: nodes reach every port of each other"),
         ("user: $NO", "c.yaml:4:11: the variable NO is not set: it is taken as empty"),
