@@ -33,9 +33,6 @@ fn service(service: &Service) -> Vec<(&'static str, String)> {
     let variables: Vec<_> = service.env.iter().map(|(name, _)| name.clone()).collect();
     say("environment", joined(&variables));
     say("network", service.networks.iter().map(member).collect());
-    if service.networks.is_empty() {
-        say("network", vec!["none".into()]);
-    }
     let host_name = network.hostname.iter().filter(|name| Some(*name) != service.container_name.as_ref());
     say("name", service.container_name.iter().chain(host_name).cloned().collect());
     say("link", service.links.iter().map(|link| format!("{} as {}", link.service, link.alias)).collect());
