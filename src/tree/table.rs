@@ -269,7 +269,7 @@ fn spec_json(cluster: &Cluster) -> String {
     let one = |index: usize, node: &NodeSpec, known: &Node| {
         let mut value = serde_json::json!({
             "ip": node.ip,
-            "port": spec.port,
+            "port": node.has_etc.then_some(spec.port),
             "published_port": node.published_port,
             "root": spec.mountpoint.join(node.ip.to_string()),
             "image": node.image,
