@@ -9,6 +9,7 @@ mod config;
 mod data;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzed;
+mod images;
 mod left;
 mod lifecycle;
 mod lock;
@@ -28,6 +29,7 @@ mod remove_contents;
 mod report;
 mod runtime;
 mod safe_dir;
+mod specs;
 mod start;
 mod teardown;
 mod umount;

@@ -1,6 +1,5 @@
 //! Brings a cluster up, step by step.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,29 +14,30 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::data::{DataLock, FILES, Writer};
+use super::data::{DataLock, Writer};
+use super::images::Images;
 use super::lock::Lock;
 use super::names::{refuse_names_taken_meanwhile, refuse_taken_names};
 use super::needs::{fuse_device, fuse_helper};
-use super::networks::{self, Networks, NodeEndpoint};
+use super::networks::{self};
 use super::node_files::NodeFiles;
 use super::owner::Owner;
 use super::paths::{ClusterPaths, OwnMount, Record};
-use super::plan::{Plan, PlannedFile, PlannedNode, PlannedVolume, Readiness};
-use super::program::Program;
+use super::plan::{Plan, Readiness};
 use super::readiness;
 use super::report::{Report, Reporter};
+use super::specs::{cluster_spec, node_options};
 use crate::cluster::faults::SeededRng;
-use crate::cluster::{Cluster, ClusterId, ClusterSpec, NodeSpec, State};
+use crate::cluster::{Cluster, ClusterId, ClusterSpec, State};
 use crate::control::{ControlError, Executor, FirstStart};
 use crate::engine::docker;
 use crate::engine::simulated::SimulatedEngine;
-use crate::engine::{Bind, Endpoint, Engine, EngineError, falls_silent};
+use crate::engine::{Engine, EngineError, falls_silent};
 use crate::fuse;
 use crate::history::{History, Recorder};
 use crate::passthrough::{Descriptors, Passthrough};
-use crate::provision::{AT_ONCE, NamedVolume, NodeOptions, Provisioner, cluster_labels, clusters, remove_cluster};
-use crate::selfimage::{self, SelfImage};
+use crate::provision::{AT_ONCE, Provisioner, cluster_labels, clusters, remove_cluster};
+use crate::selfimage::{self};
 use crate::sys;
 use crate::template;
 use crate::tree::{Ino, Layout, Tree};
@@ -148,7 +148,7 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
     let networks = networks::make(plan, engine.as_ref(), &made.id, &labels, &say).await?;
 
     take_data(plan, &record, made)?;
-    let spec = cluster_spec(plan, made, &images, &networks);
+    let spec = cluster_spec(plan, &made.id, &images, &networks);
     let nodes = Arc::new(plan.template_nodes(spec.nodes.iter().map(|node| node.ip)));
     let files = Arc::new(NodeFiles::read(plan, &spec, &nodes, &engine, &labels, &made.data)?);
     files.prepare_all(&plan.data)?;
@@ -201,94 +201,6 @@ async fn clear_the_way(plan: &Plan, engine: &Arc<dyn Engine>, made: &Made, repor
     remove_last_writer(plan, engine, made, report).await?;
     refuse_taken_names(plan, engine.as_ref()).await?;
     networks::check_existing(plan, engine.as_ref(), &made.id).await
-}
-
-/// The images that the containers are made of.
-struct Images {
-    /// Our own program's, for sandboxes and demo nodes.
-    own: SelfImage,
-    /// Of each recipe: the image, and the paths that it declares as volumes.
-    recipes: Vec<(String, Vec<String>)>,
-}
-
-impl Images {
-    /// Pulls those that are missing.
-    async fn find(plan: &Plan, own: SelfImage, engine: &dyn Engine, report: &Reporter) -> Result<Self> {
-        let mut recipes = vec![];
-        for recipe in &plan.recipes {
-            recipes.push(match &recipe.image {
-                Some(image) => (image.clone(), volumes_of(engine, image, recipe.never_pull.as_deref(), report).await?),
-                None => (own.reference.clone(), vec![]),
-            });
-        }
-        Ok(Self { own, recipes })
-    }
-
-    /// All that nodes run, each once, in words.
-    fn text(&self) -> String {
-        let mut images: Vec<_> = self.recipes.iter().map(|(image, _)| image.as_str()).collect();
-        images.dedup();
-        images.join(", ")
-    }
-
-    /// The image of a node.
-    fn node(&self, plan: &Plan, index: usize) -> &str {
-        &self.recipes[plan.nodes[index].recipe].0
-    }
-}
-
-/// How the container of one node is run.
-fn node_options(
-    plan: &Plan,
-    images: &Images,
-    index: usize,
-    variables: &template::Variables,
-    endpoints: Vec<Endpoint>,
-    local: bool,
-) -> Result<NodeOptions> {
-    let recipe = plan.recipe(index).clone();
-    let Program { mut command, env } = Program::render(&recipe, variables)?;
-    let mut entrypoint = recipe.entrypoint;
-    if recipe.image.is_none() {
-        entrypoint.get_or_insert_with(|| images.own.argv.clone());
-        command.get_or_insert_with(|| vec!["demo".into()]);
-    }
-    let file = |(number, file): (usize, &PlannedFile)| Bind {
-        source: plan.node_data(index).join(FILES).join(number.to_string()),
-        target: file.target.clone(),
-        read_only: true,
-    };
-    let files: Vec<_> = recipe.files.iter().enumerate().map(file).collect();
-    let (image, mut image_volumes) = images.recipes[plan.nodes[index].recipe].clone();
-    image_volumes.extend(recipe.anonymous_volumes);
-    Ok(NodeOptions {
-        endpoints,
-        image,
-        entrypoint,
-        command,
-        env,
-        etc_target: recipe.etc_target,
-        var_target: recipe.var_target,
-        volumes: recipe.mounts.into_iter().chain(files).collect(),
-        image_volumes,
-        named_volumes: recipe.volumes.iter().map(|volume| named_volume(plan, volume, local)).collect(),
-        run: recipe.run,
-        network: recipe.network,
-    })
-}
-
-/// A named volume as the engine knows it. With an engine on this machine its content lies in a directory of ours.
-fn named_volume(plan: &Plan, volume: &PlannedVolume, local: bool) -> NamedVolume {
-    let PlannedVolume { name, external, labels, target, read_only, no_copy } = volume.clone();
-    NamedVolume {
-        directory: (external.is_none() && local).then(|| plan.volume_data(&name)),
-        name,
-        external,
-        labels,
-        target,
-        read_only,
-        no_copy,
-    }
 }
 
 /// Makes the mountpoint, and records what must be removed later and in which engine, even if we are killed.
@@ -478,58 +390,6 @@ fn exited_at_once(cluster: &Cluster) -> String {
     if exited.is_empty() { String::new() } else { format!("exited at once: {}; see their log\n", exited.join(", ")) }
 }
 
-fn cluster_spec(plan: &Plan, made: &Made, images: &Images, networks: &Networks) -> ClusterSpec {
-    let node = |(index, endpoints): (usize, &Vec<NodeEndpoint>)| {
-        let (name, own_name) = (plan.node_name(index), plan.own_name(index));
-        let PlannedNode { service, aliases, published_port, depends_on, oneshot, stop_grace, log_limit, .. } =
-            plan.nodes[index].clone();
-        let called = |endpoint: &NodeEndpoint| match endpoint.called.as_str() {
-            "" => "default".to_owned(),
-            called => called.to_owned(),
-        };
-        let addresses = endpoints.iter().map(|endpoint| (called(endpoint), endpoint.address));
-        NodeSpec {
-            dir: plan.node_data(index),
-            has_etc: plan.recipe(index).etc_target.is_some(),
-            has_var: plan.recipe(index).var_target.is_some(),
-            volumes: own_volumes(&plan.recipe(index).volumes),
-            ip: endpoints[0].address,
-            endpoints: if service.is_some() { addresses.collect() } else { vec![] },
-            image: images.node(plan, index).to_owned(),
-            service,
-            aliases,
-            published_port,
-            depends_on,
-            oneshot,
-            stop_grace,
-            log_limit,
-            probed: plan.recipe(index).readiness.is_some(),
-            name,
-            own_name,
-        }
-    };
-    ClusterSpec {
-        id: made.id.clone(),
-        mountpoint: plan.paths.mountpoint.clone(),
-        prefix: plan.prefix.clone(),
-        prefixed_host_names: networks.prefixed_host_names,
-        port: plan.port,
-        volumes: plan
-            .recipes
-            .iter()
-            .flat_map(|recipe| own_volumes(&recipe.volumes))
-            .map(|name| (name.clone(), plan.volume_data(&name)))
-            .collect(),
-        nodes: networks.nodes.iter().enumerate().map(node).collect(),
-    }
-}
-
-/// The names of the volumes among these that are ours.
-fn own_volumes(volumes: &[PlannedVolume]) -> Vec<String> {
-    let own = volumes.iter().filter(|volume| volume.external.is_none());
-    own.map(|volume| volume.name.clone()).collect::<BTreeSet<_>>().into_iter().collect()
-}
-
 /// So many nodes, in words.
 pub(crate) fn count(nodes: usize) -> String {
     if nodes == 1 { "1 node".into() } else { format!("{nodes} nodes") }
@@ -635,29 +495,4 @@ async fn remove_last_writer(plan: &Plan, engine: &Arc<dyn Engine>, made: &Made, 
         ),
     }
     Ok(())
-}
-
-/// The paths that an image declares as volumes. An image that is missing is pulled.
-async fn volumes_of(
-    engine: &dyn Engine,
-    image: &str,
-    never_pull: Option<&str>,
-    report: &Reporter,
-) -> Result<Vec<String>> {
-    match engine.image_volumes(image).await {
-        Err(EngineError::NotFound(_)) => {}
-        volumes => return Ok(volumes?),
-    }
-    if let Some(why) = never_pull {
-        bail!("the image {image} is not here: {why}");
-    }
-    let what = format!("pulling {image}");
-    report(Report::Step(what.clone()));
-    let missing = |error: EngineError| anyhow!("the image {image} is not here and cannot be pulled: {error}");
-    let mut steps = engine.pull(image).await.map_err(missing)?;
-    while let Some(step) = steps.next().await {
-        let step = step.map_err(missing)?;
-        report(Report::Progress { what: what.clone(), done: step.done, total: step.total });
-    }
-    Ok(engine.image_volumes(image).await?)
 }

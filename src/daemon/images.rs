@@ -1,0 +1,68 @@
+//! The images that a cluster's containers are made of.
+
+use anyhow::{Result, anyhow, bail};
+use futures_util::StreamExt;
+
+use super::plan::Plan;
+use super::report::{Report, Reporter};
+use crate::engine::{Engine, EngineError};
+use crate::selfimage::SelfImage;
+
+/// The images that the containers are made of.
+pub(super) struct Images {
+    /// Our own program's, for sandboxes and demo nodes.
+    pub(super) own: SelfImage,
+    /// Of each recipe: the image, and the paths that it declares as volumes.
+    pub(super) recipes: Vec<(String, Vec<String>)>,
+}
+
+impl Images {
+    /// Pulls those that are missing.
+    pub(super) async fn find(plan: &Plan, own: SelfImage, engine: &dyn Engine, report: &Reporter) -> Result<Self> {
+        let mut recipes = vec![];
+        for recipe in &plan.recipes {
+            recipes.push(match &recipe.image {
+                Some(image) => (image.clone(), volumes_of(engine, image, recipe.never_pull.as_deref(), report).await?),
+                None => (own.reference.clone(), vec![]),
+            });
+        }
+        Ok(Self { own, recipes })
+    }
+
+    /// All that nodes run, each once, in words.
+    pub(super) fn text(&self) -> String {
+        let mut images: Vec<_> = self.recipes.iter().map(|(image, _)| image.as_str()).collect();
+        images.dedup();
+        images.join(", ")
+    }
+
+    /// The image of a node.
+    pub(super) fn node(&self, plan: &Plan, index: usize) -> &str {
+        &self.recipes[plan.nodes[index].recipe].0
+    }
+}
+
+/// The paths that an image declares as volumes. An image that is missing is pulled.
+async fn volumes_of(
+    engine: &dyn Engine,
+    image: &str,
+    never_pull: Option<&str>,
+    report: &Reporter,
+) -> Result<Vec<String>> {
+    match engine.image_volumes(image).await {
+        Err(EngineError::NotFound(_)) => {}
+        volumes => return Ok(volumes?),
+    }
+    if let Some(why) = never_pull {
+        bail!("the image {image} is not here: {why}");
+    }
+    let what = format!("pulling {image}");
+    report(Report::Step(what.clone()));
+    let missing = |error: EngineError| anyhow!("the image {image} is not here and cannot be pulled: {error}");
+    let mut steps = engine.pull(image).await.map_err(missing)?;
+    while let Some(step) = steps.next().await {
+        let step = step.map_err(missing)?;
+        report(Report::Progress { what: what.clone(), done: step.done, total: step.total });
+    }
+    Ok(engine.image_volumes(image).await?)
+}
