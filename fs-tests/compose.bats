@@ -281,6 +281,14 @@ EOF
     is 'created created running running exited' "$(cat "$M"/{b,c,d,a,init}/state | xargs)" states
     umount_cluster
     bad 'a was not healthy' --start --start-timeout 2s
+    file compose.yaml <<'EOF'
+services:
+  c: {image: IMAGE, command: STAY, depends_on: {init: {condition: service_completed_successfully}}}
+  init: {image: IMAGE, command: ['false']}
+EOF
+    with_deadline 120 "$CTHULHU" mount --prefix "$P" -f "$D/compose.yaml" "$M"
+    has "$(put_line "$M/control" start)" EIO
+    has "$(cat "$M/error")" 'c: not started: init has ended with exit code 1'
 }
 
 @test "run -f waits for all, a service that ends with 0 is no failure, and artifacts have names" {
@@ -335,7 +343,8 @@ services:
   b: {image: IMAGE, networks: {n: {ipv4_address: 10.215.0.9}}}
 networks: {n: {ipam: {config: [{subnet: 10.215.0.0/24}]}}}
 EOF
-    bad '10.215.0.9'
+    bad "compose.yaml:3:"
+    has "$(cat "$TMP/stderr")" "service 'a' has 10.215.0.9 already"
     file compose.yaml <<'EOF'
 services:
   a: {image: IMAGE, network_mode: host}

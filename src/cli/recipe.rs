@@ -45,6 +45,7 @@ pub(super) fn recipe(args: &MountArgs, mountpoint: &Path) -> Result<NodeRecipe> 
         mounts: args.volume.iter().map(|text| volume(text, mountpoint)).collect::<Result<_>>()?,
         etc_target: Some(args.etc_target.clone().unwrap_or_else(|| "/opt/app/etc".into())),
         var_target: Some(args.var_target.clone().unwrap_or_else(|| "/opt/app/var".into())),
+        missing: vec![],
         volumes: vec![],
         anonymous_volumes: vec![],
         files: vec![],

@@ -9,7 +9,7 @@ use super::args::MountArgs;
 use super::groups::{self, Group};
 use super::recipe::{self, Nodes};
 use crate::cluster::{Condition, Dependency};
-use crate::compose::{self, FileContent, MountKind, NetworkDef, Project, Service};
+use crate::compose::{self, FileContent, MountKind, NetworkDef, Place, Project, Service};
 use crate::daemon::{NodeRecipe, PlannedEndpoint, PlannedFile, PlannedNode, PlannedVolume, Readiness, Variable};
 use crate::engine::{Bind, RestartPolicy, RunOptions};
 use crate::provision::{NetworkRequest, RequestedNetwork};
@@ -35,8 +35,7 @@ pub(super) fn services(project: &Project, args: &MountArgs, mountpoint: &Path) -
     let mut nodes: Vec<PlannedNode> = vec![];
     let mut recipes = vec![];
     for (service, group) in project.services.iter().zip(&groups) {
-        let of_service = || format!("{}: service '{}'", service.place, service.name);
-        recipes.push(recipe_of(service, &group.args, mountpoint).with_context(of_service)?);
+        recipes.push(recipe_of(service, &group.args, mountpoint)?);
         let endpoints = endpoints(service, &project.networks);
         nodes.extend(group.nodes().map(|node| PlannedNode {
             recipe: recipes.len() - 1,
@@ -60,8 +59,10 @@ pub(super) fn services(project: &Project, args: &MountArgs, mountpoint: &Path) -
 }
 
 fn recipe_of(service: &Service, args: &MountArgs, mountpoint: &Path) -> Result<NodeRecipe> {
-    let of_args = recipe::recipe(&MountArgs { image: vec![], ..args.clone() }, mountpoint)?;
-    let image = service.image.clone().ok_or_else(|| anyhow!("it has no image"))?;
+    let at = |place: &Place| format!("{place}: service '{}'", service.name);
+    let of_args = recipe::recipe(&MountArgs { image: vec![], ..args.clone() }, mountpoint);
+    let of_args = of_args.with_context(|| at(&service.place))?;
+    let image = service.image.clone().ok_or_else(|| anyhow!("{}: it has no image", at(&service.place)))?;
     let named =
         |(name, value): &(String, String)| Variable { name: name.clone(), value: value.clone(), is_template: false };
     let run = service.run.clone();
@@ -88,13 +89,14 @@ fn recipe_of(service: &Service, args: &MountArgs, mountpoint: &Path) -> Result<N
         recipe.plain_command = service.command.clone();
     }
     for mount in &service.mounts {
-        let place = || format!("{}", mount.place);
         match &mount.kind {
             MountKind::Bind { bind, create } => {
-                recipe.mounts.push(host_directory(bind, *create, mountpoint).with_context(place)?);
+                let (bind, is_missing) = host_path(bind, *create, mountpoint).with_context(|| at(&mount.place))?;
+                recipe.missing.extend(is_missing.then(|| bind.source.clone()));
+                recipe.mounts.push(bind);
             }
             MountKind::Volume { subpath: Some(_), .. } => {
-                bail!("{}: volume.subpath is not supported; mount the whole volume", mount.place)
+                bail!("{}: volume.subpath is not supported; mount the whole volume", at(&mount.place))
             }
             MountKind::Volume { volume: None, target, .. } => recipe.anonymous_volumes.push(target.clone()),
             MountKind::Volume { volume: Some(name), target, read_only, no_copy, .. } => {
@@ -110,7 +112,7 @@ fn recipe_of(service: &Service, args: &MountArgs, mountpoint: &Path) -> Result<N
         }
     }
     for file in &service.files {
-        let content = content(&file.content).with_context(|| format!("{}: '{}'", file.place, file.name))?;
+        let content = content(&file.content).with_context(|| at(&file.place))?;
         let owner = (file.uid.is_some() || file.gid.is_some()).then(|| (file.uid.unwrap_or(0), file.gid.unwrap_or(0)));
         recipe.files.push(PlannedFile { content, target: file.target.clone(), owner, mode: file.mode });
     }
@@ -144,16 +146,20 @@ fn readiness(extension: &compose::Extension) -> Option<Readiness> {
     port.or_else(|| extension.ready_log.clone().map(Readiness::Log))
 }
 
-/// A bind whose source is there and not in the mountpoint.
-fn host_directory(bind: &Bind, create: bool, mountpoint: &Path) -> Result<Bind> {
+/// A bind whose source does not lie in the mountpoint; and whether that is missing, and has to be made.
+fn host_path(bind: &Bind, create: bool, mountpoint: &Path) -> Result<(Bind, bool)> {
     if bind.source.starts_with(mountpoint) {
         bail!("{} lies in the mountpoint, which holds nothing but the cluster", bind.source.display());
     }
-    if create && std::fs::symlink_metadata(&bind.source).is_err() {
-        std::fs::create_dir_all(&bind.source).with_context(|| format!("cannot make {}", bind.source.display()))?;
+    let is_missing = |path: &Path| std::fs::symlink_metadata(path).is_err();
+    if create && is_missing(&bind.source) {
+        // What is there of the way to it leads to where it will be.
+        let there = bind.source.ancestors().find(|above| !is_missing(above)).unwrap_or(Path::new("/"));
+        recipe::outside(there, mountpoint, "a bind")?;
+        return Ok((bind.clone(), true));
     }
     let source = recipe::outside(&bind.source, mountpoint, "a bind")?;
-    Ok(Bind { source, ..bind.clone() })
+    Ok((Bind { source, ..bind.clone() }, false))
 }
 
 fn content(content: &FileContent) -> Result<Vec<u8>> {

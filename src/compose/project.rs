@@ -1,6 +1,7 @@
 //! From the merged tree to a project: which services are active, and whether what they name is there.
 
 use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
 
 use super::contents::{self, Contents};
 use super::dependencies::DependencyWish;
@@ -52,7 +53,8 @@ pub(super) fn read(reader: &mut Reader, root: &Node, request: &Request, project:
     }
     let names: HashSet<&str> = services.iter().map(|entry| entry.key.as_str()).collect();
     let [configs, secrets] = ["configs", "secrets"].map(|key| contents_of(reader, root, key, &drafts));
-    let mut used = Used { networks: section(reader, root, "networks"), found: HashMap::new() };
+    let mut used =
+        Used { networks: section(reader, root, "networks"), found: HashMap::new(), addresses: HashMap::new() };
     for (mut draft, entry) in drafts {
         reader.subject = format!("service '{}'", shown(&entry.key));
         replicas(reader, &mut draft, entry, request);
@@ -184,6 +186,8 @@ fn dependencies(
 struct Used<'n> {
     networks: &'n [Entry],
     found: HashMap<String, Option<NetworkDef>>,
+    /// Which service has an address in a network.
+    addresses: HashMap<(String, Ipv4Addr), String>,
 }
 
 impl Used<'_> {
@@ -247,6 +251,13 @@ fn members(reader: &mut Reader, draft: &mut Draft, entry: &Entry, used: &mut Use
                         .refuse(&mark, format!("ipv4_address: {address} is not within the subnet of network '{name}'"));
                 }
                 Some(_) => {}
+            }
+        }
+        if let Some(address) = member.address {
+            let taken = used.addresses.insert((member.network.clone(), address), draft.service.name.clone());
+            if let Some(other) = taken {
+                let text = format!("ipv4_address: service '{}' has {address} already: choose another", shown(&other));
+                reader.refuse(&mark, text);
             }
         }
         draft.service.networks.push(member);

@@ -111,6 +111,8 @@ pub(crate) struct NodeRecipe {
     pub(crate) initial: Option<PathBuf>,
     /// Host directories and files that are mounted into the node.
     pub(crate) mounts: Vec<Bind>,
+    /// Those of their sources that are not there yet, and are made as directories.
+    pub(crate) missing: Vec<PathBuf>,
     /// Where the node's `etc` appears in it: an absolute path. Without, it has none.
     pub(crate) etc_target: Option<String>,
     /// Where the node's `var` appears in it: an absolute path. Without, it has none.

@@ -151,6 +151,9 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
     let spec = cluster_spec(plan, &made.id, &images, &networks);
     let nodes = Arc::new(plan.template_nodes(spec.nodes.iter().map(|node| node.ip)));
     let files = Arc::new(NodeFiles::read(plan, &spec, &nodes, &engine, &labels, &made.data)?);
+    for missing in plan.recipes.iter().flat_map(|recipe| &recipe.missing) {
+        std::fs::create_dir_all(missing).with_context(|| format!("cannot make {}", missing.display()))?;
+    }
     files.prepare_all(&plan.data)?;
     let options = (0..plan.nodes.len()).map(|index| {
         let endpoints = networks.endpoints(index, &spec.aliases(index));
