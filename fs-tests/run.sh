@@ -30,9 +30,9 @@ lanes=(root user newer)
 files=()
 # What an ordinary user runs where both lanes do: rights, ways to mount and unmount, bindmounts without the kernel's passthrough.
 # USERS_FILES names others; `examples` stands for those in examples/, which root leaves out then.
-read -ra users_files <<<"${USERS_FILES:-invalid_args bindmounts cli control demo faults mount_lifecycle external_changes not_ours posix prune reset run templates tree wait}"
+read -ra users_files <<<"${USERS_FILES:-invalid_args bindmounts cli compose control demo faults mount_lifecycle external_changes not_ours posix prune reset run templates tree wait}"
 # What runs over the newer engine: what an engine has a say in. NEWER_FILES names others.
-read -ra newer_files <<<"${NEWER_FILES:-control tree external_changes mount_lifecycle log faults second_engine effects fault_reachability}"
+read -ra newer_files <<<"${NEWER_FILES:-compose control tree external_changes mount_lifecycle log faults second_engine effects fault_reachability}"
 # Of these files, the tests there: others run beside them, so none that measures times.
 declare -A newer_tests=([effects]='^(drop|duplicate|reject|an open connection|crash|the host (is|named: reject))')
 while [ $# -gt 0 ]; do
