@@ -70,37 +70,35 @@ whole() {
         and any(.role == $role) and all(.role == "leader" or .lag == 0)' <<< "$cluster"
 }
 
-# ---- writes that are acknowledged, and those that are lost ------------------------------------------------------------------
-
 # A client that writes to a node until the node throws it out. What was acknowledged goes into $ACKNOWLEDGED, a number a line.
 start_writing() {
     ACKNOWLEDGED=$BATS_TEST_TMPDIR/acknowledged
     for ((n = 1; ; n++)); do
         echo "INSERT INTO writes VALUES ($n) RETURNING n;"
         sleep 0.01
-    done | sql "$1" > "$ACKNOWLEDGED" 2> /dev/null 3>&- &
+    done 3>&- | sql "$1" > "$ACKNOWLEDGED" 2> /dev/null 3>&- &
     WRITER=$!
 }
 
-acknowledged_more_than() { [ "$(wc -l < "$ACKNOWLEDGED")" -gt "$1" ]; }
+acknowledged() { wc -l < "$ACKNOWLEDGED"; }
+acknowledged_more_than() { [ "$(acknowledged)" -gt "$1" ]; }
 writer_has_ended() { ! kill -0 "$WRITER"; }
-rows() { sql "$1" -c 'SELECT n FROM writes ORDER BY n'; }
+rows() { sql "$1" -c 'SELECT n FROM writes' | sort; }
 same_rows() { [ "$(rows "$1")" = "$(rows "$2")" ]; }
 
 # The leader is cut off from all other nodes, but not from its client, until another has taken its place. Then the network is
 # whole again. Sets $lost, how many acknowledged writes are nowhere any more.
 isolate_leader_and_count() {
-    local old new
+    local old new since
     old=$(leader)
     sql "$old" -c 'DROP TABLE IF EXISTS writes' -c 'CREATE TABLE writes (n int)'
     start_writing "$old"
     within 60 acknowledged_more_than 100
 
     echo "isolate $old" > "$CLUSTER/partition"
-    since=$(wc -l < "$ACKNOWLEDGED")
+    since=$(acknowledged)
     within 120 leader "$old"
     within 120 writer_has_ended
-    since=$(($(wc -l < "$ACKNOWLEDGED") - since))
 
     echo heal > "$CLUSTER/control"
     # The old leader is rewound: it throws away what the new one does not have.
@@ -108,11 +106,9 @@ isolate_leader_and_count() {
     new=$(leader)
     [ "$new" != "$old" ]
     within 60 same_rows "$old" "$new"
-    lost=$(sort "$ACKNOWLEDGED" | comm -23 - <(rows "$new" | sort) | wc -l)
-    echo "# $(wc -l < "$ACKNOWLEDGED") writes acknowledged, $since of them since the cut; $lost are lost" >&3
+    lost=$(sort "$ACKNOWLEDGED" | comm -23 - <(rows "$new") | wc -l)
+    echo "# $(acknowledged) writes acknowledged, $(($(acknowledged) - since)) of them since the cut; $lost are lost" >&3
 }
-
-# ---- the tests ----------------------------------------------------------------------------------------------------------------
 
 @test "the leader is isolated: it steps down, another is elected and takes writes" {
     old=$(leader)
