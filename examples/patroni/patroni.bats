@@ -9,11 +9,11 @@ bats_require_minimum_version 1.5.0
 setup_file() {
     local make=$BATS_TEST_DIRNAME/../make-image.sh
     {
-        "$make" cthulhu-example-etcd etcd-server etcd-client
-        "$make" cthulhu-example-patroni patroni postgresql python3-etcd -- sh -euc '
-            useradd --user-group --home-dir /var/lib/postgresql postgres
-            chown postgres:postgres /var/lib/postgresql
-            ln -sf /usr/lib/postgresql/*/bin/* /usr/bin/'
+        "$make" cthulhu-example-etcd etcd-server etcd-client &&
+            "$make" cthulhu-example-patroni patroni postgresql python3-etcd -- sh -euc '
+                useradd --user-group --home-dir /var/lib/postgresql postgres
+                chown postgres:postgres /var/lib/postgresql
+                ln -sf /usr/lib/postgresql/*/bin/* /usr/bin/'
     } >&2 || { [ $? = 77 ]; return; } # no such packages here: setup skips
     # Of this file alone, so that suites can run side by side on one engine.
     export CLUSTER="$BATS_FILE_TMPDIR/cluster" PREFIX="patroni-$$"
@@ -84,7 +84,7 @@ acknowledged() { wc -l < "$ACKNOWLEDGED"; }
 acknowledged_more_than() { [ "$(acknowledged)" -gt "$1" ]; }
 writer_has_ended() { ! kill -0 "$WRITER"; }
 rows() { sql "$1" -c 'SELECT n FROM writes' | sort; }
-same_rows() { [ "$(rows "$1")" = "$(rows "$2")" ]; }
+have_same_rows() { [ -n "$(rows "$1")" ] && [ "$(rows "$1")" = "$(rows "$2")" ]; }
 
 # The leader is cut off from all other nodes, but not from its client, until another has taken its place. Then the network is
 # whole again. Sets $lost, how many acknowledged writes are nowhere any more.
@@ -105,7 +105,7 @@ isolate_leader_and_count() {
     within 120 whole
     new=$(leader)
     [ "$new" != "$old" ]
-    within 60 same_rows "$old" "$new"
+    within 60 have_same_rows "$old" "$new"
     lost=$(sort "$ACKNOWLEDGED" | comm -23 - <(rows "$new") | wc -l)
     echo "# $(acknowledged) writes acknowledged, $(($(acknowledged) - since)) of them since the cut; $lost are lost" >&3
 }
