@@ -8,19 +8,19 @@ bats_require_minimum_version 1.5.0
 
 setup_file() {
     local etcd=$BATS_TEST_DIRNAME/../etcd
-    "$etcd/make-image.sh" >&2
+    "$BATS_TEST_DIRNAME/../make-image.sh" cthulhu-example-etcd etcd-server etcd-client >&2 ||
+        { [ $? = 77 ]; return; } # no such packages here: setup skips
     # Of this file alone, so that suites can run side by side on one engine.
     export CLUSTER="$BATS_FILE_TMPDIR/cluster" NODES='i001 i002 i003 i004 i005'
-    cthulhu mount -n 5 --prefix "partition-$$" -i cthulhu-example-etcd --port 2379 --config "$etcd/conf" \
-        --start "$CLUSTER" -- etcd --config-file /opt/app/etc/etcd.yaml >&2 3>&-
+    cthulhu mount -n 5 --prefix "partition-$$" -i cthulhu-example-etcd -e ETCD_UNSUPPORTED_ARCH=arm64 --port 2379 \
+        --config "$etcd/conf" --start "$CLUSTER" -- etcd --config-file /opt/app/etc/etcd.yaml >&2 3>&-
 }
 
-teardown_file() {
-    cthulhu umount "$CLUSTER"
-}
+teardown_file() { [ -z "$CLUSTER" ] || cthulhu umount "$CLUSTER"; }
 
 # Each test begins with a whole network, on which all agree, and with clients that write to every node.
 setup() {
+    [ -n "$CLUSTER" ] || skip 'etcd cannot be had here as a package of Debian or Ubuntu'
     echo heal > "$CLUSTER/control"
     within 60 agreed "$NODES"
     python3 "$BATS_TEST_DIRNAME/writers.py" "$CLUSTER" 3>&- &
