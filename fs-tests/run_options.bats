@@ -187,7 +187,7 @@ while True: print(s.recv(512), flush=True)' >"$TMP/asked" 3>&- &
 @test "--workdir: where the node's program begins" {
     mounted --workdir /opt/app
     is /opt/app "$(in_node pwd)"
-    is /opt/app "$(readlink "/proc/$(cat "$M/i001/pid.txt")/cwd")"
+    is /opt/app "$(docker exec "$P-i001" readlink /proc/1/cwd)"
     umount_cluster
     wrong --workdir app
 }
