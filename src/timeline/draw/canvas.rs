@@ -111,6 +111,18 @@ pub(crate) fn bold_width(text: &str) -> f64 {
     width(text) * 1.16
 }
 
+/// The bold name of a node, cut at its beginning so that it is at most about `most` px wide: what tells the nodes of a
+/// service apart stands at the end.
+pub(crate) fn fitting_name(name: &str, most: f64) -> String {
+    // Names are larger than other texts.
+    let is_too_wide = |text: &str| bold_width(text) * 12.0 / 11.0 > most;
+    if !is_too_wide(name) {
+        return name.to_owned();
+    }
+    let ends = name.char_indices().skip(1).map(|(at, _)| format!("…{}", &name[at..]));
+    ends.into_iter().find(|end| !is_too_wide(end)).unwrap_or_default()
+}
+
 /// The text, cut so that it is at most about `most` px wide; `None` if nothing sensible remains.
 pub(crate) fn fitting(text: &str, most: f64) -> Option<String> {
     if width(text) <= most {
@@ -125,4 +137,18 @@ pub(crate) fn fitting(text: &str, most: f64) -> Option<String> {
         })
         .collect();
     (kept.chars().count() >= 4).then(|| format!("{}…", kept.trim_end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_name_the_end_is_kept() {
+        assert_eq!(fitting_name("i001", 100.0), "i001");
+        let (one, two) =
+            (fitting_name("kafka-controller-quorum-1", 108.0), fitting_name("kafka-controller-quorum-2", 108.0));
+        assert!(one.starts_with('…') && one.ends_with("-1") && one != two, "{one}");
+        assert_eq!(fitting_name("été-été-été", 30.0), "…té");
+    }
 }

@@ -1,6 +1,6 @@
 //! The chart: the time axis, and lanes below each other.
 
-use super::canvas::{Canvas, GUTTER, PAD, WIDTH, bold_width, fitting, width};
+use super::canvas::{Canvas, GUTTER, PAD, WIDTH, bold_width, fitting, fitting_name, width};
 use super::nodes::NodeRows;
 use super::{head, nodes, operations};
 use crate::timeline::axis::{step, ticks};
@@ -78,7 +78,7 @@ pub(crate) fn names(canvas: &mut Canvas, timeline: &Timeline, layout: &Layout) {
         }
         let middle = y + layout.rows.words + layout.rows.bar / 2.0 + 6.5;
         canvas.group(&[("class", &"lane"), ("data-node", &node.name)], |canvas| {
-            canvas.text("name end", (right, middle), &fitting(&node.name, right - 6.0).unwrap_or_else(|| "…".into()));
+            canvas.text("name end", (right, middle), &fitting_name(&node.name, right - 6.0));
             if layout.rows.words > 0.0 {
                 canvas.text("small muted end", (right, middle - 13.0), &fitting(&node.ip, right).unwrap_or_default());
             }
