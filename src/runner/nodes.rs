@@ -392,10 +392,7 @@ fn nodes_at(path: &Path, goal: Goal) -> Result<Vec<Node>> {
     let shown = path.display();
     let neither = || anyhow!("{shown} is no node: name the directory of one, such as cluster/i001, or the mountpoint");
     match rustix::fs::statfs(path) {
-        Err(Errno::NOENT) => {
-            return nodes_of_service(path, goal)?
-                .with_context(|| format!("cannot use {shown}: there is no node or service of that name"));
-        }
+        Err(Errno::NOENT) if is_in_root(path) => return nodes_of_service(path, goal),
         Ok(found) if found.f_type == FUSE_SUPER_MAGIC => {}
         Ok(_) => bail!("{shown} is no node: no cluster is mounted there"),
         Err(Errno::NOTCONN | Errno::CONNABORTED) => {
@@ -416,19 +413,28 @@ fn nodes_at(path: &Path, goal: Goal) -> Result<Vec<Node>> {
 /// Files that the root of a mount has.
 const ROOT_FILES: [&str; 3] = ["control", "status", "spec.json"];
 
-/// The nodes of the service that a path names: MOUNTPOINT/SERVICE. `None` if it names none.
-fn nodes_of_service(path: &Path, goal: Goal) -> Result<Option<Vec<Node>>> {
-    let (Some(root), Some(service)) = (path.parent(), path.file_name()) else { return Ok(None) };
-    let root = if root.as_os_str().is_empty() { Path::new(".") } else { root };
+/// The directory in which a path lies.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether a path leads to a name in the root of a mount.
+fn is_in_root(path: &Path) -> bool {
+    let root = parent(path);
     let is_fuse = rustix::fs::statfs(root).is_ok_and(|found| found.f_type == FUSE_SUPER_MAGIC);
-    if !is_fuse || !ROOT_FILES.iter().all(|file| fs::symlink_metadata(root.join(file)).is_ok()) {
-        return Ok(None);
-    }
-    let service = service.to_string_lossy();
+    is_fuse && ROOT_FILES.iter().all(|file| fs::symlink_metadata(root.join(file)).is_ok())
+}
+
+/// The nodes of the service that a path names: MOUNTPOINT/SERVICE.
+fn nodes_of_service(path: &Path, goal: Goal) -> Result<Vec<Node>> {
+    let service = path.file_name().unwrap_or_default().to_string_lossy();
     let is_its = |node: &Node| fs::read_to_string(node.dir.join("service")).is_ok_and(|of| of.trim() == service);
-    let mut nodes = nodes_of(root, goal)?;
+    let mut nodes = nodes_of(parent(path), goal)?;
     nodes.retain(is_its);
-    Ok(Some(nodes).filter(|nodes| !nodes.is_empty()))
+    if nodes.is_empty() {
+        bail!("cannot use {}: there is no node or service of that name", path.display());
+    }
+    Ok(nodes)
 }
 
 /// All nodes of a mount.
