@@ -43,10 +43,24 @@ pub struct Removed {
 /// The first of the engine's; everything else was still tried, unless the engine is gone or silent: an error of the
 /// kind `Unreachable` or `TimedOut`, a quarter of a minute later at most.
 pub async fn remove_cluster(engine: &dyn Engine, cluster: &str) -> Result<Removed> {
+    const PASSES: u32 = 5;
     let ours = format!("{}={cluster}", label::CLUSTER);
     let mut removed = Removed::default();
+    for _ in 1..PASSES {
+        let Err(error) = remove_all(engine, &ours, &mut removed).await else { return Ok(removed) };
+        // A container that a dead daemon had asked for can come after the others were listed. It keeps volumes and networks.
+        if is_away(&error) || patiently(engine, labelled(engine, &ours)).await?.is_empty() {
+            return Err(error);
+        }
+        time::sleep(Duration::from_millis(100)).await;
+    }
+    remove_all(engine, &ours, &mut removed).await.map(|()| removed)
+}
+
+/// Removes what there is with a label, and counts it.
+async fn remove_all(engine: &dyn Engine, ours: &str, removed: &mut Removed) -> Result<()> {
     let mut failure = None;
-    let containers = patiently(engine, labelled(engine, &ours)).await?;
+    let containers = patiently(engine, labelled(engine, ours)).await?;
     let mut removals = stream::iter(by_node(&containers))
         .map(|containers| async move {
             let mut removals = vec![];
@@ -69,21 +83,21 @@ pub async fn remove_cluster(engine: &dyn Engine, cluster: &str) -> Result<Remove
         }
     }
     drop(removals);
-    for network in patiently(engine, engine.list_networks(Some(&ours))).await? {
+    for network in patiently(engine, engine.list_networks(Some(ours))).await? {
         match remove_network(engine, &network.id).await {
             Ok(()) => removed.networks += 1,
             Err(error) if is_away(&error) => return Err(error),
             Err(error) => failure = failure.or(Some(error)),
         }
     }
-    for volume in patiently(engine, engine.list_volumes(Some(&ours))).await? {
+    for volume in patiently(engine, engine.list_volumes(Some(ours))).await? {
         match patiently(engine, engine.remove_volume(&volume.name)).await {
             Ok(()) => removed.volumes += 1,
             Err(error) if is_away(&error) => return Err(error),
             Err(error) => failure = failure.or(Some(error)),
         }
     }
-    failure.map_or(Ok(removed), Err)
+    failure.map_or(Ok(()), Err)
 }
 
 /// The containers of each node, its sandbox last: nodes go before the network that they are in. What a user has labelled goes by
@@ -205,7 +219,8 @@ fn value<'a>(labels: &'a Labels, key: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
     use crate::engine::ContainerId;
-    use crate::engine::simulated::SimulatedEngine;
+    use crate::engine::simulated::{Op, SimulatedEngine};
+    use crate::engine::{ContainerSpec, VolumeMount};
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -266,5 +281,29 @@ mod tests {
         let removed = remove_cluster(&engine, "a").await.unwrap();
         assert_eq!((removed.networks, removed.volumes), (1, 2));
         assert_eq!(clusters(&engine).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_container_that_comes_after_the_others_were_listed_goes_too() {
+        let engine = SimulatedEngine::new();
+        engine.add_image("image");
+        let ours = labels(&[(label::CLUSTER, "a")]);
+        engine.create_volume("kept", &ours, None).await.unwrap();
+        let late = ContainerSpec {
+            name: "late".into(),
+            image: "image".into(),
+            labels: ours,
+            volumes: vec![VolumeMount { name: "kept".into(), target: "/data".into(), ..VolumeMount::default() }],
+            ..ContainerSpec::default()
+        };
+        engine.delay(Op::ListNetworks, Duration::from_secs(1));
+        let (removed, made) = tokio::join!(remove_cluster(&engine, "a"), async {
+            time::sleep(Duration::from_millis(500)).await;
+            engine.create(&late).await
+        });
+        made.unwrap();
+        let removed = removed.unwrap();
+        assert_eq!((removed.containers, removed.volumes), (1, 1));
+        assert!(clusters(&engine).await.unwrap().is_empty());
     }
 }
