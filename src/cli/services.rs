@@ -150,6 +150,10 @@ fn host_directory(bind: &Bind, create: bool, mountpoint: &Path) -> Result<Bind> 
         bail!("{} lies in the mountpoint, which holds nothing but the cluster", bind.source.display());
     }
     if create && std::fs::symlink_metadata(&bind.source).is_err() {
+        // Through a link it may lie there too.
+        if let Some(above) = bind.source.ancestors().find(|above| above.exists()) {
+            recipe::outside(above, mountpoint, "a bind")?;
+        }
         std::fs::create_dir_all(&bind.source).with_context(|| format!("cannot make {}", bind.source.display()))?;
     }
     let source = recipe::outside(&bind.source, mountpoint, "a bind")?;
