@@ -1,6 +1,6 @@
 //! Brings a cluster up, step by step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -226,8 +226,9 @@ impl Images {
 
     /// All that nodes run, each once, in words.
     fn text(&self) -> String {
-        let mut images: Vec<_> = self.recipes.iter().map(|(image, _)| image.as_str()).collect();
-        images.dedup();
+        let mut seen = HashSet::new();
+        let images: Vec<_> =
+            self.recipes.iter().map(|(image, _)| image.as_str()).filter(|image| seen.insert(*image)).collect();
         images.join(", ")
     }
 
@@ -472,7 +473,7 @@ fn drawn_seed() -> Result<u64> {
 fn exited_at_once(cluster: &Cluster) -> String {
     let nodes = cluster.spec().nodes.iter().zip(cluster.snapshot());
     let exited: Vec<_> = nodes
-        .filter(|(_, node)| node.state == State::Exited)
+        .filter(|(spec, node)| node.state == State::Exited && !(spec.oneshot && node.exit_code == Some(0)))
         .map(|(spec, node)| format!("{} (exit code {})", spec.name, node.exit_code.unwrap_or_default()))
         .collect();
     if exited.is_empty() { String::new() } else { format!("exited at once: {}; see their log\n", exited.join(", ")) }
