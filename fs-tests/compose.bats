@@ -134,11 +134,16 @@ EOF
     echo heal >"$M/control"
     pings "$P-a" "$front"
     pings "$P-a" "$back"
-    # A sandbox that is made again has both.
+    # A sandbox that is made again has both; one that has lost either is lost.
     docker rm -f "$P-b-sandbox" >/dev/null
     wait_for 20 reads "$M/b/ready" no
     echo 'start b' >"$M/control"
     pings "$P-a" "$front"
+    pings "$P-a" "$back"
+    docker network disconnect "$(docker network ls -q --filter "label=io.cthulhu.mountpoint=$M" --filter name=back)" "$P-b-sandbox"
+    wait_for 20 reads "$M/b/ready" no
+    has "$(cat "$M/b/ready_reason")" "is not connected to the network with the address $back"
+    echo 'start b' >"$M/control"
     pings "$P-a" "$back"
 }
 
