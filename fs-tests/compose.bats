@@ -134,11 +134,16 @@ EOF
     echo heal >"$M/control"
     pings "$P-a" "$front"
     pings "$P-a" "$back"
-    # A sandbox that is made again has both.
+    # A sandbox that is made again has both; one that has lost either is lost.
     docker rm -f "$P-b-sandbox" >/dev/null
     wait_for 20 reads "$M/b/ready" no
     echo 'start b' >"$M/control"
     pings "$P-a" "$front"
+    pings "$P-a" "$back"
+    docker network disconnect "$(docker network ls -q --filter "label=io.cthulhu.mountpoint=$M" --filter name=back)" "$P-b-sandbox"
+    wait_for 20 reads "$M/b/ready" no
+    has "$(cat "$M/b/ready_reason")" "is not connected to the network with the address $back"
+    echo 'start b' >"$M/control"
     pings "$P-a" "$back"
 }
 
@@ -161,6 +166,48 @@ EOF
     umount_cluster
     nothing_left
     docker network rm "$P-outer" >/dev/null
+}
+
+@test "a name that two nodes claim stands for one" {
+    file compose.yaml <<'EOF'
+services:
+  i002: {image: IMAGE, command: STAY}
+  lock: {image: IMAGE, command: STAY, container_name: api}
+  api: {image: IMAGE, command: STAY}
+EOF
+    mkdir "$D/etc"
+    echo '{{ name }}' >"$D/etc/own"
+    up --config "$D/etc"
+    is 'i001 lock api' "$(cat "$M"/i00[123]/bindmounts/etc/own | xargs)" 'what each has in its directory'
+    is 'api api' "$(cat "$M"/{,nodes/}api/name | xargs)" 'names of api'
+    is 'lock lock' "$(cat "$M"/{,nodes/}i002/name | xargs)" 'names of i002'
+    # To programs a service's name is that service.
+    has "$(docker exec "$P-lock" ping -c 1 -W 5 i002)" "($(cat "$M/i001/ip"))"
+    has "$(docker exec "$P-i002" ping -c 1 -W 5 i002)" "($(cat "$M/i001/ip"))"
+}
+
+@test "two clusters of one file share a network, each with names of its own" {
+    docker network create --label "io.cthulhu.test=$P" --subnet 10.214.8.0/24 "$P-shared" >/dev/null
+    file compose.yaml <<EOF
+services:
+  web: {image: IMAGE, command: STAY, container_name: front}
+  many: {image: IMAGE, command: STAY, scale: 2}
+networks: {default: {external: true, name: $P-shared}}
+EOF
+    up
+    mkdir "$M-2"
+    with_deadline 180 "$CTHULHU" mount --prefix "$P-2" --start -f "$D/compose.yaml" "$M-2" 2>"$TMP/stderr"
+    has "$(cat "$TMP/stderr")" "host names there are $P-2-web"
+    local name
+    for name in web front i001 "$P-2-web" "$P-2-front"; do
+        has "$(docker exec "$P-2-many-1" ping -c 1 -W 5 "$name")" "($(cat "$M-2/web/ip"))"
+    done
+    has "$(docker exec "$P-many-1" ping -c 1 -W 5 front)" "($(cat "$M/web/ip"))"
+    has "$(docker exec "$P-2-many-2" ping -c 1 -W 5 many)" "($(cat "$M-2/many-1/ip"))"
+    umount_cluster "$M-2"
+    umount_cluster
+    nothing_left
+    docker network rm "$P-shared" >/dev/null
 }
 
 @test "ports are published, and the file ports shows them" {
@@ -247,14 +294,16 @@ services:
     healthcheck: {test: [CMD, test, -e, /tmp/ok], interval: 200ms}
   init: {image: IMAGE, command: ['true']}
 EOF
-    up
+    up 2>"$TMP/stderr"
     is 'running running exited' "$(cat "$M"/{b,a,init}/state | xargs)" states
+    refused grep 'exited at once' "$TMP/stderr"
     order() {
         jq -r 'select(.state.node == "b" and .state.to == "running") // select(.health.node == "a" and .health.health == "healthy") // select(.state.node == "init" and .state.to == "exited") | (.state.node // .health.node)' "$M/history" | xargs
     }
     has "$(order)" ' b'
     is b "$(order | awk '{ print $NF }')" 'the last to come'
     "$CTHULHU" wait "$M" --timeout 30s
+    "$CTHULHU" wait "$M/init" "$M/nodes/init" --timeout 30s
     # Again, by hand.
     echo stop >"$M/control"
     echo start >"$M/control"
@@ -296,6 +345,7 @@ EOF
 services:
   web: {image: IMAGE, command: STAY, volumes: ["data:/data"], secrets: [key]}
   init: {image: IMAGE, command: ['sh', '-c', 'echo done'], x-cthulhu: {oneshot: true}}
+  status: {image: IMAGE, command: STAY}
 volumes: {data: {}}
 secrets: {key: {content: hidden}}
 EOF
@@ -306,6 +356,8 @@ EOF
     kept=$(echo "$TMP"/out/*)
     is kept "$(cat "$kept/volumes/data/file")" 'the volume in the artifacts'
     is done "$(cat "$kept/init/log")" 'the log in the artifacts'
+    has "$(cat "$kept/status")" 'web '
+    is running "$(cat "$kept/i003/state")" 'the state of the service status in the artifacts'
     refused grep -r hidden "$kept" --exclude-dir=none -l --include='[0-9]*'
     nothing_left
     file compose.yaml <<'EOF'
@@ -337,6 +389,19 @@ services:
   a: {image: IMAGE, volumes: ["$M:/x"]}
 EOF
     bad 'lies in the mountpoint'
+    # Also through a link, and then nothing is made there.
+    ln -s "$M" "$D/link"
+    file compose.yaml <<'EOF'
+services:
+  a: {image: IMAGE, volumes: ["./link/x:/x"]}
+EOF
+    bad 'lies in the mountpoint'
+    is '' "$(ls "$M")" 'what is in the mountpoint'
+    file compose.yaml <<'EOF'
+services:
+  a: {image: IMAGE, container_name: ../a}
+EOF
+    bad "service 'a': container_name: '../a'"
     file compose.yaml <<'EOF'
 services:
   a: {image: IMAGE, networks: {n: {ipv4_address: 10.215.0.9}}}

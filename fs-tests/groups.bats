@@ -137,6 +137,8 @@ bad() {
     bad 'there is no group or service db' --group "web:1:$IMAGE" --group-env db=A=1
     bad '`role` is not defined' --group "web:1:$IMAGE" --group-env 'web=A={{ role }}'
     bad 'there are name, index, self, port, peers, nodes, master, service' --group "web:1:$IMAGE" -e 'A={{ role }}'
+    refused "$CTHULHU" mount --group "z:1:$IMAGE" "$M" 2>"$TMP/stderr"
+    has "$(cat "$TMP/stderr")" "z is too short for a container's name"
     bad 'two nodes would be called web-1' --group "web:2:$IMAGE" --group "web-1:1:$IMAGE"
     bad 'the group web: --ready-log' --group "web:1:$IMAGE" --group-ready-log 'web=('
 }

@@ -47,6 +47,11 @@ pub(crate) fn plan(args: MountArgs) -> Result<Plan> {
         false => of_services(&args, &paths.mountpoint)?,
     };
     check_numbers(&args, nodes.len())?;
+    if let Some(short) = nodes.iter().filter_map(|node| node.name.as_deref()).find(|name| name.len() == 1)
+        && args.prefix.is_empty()
+    {
+        bail!("{short} is too short for a container's name, which has at least 2 characters: give --prefix P");
+    }
     for (index, node) in nodes.iter_mut().enumerate() {
         node.published_port = args.publish.map(|base| base + index as u16);
     }

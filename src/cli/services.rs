@@ -154,7 +154,7 @@ fn host_path(bind: &Bind, create: bool, mountpoint: &Path) -> Result<(Bind, bool
     let is_missing = |path: &Path| std::fs::symlink_metadata(path).is_err();
     if create && is_missing(&bind.source) {
         // What is there of the way to it leads to where it will be.
-        let there = bind.source.ancestors().find(|above| !is_missing(above)).unwrap_or(Path::new("/"));
+        let there = bind.source.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/"));
         recipe::outside(there, mountpoint, "a bind")?;
         return Ok((bind.clone(), true));
     }

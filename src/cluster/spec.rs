@@ -202,20 +202,30 @@ impl ClusterSpec {
 
     /// The host name of a node.
     pub(crate) fn host_name(&self, node: &NodeSpec) -> String {
-        if self.prefixed_host_names { self.container_name(node) } else { node.own_name.to_string() }
+        self.prefixed(node.own_name.as_str())
+    }
+
+    /// A name as DNS knows it.
+    fn prefixed(&self, name: &str) -> String {
+        if self.prefixed_host_names { format!("{}-{name}", self.prefix) } else { name.to_owned() }
     }
 
     /// The names by which a network's DNS knows the node with this index.
     pub fn aliases(&self, index: usize) -> Vec<String> {
         let node = &self.nodes[index];
         let mut aliases = vec![self.host_name(node), self.container_name(node)];
-        if node.service.is_some() {
-            aliases.push(NodeName::nth(index).to_string());
+        if node.service.is_some() && !self.has_own_name(&NodeName::nth(index)) {
+            aliases.push(self.prefixed(NodeName::nth(index).as_str()));
         }
-        aliases.extend(node.service.iter().chain(&node.aliases).cloned());
+        aliases.extend(node.service.iter().chain(&node.aliases).map(|name| self.prefixed(name)));
         let mut seen = HashSet::new();
         aliases.retain(|alias| seen.insert(alias.clone()));
         aliases
+    }
+
+    /// Whether the user gave a node this name. To programs in the nodes it means that one, also if it is another's number.
+    fn has_own_name(&self, name: &NodeName) -> bool {
+        self.nodes.iter().any(|node| node.own_name == *name)
     }
 
     /// What a node's `/etc/hosts` says of the cluster: name and address. The engine adds a line with the node's own host name and address.
@@ -225,11 +235,16 @@ impl ClusterSpec {
         if !self.has_services() {
             return nodes.map(|(_, node)| (node.name.to_string(), node.ip)).collect();
         }
+        let own: HashSet<_> = self.nodes.iter().map(|node| &node.own_name).collect();
         let mut hosts = vec![];
         for (at, node) in nodes {
             if let Some(ip) = self.address_for(at, index) {
                 hosts.push((node.own_name.to_string(), ip));
-                hosts.push((NodeName::nth(at).to_string(), ip));
+                let number = Some(NodeName::nth(at)).filter(|number| !own.contains(number));
+                hosts.extend(number.map(|number| (number.to_string(), ip)));
+                // DNS may know another's node by these.
+                let words = node.service.iter().chain(&node.aliases).filter(|_| self.prefixed_host_names);
+                hosts.extend(words.filter(|word| **word != *node.own_name.as_str()).map(|word| (word.clone(), ip)));
             }
         }
         hosts

@@ -4,7 +4,7 @@ use super::contents::{FileWish, read_wishes};
 use super::model::{Condition, Extension, Service, ServiceNetwork};
 use super::reader::{Keys, Reader, Rule, unique};
 use super::tree::{Entry, Mark, Value};
-use super::values::{BYTES, CPUS, DURATION, bytes, duration, nano_cpus};
+use super::values::{BYTES, CPUS, DURATION, MAC, NAME, bytes, duration, is_name, mac, nano_cpus};
 use super::{dependencies, deploy, environment, extension, health, host, mounts, networks, ports};
 use crate::engine::{CgroupNamespace, RestartPolicy};
 use crate::text::shown;
@@ -50,7 +50,8 @@ const SERVICE: &Keys<Draft> = &[
     (
         "container_name",
         Rule::Read(|reader, draft, entry| {
-            draft.service.container_name = reader.text("container_name", &entry.node);
+            let name = |text: &str| is_name(text).then(|| text.to_owned());
+            draft.service.container_name = reader.parsed("container_name", &entry.node, NAME, name);
             reader.warn(&entry.mark, "container_name is a name in DNS and of the node here, not of the container");
         }),
     ),
@@ -127,7 +128,9 @@ const SERVICE: &Keys<Draft> = &[
     ("logging", Rule::Read(logging)),
     (
         "mac_address",
-        Rule::Read(|reader, draft, entry| draft.service.network.mac_address = reader.text("mac_address", &entry.node)),
+        Rule::Read(|reader, draft, entry| {
+            draft.service.network.mac_address = reader.parsed("mac_address", &entry.node, MAC, mac);
+        }),
     ),
     (
         "mem_limit",

@@ -130,6 +130,14 @@ fn what_is_wrong_is_named_with_its_place() {
             "scale: 2\nports: ['80:80']",
             "c.yaml:5:5: service 's': ports: 2 nodes cannot all have one port of the host: leave the host's port out, and the engine chooses",
         ),
+        (
+            "container_name: ../x",
+            "c.yaml:4:21: service 's': container_name: '../x' is not a name of letters, digits, '.', '_' and '-'\nc.yaml:4:5: service 's': container_name is a name in DNS and of the node here, not of the container",
+        ),
+        (
+            "mac_address: 02:42",
+            "c.yaml:4:18: service 's': mac_address: '02:42' is not a MAC address, such as 02:42:ac:11:00:02",
+        ),
         ("networks: [fornt]", "c.yaml:4:16: service 's': there is no network 'fornt' in the project"),
         (
             "networks: {default: {ipv4_address: 1.2.3.4}}",

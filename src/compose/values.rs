@@ -87,6 +87,19 @@ pub(super) fn mode(node: &Node) -> Option<u32> {
     mode.filter(|mode| *mode <= 0o7777)
 }
 
+/// What a MAC address looks like.
+pub(super) const MAC: &str = "a MAC address, such as 02:42:ac:11:00:02";
+
+/// A MAC address, as it is written.
+pub(super) fn mac(text: &str) -> Option<String> {
+    let is_octet = |part: &str| part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let parts: Vec<_> = text.split([':', '-']).collect();
+    (parts.len() == 6 && parts.iter().all(|part| is_octet(part))).then(|| text.to_owned())
+}
+
+/// What a name looks like.
+pub(super) const NAME: &str = "a name of letters, digits, '.', '_' and '-'";
+
 /// A name of a service, network, volume, config or secret.
 pub(super) fn is_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphanumeric())

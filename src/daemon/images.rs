@@ -1,5 +1,7 @@
 //! The images that a cluster's containers are made of.
 
+use std::collections::HashSet;
+
 use anyhow::{Result, anyhow, bail};
 use futures_util::StreamExt;
 
@@ -31,8 +33,9 @@ impl Images {
 
     /// All that nodes run, each once, in words.
     pub(super) fn text(&self) -> String {
-        let mut images: Vec<_> = self.recipes.iter().map(|(image, _)| image.as_str()).collect();
-        images.dedup();
+        let mut seen = HashSet::new();
+        let images: Vec<_> =
+            self.recipes.iter().map(|(image, _)| image.as_str()).filter(|image| seen.insert(*image)).collect();
         images.join(", ")
     }
 

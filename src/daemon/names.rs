@@ -5,8 +5,8 @@ use std::io::Read;
 
 use anyhow::{Result, bail};
 
-use super::plan::Plan;
-use crate::cluster::{Cluster, ClusterId, label};
+use super::plan::{Plan, PlannedNode};
+use crate::cluster::{Cluster, ClusterId, NodeName, label};
 use crate::engine::Engine;
 use crate::provision::taken_name;
 
@@ -56,13 +56,12 @@ pub(super) fn needs_prefix(
     names: &[(String, String)],
     say: &(dyn Fn(String) + Sync),
 ) -> Result<bool> {
-    let nodes = || (0..plan.nodes.len()).map(|index| plan.own_name(index));
+    let plain: Vec<_> = (0..plan.nodes.len()).flat_map(|index| host_names(plan, index)).collect();
     let prefix = &plan.prefix;
-    let prefixed: Vec<_> = nodes().map(|node| format!("{prefix}-{node}")).collect();
+    let prefixed: Vec<_> = plain.iter().map(|name| format!("{prefix}-{name}")).collect();
     if let Some((taken, holder)) = taken_name(names, &prefixed).filter(|_| !prefix.is_empty()) {
         bail!("{taken} is a name of the container {holder} in the network {network}: choose another --prefix");
     }
-    let plain: Vec<_> = nodes().map(|node| node.to_string()).collect();
     let Some((taken, holder)) = taken_name(names, &plain) else {
         return Ok(false);
     };
@@ -77,6 +76,14 @@ pub(super) fn needs_prefix(
         prefixed[0]
     ));
     Ok(true)
+}
+
+/// The names that a node has for others in its networks: those of [`ClusterSpec::aliases`](crate::cluster::ClusterSpec::aliases).
+fn host_names(plan: &Plan, index: usize) -> Vec<String> {
+    let PlannedNode { service, aliases, .. } = &plan.nodes[index];
+    let number = service.iter().map(|_| NodeName::nth(index).to_string());
+    let own = std::iter::once(plan.own_name(index).to_string());
+    own.chain(number).chain(service.iter().chain(aliases).cloned()).collect()
 }
 
 /// Looks again once the nodes are there: two clusters that come to a network at the same time do not see each other before.

@@ -214,14 +214,15 @@ impl Plan {
         self.paths.mountpoint.join(NodeName::nth(index).as_str())
     }
 
-    /// Where what a node writes is kept: by its own name, unless we have a file of that name there.
+    /// Where what a node writes is kept: by its own name, unless we or another node may have a file of that name there.
     ///
     /// # Panics
     /// If there is no such node.
     pub(crate) fn node_data(&self, index: usize) -> PathBuf {
         let own = self.own_name(index);
         let is_ours = OWN_DATA.iter().any(|ours| own.as_str().starts_with(ours));
-        self.data.join(if is_ours { NodeName::nth(index).to_string() } else { own.to_string() })
+        let is_number = NodeName::parse_index(own.as_str()).is_some();
+        self.data.join(if is_ours || is_number { NodeName::nth(index).to_string() } else { own.to_string() })
     }
 
     /// Where the content of a named volume is kept.

@@ -387,7 +387,7 @@ fn drawn_seed() -> Result<u64> {
 fn exited_at_once(cluster: &Cluster) -> String {
     let nodes = cluster.spec().nodes.iter().zip(cluster.snapshot());
     let exited: Vec<_> = nodes
-        .filter(|(_, node)| node.state == State::Exited)
+        .filter(|(spec, node)| node.state == State::Exited && !(spec.oneshot && node.exit_code == Some(0)))
         .map(|(spec, node)| format!("{} (exit code {})", spec.name, node.exit_code.unwrap_or_default()))
         .collect();
     if exited.is_empty() { String::new() } else { format!("exited at once: {}; see their log\n", exited.join(", ")) }

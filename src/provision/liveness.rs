@@ -43,7 +43,7 @@ impl Sandboxes for Provisioner {
 }
 
 impl Provisioner {
-    /// Whether the sandbox is in the run that was made, answers, and has its address. Reconnects if only the connection
+    /// Whether the sandbox is in the run that was made, answers, and has its addresses. Reconnects if only the connection
     /// is gone. With `reapply`, or after reconnecting, also applies its state again, which reads it back.
     ///
     /// # Errors
@@ -86,8 +86,8 @@ impl Provisioner {
             Err(_) => return lost("does not answer"),
             Ok(Ok(hello)) => (hello, false),
         };
-        let ip = self.cluster.node_spec(index).ip;
-        if !hello.addresses.contains(&ip) {
+        let addresses = self.cluster.node_spec(index).addresses();
+        if let Some(ip) = addresses.iter().find(|ip| !hello.addresses.contains(ip)) {
             return lost(&format!("is not connected to the network with the address {ip}"));
         }
         if reapply || is_new {

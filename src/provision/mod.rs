@@ -269,7 +269,8 @@ impl Provisioner {
         self.engine.start(&id).await.map_err(|error| network::address_taken(error, ip, network))?;
         let hello =
             client.hello().await.map_err(|error| EngineError::Refused(format!("its sandbox failed: {error}")))?;
-        if !hello.addresses.contains(&ip) {
+        let addresses = self.cluster.node_spec(index).addresses();
+        if let Some(ip) = addresses.iter().find(|ip| !hello.addresses.contains(ip)) {
             return Err(EngineError::Refused(format!("its sandbox did not get the address {ip}")));
         }
         let seen = self.engine.inspect(&id).await?;

@@ -62,7 +62,8 @@ impl Provisioner {
     /// What the engine calls a named volume.
     fn engine_name(&self, volume: &NamedVolume) -> String {
         let cluster = &self.cluster.spec().id;
-        volume.external.clone().unwrap_or_else(|| format!("cthulhu-{cluster}-volume-{}", volume.name))
+        // No node's name begins with a dash, so it is no node's own volume either.
+        volume.external.clone().unwrap_or_else(|| format!("cthulhu-{cluster}--{}", volume.name))
     }
 
     /// Makes a node's volumes that are not there yet. `labels` are those of its container.

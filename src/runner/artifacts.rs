@@ -16,6 +16,18 @@ pub(crate) struct Artifacts {
     left_out: LeftOut,
 }
 
+/// What is ours in a directory of artifacts.
+const OWN: [&str; 7] = ["daemon.log", "history", "left-out.txt", "spec.json", "status", "timeline.html", "volumes"];
+
+/// The directory of a node's artifacts: its name, or its number if we have something of that name.
+fn node_directory(plan: &Plan, index: usize) -> String {
+    let (name, mounted) = (plan.node_name(index), plan.node_dir(index));
+    match mounted.file_name() {
+        Some(number) if OWN.contains(&name.as_str()) => number.to_string_lossy().into_owned(),
+        _ => name.to_string(),
+    }
+}
+
 impl Artifacts {
     /// Makes a directory of its own in `parent`, and keeps what the mount says, if there is one.
     ///
@@ -29,7 +41,7 @@ impl Artifacts {
                 artifacts.keep(&mount.join(file), Path::new(file))?;
             }
             for index in 0..plan.len() {
-                let node = plan.node_name(index).to_string();
+                let node = node_directory(plan, index);
                 fs::create_dir(artifacts.dir.join(&node))?;
                 for file in ["state", "exit_code", "inspect.json"] {
                     let from = plan.node_dir(index).join(file);
@@ -70,7 +82,7 @@ impl Artifacts {
             copy_tree(&volumes, &to, shown, &mut self.left_out)?;
         }
         for index in 0..plan.len() {
-            let (node, from) = (plan.node_name(index).to_string(), plan.node_data(index));
+            let (node, from) = (node_directory(plan, index), plan.node_data(index));
             let Ok(entries) = fs::read_dir(&from) else { continue };
             fs::create_dir_all(self.dir.join(&node).join("bindmounts"))?;
             for entry in entries.flatten() {

@@ -402,7 +402,9 @@ fn nodes_at(path: &Path, goal: Goal) -> Result<Vec<Node>> {
     }
     let has = |files: [&str; 3]| files.iter().all(|file| fs::symlink_metadata(path.join(file)).is_ok());
     if has(["name", "state", "ready"]) {
-        return Ok(vec![Node::at(path, goal, false)?]);
+        let index = fs::read_to_string(path.join("index")).unwrap_or_default();
+        let is_oneshot = oneshots(&path.join("..")).iter().any(|oneshot| oneshot == index.trim());
+        return Ok(vec![Node::at(path, goal, is_oneshot)?]);
     }
     if !has(ROOT_FILES) {
         return Err(neither());
@@ -448,13 +450,18 @@ fn nodes_of(path: &Path, goal: Goal) -> Result<Vec<Node>> {
         names.extend(number.map(|number| (number, name)));
     }
     names.sort();
-    // Only nodes of services have it, and nothing else is known while the engine is away.
-    let spec = fs::read(path.join("spec.json")).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let oneshots = oneshots(path);
+    let node = |(_, name): &(_, String)| Node::at(&path.join(name), goal, oneshots.contains(name));
+    names.iter().map(node).collect()
+}
+
+/// The numbers (`i001`) of a mount's nodes that are there to end with 0. Only nodes of services have it, and nothing
+/// else is known while the engine is away.
+fn oneshots(root: &Path) -> Vec<String> {
+    let spec = fs::read(root.join("spec.json")).ok().and_then(|text| serde_json::from_slice(&text).ok());
     let spec: serde_json::Map<String, serde_json::Value> = spec.unwrap_or_default();
     let oneshots = spec.values().filter(|node| node["oneshot"] == true);
-    let oneshots: Vec<_> = oneshots.filter_map(|node| node["index"].as_str()).collect();
-    let node = |(_, name): &(_, String)| Node::at(&path.join(name), goal, oneshots.contains(&name.as_str()));
-    names.iter().map(node).collect()
+    oneshots.filter_map(|node| Some(node["index"].as_str()?.to_owned())).collect()
 }
 
 #[cfg(test)]

@@ -94,14 +94,15 @@ impl Layout {
             }
         }
         let addresses: HashSet<_> = spec.nodes.iter().map(|node| node.ip.to_string()).collect();
-        for (index, node) in spec.nodes.iter().enumerate() {
-            let number = NodeName::nth(index);
-            let names = [number.as_str(), node.own_name.as_str()];
-            for name in names.into_iter().chain(node.aliases.iter().map(String::as_str)) {
-                self.add_new(all, name, format!("../{}", node.ip));
-                if !addresses.contains(name) {
-                    self.add_new(root, name, node.ip.to_string());
-                }
+        // Where two nodes claim a name, it is the one's that it stands for in commands.
+        let nodes = || spec.nodes.iter().enumerate();
+        let numbers = nodes().map(|(index, node)| (NodeName::nth(index).to_string(), node));
+        let own = nodes().map(|(_, node)| (node.own_name.to_string(), node));
+        let aliases = nodes().flat_map(|(_, node)| node.aliases.iter().map(move |alias| (alias.clone(), node)));
+        for (name, node) in numbers.chain(own).chain(aliases) {
+            self.add_new(all, &name, format!("../{}", node.ip));
+            if !addresses.contains(&name) {
+                self.add_new(root, &name, node.ip.to_string());
             }
         }
     }

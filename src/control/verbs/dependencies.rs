@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
+
 use super::super::ControlError;
 use super::super::execute::{Executor, Result};
 use crate::cluster::{Condition, Dependency, Node, State};
@@ -36,13 +38,9 @@ impl Starts {
     /// # Errors
     /// A sentence that names the service waited for: it is too late, or it never will be true.
     pub(super) async fn wait(&self, executor: &Executor, index: usize, limit: Duration, until: Instant) -> Result<()> {
-        for dependency in &executor.cluster().node_spec(index).depends_on {
-            let all = async {
-                for &other in &dependency.nodes {
-                    self.wait_for(executor, index, dependency, other).await?;
-                }
-                Ok(())
-            };
+        let each = executor.cluster().node_spec(index).depends_on.iter().map(async |dependency| {
+            let all = dependency.nodes.iter().map(|&other| self.wait_for(executor, index, dependency, other));
+            let all = async { try_join_all(all).await.map(drop) };
             let late = |_| {
                 Err(ControlError::Overdue(format!(
                     "{}: not started, as {} {} within {} s",
@@ -53,11 +51,11 @@ impl Starts {
                 )))
             };
             match time::timeout_at(until, all).await.unwrap_or_else(late) {
-                Err(ControlError::Refused(_) | ControlError::Overdue(_)) if !dependency.required => {}
-                done => done?,
+                Err(ControlError::Refused(_) | ControlError::Overdue(_)) if !dependency.required => Ok(()),
+                done => done,
             }
-        }
-        Ok(())
+        });
+        try_join_all(each).await.map(drop)
     }
 
     async fn wait_for(&self, executor: &Executor, index: usize, dependency: &Dependency, other: usize) -> Result<()> {

@@ -44,6 +44,10 @@ pub(super) async fn run_all(executor: &Executor, call: &Call) -> NodeResults {
 /// Starts all nodes, each when what it depends on is true.
 async fn run_in_order(executor: &Executor, call: &Call) -> NodeResults {
     let starts = Starts::new(executor.cluster().len());
+    // Those that a command leaves out, as they failed before, are not waited for.
+    (0..executor.cluster().len())
+        .filter(|index| !call.nodes.contains(index))
+        .for_each(|index| starts.ended(index, false));
     let limit = executor.start_timeout();
     let until = call.began + limit;
     let start_one = async |index: usize| {
