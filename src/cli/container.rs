@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::Args;
 
 use crate::daemon::is_own_label;
-use crate::engine::{Gpus, NetworkOptions, RunOptions, Ulimit};
+use crate::engine::{Gpus, NetworkOptions, RunOptions, Ulimit, check_tmpfs_options};
 use crate::provision::clean_path;
 
 /// How the nodes' containers are run.
@@ -140,25 +140,6 @@ pub(super) fn bytes(option: &str, text: &str) -> Result<i64> {
     number.ok_or_else(|| anyhow!("{option} {text}: the form is a number with b, k, m or g, such as 512m"))
 }
 
-/// The limits that a process has, by the names that engines know (setrlimit(2), in lower case).
-const LIMITS: [&str; 15] = [
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
-
 /// A later one replaces an earlier one of its name.
 fn ulimits(texts: &[String]) -> Result<Vec<Ulimit>> {
     let mut limits: Vec<Ulimit> = vec![];
@@ -172,17 +153,12 @@ fn ulimits(texts: &[String]) -> Result<Vec<Ulimit>> {
 fn ulimit(text: &str) -> Result<Ulimit> {
     let wrong = || anyhow!("--ulimit {text}: the form is NAME=SOFT[:HARD], such as nofile=1024:4096; -1 is no limit");
     let (name, values) = text.split_once('=').ok_or_else(wrong)?;
-    if !LIMITS.contains(&name) {
-        bail!("--ulimit {text}: there is no limit '{name}', but {}", LIMITS.join(", "));
-    }
     let number = |text: &str| text.parse::<i64>().ok().filter(|number| *number >= -1).ok_or_else(wrong);
     let (soft, hard) = values.split_once(':').unwrap_or((values, values));
     let (soft, hard) = (number(soft)?, number(hard)?);
-    // -1 as a u64 is above every number.
-    if soft.cast_unsigned() > hard.cast_unsigned() {
-        bail!("--ulimit {text}: the soft limit is above the hard one");
-    }
-    Ok(Ulimit { name: name.to_owned(), soft, hard })
+    let limit = Ulimit { name: name.to_owned(), soft, hard };
+    limit.check().map_err(|why| anyhow!("--ulimit {text}: {why}"))?;
+    Ok(limit)
 }
 
 /// Path and mount options. The path is as the engine compares it.
@@ -192,43 +168,8 @@ fn tmpfs(text: &str) -> Result<(String, String)> {
     let Some(path) = path else {
         bail!("--tmpfs {text}: the form is PATH[:OPTIONS], with an absolute PATH other than /, such as /run:size=64m");
     };
-    if let Some(wrong) = options.split(',').find(|option| !options.is_empty() && !is_tmpfs_option(option)) {
-        bail!("--tmpfs {text}: '{wrong}' is no option of a tmpfs, such as size=64m, mode=1777 or exec");
-    }
+    check_tmpfs_options(options).map_err(|why| anyhow!("--tmpfs {text}: {why}"))?;
     Ok((path, options.to_owned()))
-}
-
-/// Those of tmpfs(5) and mount(8) that Docker takes.
-fn is_tmpfs_option(option: &str) -> bool {
-    const FLAGS: [&str; 17] = [
-        "defaults",
-        "ro",
-        "rw",
-        "suid",
-        "nosuid",
-        "dev",
-        "nodev",
-        "exec",
-        "noexec",
-        "sync",
-        "async",
-        "dirsync",
-        "atime",
-        "noatime",
-        "diratime",
-        "nodiratime",
-        "relatime",
-    ];
-    let is_number = |text: &str, radix| u64::from_str_radix(text, radix).is_ok();
-    match option.split_once('=') {
-        None => FLAGS.contains(&option),
-        Some(("size" | "nr_inodes" | "nr_blocks", amount)) => {
-            is_number(amount.strip_suffix(['k', 'K', 'm', 'M', 'g', 'G', '%']).unwrap_or(amount), 10)
-        }
-        Some(("uid" | "gid", id)) => is_number(id, 10),
-        Some(("mode", mode)) => is_number(mode, 8),
-        Some((name, _)) => name == "mpol",
-    }
 }
 
 fn sysctl(text: &str) -> Result<(String, String)> {

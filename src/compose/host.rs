@@ -29,7 +29,13 @@ pub(super) fn ulimits(reader: &mut Reader, entry: &Entry) -> Vec<Ulimit> {
             }
         }
         match both {
-            (Some(soft), Some(hard)) => all.push(Ulimit { name: limit.key.clone(), soft, hard }),
+            (Some(soft), Some(hard)) => {
+                let wanted = Ulimit { name: limit.key.clone(), soft, hard };
+                match wanted.check() {
+                    Ok(()) => all.push(wanted),
+                    Err(why) => reader.refuse(&limit.mark, format!("ulimits: {why}")),
+                }
+            }
             _ if matches!(limit.node.value, Value::Map(_)) => {
                 reader.refuse(&limit.mark, format!("ulimits: {} has both 'soft' and 'hard'", shown(&limit.key)));
             }

@@ -5,7 +5,7 @@ use super::model::{MountKind, ServiceMount};
 use super::reader::{Keys, Reader, Rule, clean_target, unique};
 use super::tree::{Entry, Mark, Node, Value};
 use super::values::{BYTES, MODE, bytes, is_name, mode};
-use crate::engine::Bind;
+use crate::engine::{Bind, check_tmpfs_options};
 use crate::text::shown;
 
 /// What an entry of `volumes` is.
@@ -39,10 +39,12 @@ pub(super) fn read_tmpfs(reader: &mut Reader, entry: &Entry) -> Vec<(String, Str
     let mut all = vec![];
     for text in reader.texts("tmpfs", &entry.node) {
         let (path, options) = text.split_once(':').unwrap_or((&text, ""));
-        if path.starts_with('/') {
-            all.push((path.to_owned(), options.to_owned()));
-        } else {
-            reader.refuse(&entry.node.mark, format!("tmpfs: '{}' is not an absolute path", shown(path)));
+        match check_tmpfs_options(options) {
+            _ if !path.starts_with('/') => {
+                reader.refuse(&entry.node.mark, format!("tmpfs: '{}' is not an absolute path", shown(path)));
+            }
+            Err(why) => reader.refuse(&entry.node.mark, format!("tmpfs: {why}")),
+            Ok(()) => all.push((path.to_owned(), options.to_owned())),
         }
     }
     all

@@ -6,7 +6,7 @@ use super::reader::{Keys, Reader, Rule, unique};
 use super::tree::{Entry, Mark, Value};
 use super::values::{BYTES, CPUS, DURATION, MAC, NAME, bytes, duration, is_name, mac, nano_cpus};
 use super::{dependencies, deploy, environment, extension, health, host, mounts, networks, ports};
-use crate::engine::{CgroupNamespace, RestartPolicy};
+use crate::engine::{CgroupNamespace, RestartPolicy, Signal};
 use crate::text::shown;
 
 /// A service while it is read.
@@ -212,7 +212,11 @@ const SERVICE: &Keys<Draft> = &[
     ),
     (
         "stop_signal",
-        Rule::Read(|reader, draft, entry| draft.service.run.stop_signal = reader.text("stop_signal", &entry.node)),
+        Rule::Read(|reader, draft, entry| {
+            let signal = |text: &str| Signal::parse_exact(text).map(|_| text.to_owned());
+            draft.service.run.stop_signal =
+                reader.parsed("stop_signal", &entry.node, "a signal, such as SIGINT or 2", signal);
+        }),
     ),
     ("storage_opt", Rule::Warn("the size of a node's files is not limited")),
     ("sysctls", Rule::Read(sysctls)),

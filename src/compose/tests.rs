@@ -155,6 +155,15 @@ fn what_is_wrong_is_named_with_its_place() {
             "stop_grace_period: 10",
             "c.yaml:4:24: service 's': stop_grace_period: '10' is not a time, such as 1m30s or 500ms",
         ),
+        (
+            "tmpfs: [\"/x:size=nope\"]",
+            "c.yaml:4:12: service 's': tmpfs: 'size=nope' is no option of a tmpfs, such as size=64m, mode=1777 or exec",
+        ),
+        (
+            "ulimits: {nofile: {soft: 2, hard: 1}}",
+            "c.yaml:4:15: service 's': ulimits: the soft limit is above the hard one",
+        ),
+        ("stop_signal: NOPE", "c.yaml:4:18: service 's': stop_signal: 'NOPE' is not a signal, such as SIGINT or 2"),
         ("mem_limit: 1x", "c.yaml:4:16: service 's': mem_limit: '1x' is not a size, such as 64m or 1gb"),
         (
             "labels: [io.cthulhu.x=1]",

@@ -20,6 +20,7 @@ pub mod simulated;
 mod spec;
 
 pub(crate) use liveness::{falls_silent, while_it_answers};
+pub(crate) use options::check_tmpfs_options;
 pub use options::{
     CgroupNamespace, Device, Gpus, HealthCheck, NetworkOptions, Protocol, PublishedPort, RestartPolicy, RunOptions,
     Ulimit,

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::shown;
+
 /// How a container is run. The default leaves everything to the image and the engine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -211,5 +213,85 @@ impl Protocol {
     /// The one of that name.
     pub(crate) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|protocol| protocol.name() == name)
+    }
+}
+
+/// The limits that a process has, by the names that engines know (setrlimit(2), in lower case).
+const LIMITS: [&str; 15] = [
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+
+impl Ulimit {
+    /// Whether an engine takes it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if !LIMITS.contains(&self.name.as_str()) {
+            return Err(format!("there is no limit '{}', but {}", shown(&self.name), LIMITS.join(", ")));
+        }
+        // -1 as a u64 is above every number.
+        if self.soft.cast_unsigned() > self.hard.cast_unsigned() {
+            return Err("the soft limit is above the hard one".into());
+        }
+        Ok(())
+    }
+}
+
+/// Whether an engine takes these options of a tmpfs, separated by commas.
+///
+/// # Errors
+/// The first wrong one.
+pub(crate) fn check_tmpfs_options(options: &str) -> Result<(), String> {
+    match options.split(',').find(|option| !options.is_empty() && !is_tmpfs_option(option)) {
+        Some(wrong) => Err(format!("'{}' is no option of a tmpfs, such as size=64m, mode=1777 or exec", shown(wrong))),
+        None => Ok(()),
+    }
+}
+
+/// Those of tmpfs(5) and mount(8) that Docker takes.
+fn is_tmpfs_option(option: &str) -> bool {
+    const FLAGS: [&str; 17] = [
+        "defaults",
+        "ro",
+        "rw",
+        "suid",
+        "nosuid",
+        "dev",
+        "nodev",
+        "exec",
+        "noexec",
+        "sync",
+        "async",
+        "dirsync",
+        "atime",
+        "noatime",
+        "diratime",
+        "nodiratime",
+        "relatime",
+    ];
+    let is_number = |text: &str, radix| u64::from_str_radix(text, radix).is_ok();
+    match option.split_once('=') {
+        None => FLAGS.contains(&option),
+        Some(("size" | "nr_inodes" | "nr_blocks", amount)) => {
+            is_number(amount.strip_suffix(['k', 'K', 'm', 'M', 'g', 'G', '%']).unwrap_or(amount), 10)
+        }
+        Some(("uid" | "gid", id)) => is_number(id, 10),
+        Some(("mode", mode)) => is_number(mode, 8),
+        Some((name, _)) => name == "mpol",
     }
 }
