@@ -70,7 +70,7 @@ impl Starts {
         let mut changes = executor.watch().changes();
         loop {
             executor.check_open()?;
-            changes.mark_unchanged();
+            let _ = *changes.borrow_and_update();
             match dependency.condition.is_met(&executor.cluster().node(other)) {
                 Met::Yes => return Ok(()),
                 Met::Never(why) => return Err(refused(why)),
