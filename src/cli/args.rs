@@ -9,9 +9,6 @@ use super::compose::FileArgs;
 use super::container::ContainerArgs;
 use super::group_args::GroupArgs;
 
-/// More nodes are never possible: a Linux bridge holds 1,023 ports.
-pub(super) const MOST_NODES: usize = 1023;
-
 /// The directory in which a path lies.
 pub(super) fn parent(path: &Path) -> PathBuf {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::{print_json, print_lines};
 use crate::compose::{Project, Remark, Request, describe, json, load};
+use crate::engine::BRIDGE_PORTS;
 
 /// Arguments of compose.
 #[derive(Debug, Args)]
@@ -76,8 +77,8 @@ impl FileArgs {
     /// A sentence that names the option.
     pub(crate) fn request(&self, images: &[String]) -> Result<Request> {
         let scale = |(service, text): (String, String)| match text.parse() {
-            Ok(replicas) if replicas <= 1023 => Ok((service, replicas)),
-            _ => bail!("--scale {service}={text}: a service has 0 to 1023 nodes"),
+            Ok(replicas) if replicas <= BRIDGE_PORTS => Ok((service, replicas)),
+            _ => bail!("--scale {service}={text}: a service has 0 to {BRIDGE_PORTS} nodes"),
         };
         Ok(Request {
             files: self.file.clone(),

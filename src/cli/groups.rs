@@ -4,9 +4,10 @@ use std::collections::HashSet;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::args::{MOST_NODES, MountArgs};
+use super::args::MountArgs;
 use super::group_args::GroupArgs;
 use crate::daemon::PlannedNode;
+use crate::engine::BRIDGE_PORTS;
 use crate::runner::words;
 
 /// The longest host name in bytes (RFC 1035, a label).
@@ -178,7 +179,7 @@ fn group(text: &str, args: &MountArgs) -> Result<Group> {
     if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(good) {
         bail!("--group {text}: a name has letters, digits, '_', '.' and '-', and begins with a letter or digit");
     }
-    let count = count.parse().ok().filter(|count| (1..=MOST_NODES).contains(count)).ok_or_else(wrong)?;
+    let count = count.parse().ok().filter(|count| (1..=BRIDGE_PORTS).contains(count)).ok_or_else(wrong)?;
     if image.is_empty() {
         return Err(wrong());
     }
@@ -205,8 +206,8 @@ fn check_ready(args: &GroupArgs) -> Result<()> {
 /// # Errors
 /// A sentence.
 pub(super) fn check_names(names: &[String]) -> Result<()> {
-    if names.len() > MOST_NODES {
-        bail!("{} nodes are too many: a cluster has at most {MOST_NODES}", names.len());
+    if names.len() > BRIDGE_PORTS {
+        bail!("{} nodes are too many: a cluster has at most {BRIDGE_PORTS}", names.len());
     }
     let mut seen = HashSet::new();
     for name in names {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::args::{MOST_NODES, MountArgs};
+use super::args::MountArgs;
 use super::complain;
 use super::container::{ContainerArgs, bytes};
 use super::groups::{Group, groups};
@@ -13,6 +13,7 @@ use super::services::services;
 use crate::compose;
 use crate::control::{DEFAULT_GRACE, DEFAULT_START_TIMEOUT};
 use crate::daemon::{ClusterPaths, NodeRecipe, Plan, PlannedEndpoint, PlannedNode, state_home};
+use crate::engine::BRIDGE_PORTS;
 use crate::provision::NetworkRequest;
 use crate::sys;
 use crate::watch::{DEFAULT_LOG_LIMIT, SMALLEST_LIMIT};
@@ -129,8 +130,8 @@ fn of_services(args: &MountArgs, mountpoint: &Path) -> Result<Nodes> {
 fn check_numbers(args: &MountArgs, nodes: usize) -> Result<()> {
     match nodes {
         0 => bail!("-n 0: a cluster has at least one node"),
-        n if n > MOST_NODES => {
-            bail!("-n {n}: a cluster has at most {MOST_NODES} nodes, as many as a Linux bridge has ports")
+        n if n > BRIDGE_PORTS => {
+            bail!("-n {n}: a cluster has at most {BRIDGE_PORTS} nodes, as many as a Linux bridge has ports")
         }
         _ => {}
     }

@@ -3,9 +3,7 @@
 use super::reader::{Keys, Reader, Rule};
 use super::tree::Entry;
 use super::values::{BYTES, CPUS, bytes, nano_cpus};
-
-/// More nodes are never possible: a Linux bridge holds 1,023 ports.
-const MOST_NODES: usize = 1023;
+use crate::engine::BRIDGE_PORTS;
 
 /// What of it counts.
 #[derive(Default)]
@@ -79,6 +77,6 @@ pub(super) fn read(reader: &mut Reader, deploy: &mut Deploy, entry: &Entry) {
 
 /// How many nodes a service has.
 pub(super) fn replicas(reader: &mut Reader, what: &str, entry: &Entry) -> Option<usize> {
-    let form = format!("a number of nodes up to {MOST_NODES}");
-    reader.parsed(what, &entry.node, &form, |text| text.parse().ok().filter(|replicas| *replicas <= MOST_NODES))
+    let form = format!("a number of nodes up to {BRIDGE_PORTS}");
+    reader.parsed(what, &entry.node, &form, |text| text.parse().ok().filter(|replicas| *replicas <= BRIDGE_PORTS))
 }

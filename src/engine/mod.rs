@@ -116,6 +116,10 @@ impl Default for Setup {
     }
 }
 
+/// Ports that one Linux bridge holds (BR_MAX_PORTS, net/bridge/br_private.h: 1 << 10, port 0 unused). No cluster can
+/// have more nodes.
+pub(crate) const BRIDGE_PORTS: usize = 1023;
+
 /// A bridge network to create.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewNetwork {

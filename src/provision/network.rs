@@ -3,10 +3,7 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
-use crate::engine::{Engine, EngineError, Labels, NewNetwork, Result};
-
-/// Ports that one Linux bridge holds (BR_MAX_PORTS, net/bridge/br_private.h: 1 << 10, port 0 unused).
-const BRIDGE_PORTS: usize = 1023;
+use crate::engine::{BRIDGE_PORTS, Engine, EngineError, Labels, NewNetwork, Result};
 
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
