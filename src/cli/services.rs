@@ -95,11 +95,8 @@ fn recipe_of(service: &Service, args: &MountArgs, mountpoint: &Path) -> Result<N
                 recipe.missing.extend(is_missing.then(|| bind.source.clone()));
                 recipe.mounts.push(bind);
             }
-            MountKind::Volume { subpath: Some(_), .. } => {
-                bail!("{}: volume.subpath is not supported; mount the whole volume", at(&mount.place))
-            }
             MountKind::Volume { volume: None, target, .. } => recipe.anonymous_volumes.push(target.clone()),
-            MountKind::Volume { volume: Some(name), target, read_only, no_copy, .. } => {
+            MountKind::Volume { volume: Some(name), target, read_only, no_copy } => {
                 recipe.volumes.push(PlannedVolume {
                     name: name.clone(),
                     external: None,

@@ -185,12 +185,12 @@ fn mount(mount: &ServiceMount) -> Value {
             "read_only": bind.read_only,
             "bind": { "create_host_path": create },
         }),
-        MountKind::Volume { volume, target, read_only, no_copy, subpath } => json!({
+        MountKind::Volume { volume, target, read_only, no_copy } => json!({
             "type": "volume",
             "source": volume,
             "target": target,
             "read_only": read_only,
-            "volume": { "nocopy": no_copy, "subpath": subpath },
+            "volume": { "nocopy": no_copy },
         }),
     };
     without_nothing(value)

@@ -165,8 +165,6 @@ pub enum MountKind {
         read_only: bool,
         /// It stays empty: the image's content is not copied into it.
         no_copy: bool,
-        /// Only this directory of it, relative.
-        subpath: Option<String>,
     },
 }
 

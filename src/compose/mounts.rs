@@ -105,7 +105,6 @@ struct LongMount {
     read_only: bool,
     create: bool,
     no_copy: bool,
-    subpath: Option<String>,
     size: Option<i64>,
     mode: Option<u32>,
 }
@@ -156,15 +155,7 @@ const VOLUME: &Keys<LongMount> = &[
         "nocopy",
         Rule::Read(|reader, mount, entry| mount.no_copy = reader.truth("nocopy", &entry.node).unwrap_or_default()),
     ),
-    (
-        "subpath",
-        Rule::Read(|reader, mount, entry| {
-            mount.subpath = reader.parsed("subpath", &entry.node, "a relative path without '..'", |text| {
-                let is_inside = !text.starts_with('/') && !text.split('/').any(|part| part == "..");
-                is_inside.then(|| text.to_owned())
-            });
-        }),
-    ),
+    ("subpath", Rule::Refuse("mount the whole volume")),
     ("labels", Rule::Ignore),
 ];
 
@@ -214,8 +205,8 @@ fn made(reader: &mut Reader, item: &Node, mount: LongMount) -> Option<(String, M
                 reader.refuse(&item.mark, text);
                 return None;
             }
-            let (read_only, no_copy, subpath) = (mount.read_only, mount.no_copy, mount.subpath);
-            MountKind::Volume { volume, target: target.clone(), read_only, no_copy, subpath }
+            let (read_only, no_copy) = (mount.read_only, mount.no_copy);
+            MountKind::Volume { volume, target: target.clone(), read_only, no_copy }
         }
         Some("tmpfs") => {
             let size = mount.size.map(|size| format!("size={size}"));

@@ -156,6 +156,10 @@ fn what_is_wrong_is_named_with_its_place() {
             "c.yaml:4:24: service 's': stop_grace_period: '10' is not a time, such as 1m30s or 500ms",
         ),
         (
+            "volumes: [{type: volume, target: /v, volume: {subpath: a}}]",
+            "c.yaml:4:51: service 's': volume: subpath is refused: mount the whole volume",
+        ),
+        (
             "tmpfs: [\"/x:size=nope\"]",
             "c.yaml:4:12: service 's': tmpfs: 'size=nope' is no option of a tmpfs, such as size=64m, mode=1777 or exec",
         ),
