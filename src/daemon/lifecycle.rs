@@ -59,7 +59,7 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     let data = DataLock::take(&plan.data)?.ok_or_else(|| anyhow!("{}", data_taken(plan)))?;
     let mountpoint = plan.paths.check_mountpoint()?.into();
     let made = Made {
-        engine: Default::default(),
+        fleet: Default::default(),
         id: new_id()?,
         recorder: Default::default(),
         mountpoint,

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+
 use super::{Provisioner, Sandbox, SandboxSlot};
 use crate::cluster::faults::NetState;
 use crate::engine::EngineError;
@@ -33,30 +35,48 @@ impl From<ClientError> for FaultsError {
 }
 
 impl Provisioner {
-    /// What the kernel can do in a sandbox. The first sandbox that there is finds out, once.
+    /// What each engine's kernel can do in a sandbox. Those that cannot be asked now are left out.
+    ///
+    /// # Errors
+    /// The first sandbox's.
+    pub async fn probe_kernels(&self) -> Result<(), FaultsError> {
+        let probed = join_all((0..self.kernels.len()).map(|host| self.kernel_on(host))).await;
+        probed.into_iter().try_for_each(|probed| probed.map(drop))
+    }
+
+    /// What the kernel of a node's engine can do.
+    ///
+    /// # Errors
+    /// As [`Provisioner::kernel_on`].
+    pub(crate) async fn kernel_of(&self, index: usize) -> Result<Capabilities, FaultsError> {
+        self.kernel_on(self.cluster.host_of(index)).await
+    }
+
+    /// What an engine's kernel can do in a sandbox. The first sandbox that there is finds out, once.
     ///
     /// # Errors
     /// The sandbox's; [`FaultsError::Gone`] if there is none.
-    pub async fn kernel(&self) -> Result<Capabilities, FaultsError> {
-        if let Some(kernel) = self.kernel.get() {
+    async fn kernel_on(&self, host: usize) -> Result<Capabilities, FaultsError> {
+        if let Some(kernel) = self.kernels[host].get() {
             return Ok(*kernel);
         }
-        for slot in &self.sandboxes {
+        let here = (0..self.sandboxes.len()).filter(|index| self.cluster.host_of(*index) == host);
+        for slot in here.map(|index| &self.sandboxes[index]) {
             if let Some(sandbox) = slot.lock().await.live.as_mut() {
                 let kernel = match sandbox.client.probe().await.map_err(FaultsError::from) {
                     Err(FaultsError::Gone) => continue,
                     answer => answer?,
                 };
                 // Two callers at once get the same answer.
-                return Ok(*self.kernel.get_or_init(|| kernel));
+                return Ok(*self.kernels[host].get_or_init(|| kernel));
             }
         }
         Err(FaultsError::Gone)
     }
 
-    /// The same, if it is known already.
-    pub(crate) fn known_kernel(&self) -> Option<Capabilities> {
-        self.kernel.get().copied()
+    /// What the kernels of all engines can do, those that are known already.
+    pub(crate) fn known_kernels(&self) -> impl Iterator<Item = Capabilities> {
+        self.kernels.iter().filter_map(|kernel| kernel.get().copied())
     }
 
     /// Has a node's sandbox apply this state. A sandbox that is made later begins with it.
@@ -64,7 +84,7 @@ impl Provisioner {
     /// # Errors
     /// The sandbox's.
     pub(crate) async fn apply(&self, index: usize, desired: &Arc<NetState>) -> Result<(), FaultsError> {
-        let kernel = self.kernel().await?;
+        let kernel = self.kernel_of(index).await?;
         let mut slot = self.sandboxes[index].lock().await;
         let applied = self.tell(index, &mut slot, kernel, desired).await;
         if matches!(applied, Ok(()) | Err(FaultsError::Gone)) {
@@ -79,7 +99,7 @@ impl Provisioner {
     /// # Errors
     /// The sandbox's.
     pub(crate) async fn put_back(&self, index: usize, desired: &Arc<NetState>) -> Result<(), FaultsError> {
-        let kernel = self.kernel().await?;
+        let kernel = self.kernel_of(index).await?;
         let mut slot = self.sandboxes[index].lock().await;
         slot.desired = desired.clone();
         self.tell(index, &mut slot, kernel, desired).await
@@ -107,7 +127,7 @@ impl Provisioner {
                 self.apply_to(index, sandbox, kernel, desired).await
             }
             // A sandbox that cannot be reached must not control a network any more.
-            Ok(Err(_)) => match self.engine.remove(&id).await {
+            Ok(Err(_)) => match self.engine_of(index).remove(&id).await {
                 Ok(()) | Err(EngineError::NotFound(_) | EngineError::Conflict(_)) => {
                     self.drop_sandbox(slot);
                     told
@@ -143,7 +163,7 @@ impl Provisioner {
     /// # Errors
     /// The sandbox's.
     pub(crate) async fn abort(&self, index: usize) -> Result<(), FaultsError> {
-        if !self.kernel().await?.sock_destroy {
+        if !self.kernel_of(index).await?.sock_destroy {
             return Ok(());
         }
         match self.sandboxes[index].lock().await.live.as_mut() {
@@ -153,11 +173,11 @@ impl Provisioner {
     }
 
     /// Has a new sandbox apply the state of its predecessor.
-    pub(super) async fn hand_on(&self, sandbox: &mut Sandbox, desired: &NetState) -> Result<(), EngineError> {
+    pub(super) async fn hand_on(&self, index: usize, sandbox: &mut Sandbox, desired: &NetState) -> Result<(), EngineError> {
         if *desired == NetState::default() {
             return Ok(());
         }
-        let kernel = match self.kernel.get() {
+        let kernel = match self.kernels[self.cluster.host_of(index)].get() {
             Some(kernel) => *kernel,
             None => sandbox.client.probe().await.map_err(|error| refused(&error))?,
         };

@@ -60,7 +60,7 @@ impl Provisioner {
             return lost("is gone");
         };
         let limit = ANSWER.min(self.timeout / 2);
-        let seen = match self.engine.inspect(&sandbox.id).await {
+        let seen = match self.engine_of(index).inspect(&sandbox.id).await {
             Ok(seen) => seen,
             Err(EngineError::NotFound(_)) => return lost("was removed"),
             Err(error) => return Err(error),
@@ -74,7 +74,7 @@ impl Provisioner {
         }
         let (hello, is_new) = match timeout(limit, sandbox.client.hello()).await {
             Ok(Err(ClientError::Ended | ClientError::Io(_))) => {
-                match timeout(limit, self.connect_again(sandbox))
+                match timeout(limit, self.connect_again(index, sandbox))
                     .await
                     .unwrap_or_else(|_| Ok(Err("no answer".into())))?
                 {
@@ -92,7 +92,7 @@ impl Provisioner {
         }
         if reapply || is_new {
             let apply = async {
-                let kernel = match self.kernel.get() {
+                let kernel = match self.kernels[self.cluster.host_of(index)].get() {
                     Some(kernel) => *kernel,
                     None => sandbox.client.probe().await?,
                 };
@@ -107,8 +107,8 @@ impl Provisioner {
         Ok(Ok(()))
     }
 
-    async fn connect_again(&self, sandbox: &mut Sandbox) -> Result<std::result::Result<Hello, String>> {
-        let attachment = match self.engine.attach(&sandbox.id).await {
+    async fn connect_again(&self, index: usize, sandbox: &mut Sandbox) -> Result<std::result::Result<Hello, String>> {
+        let attachment = match self.engine_of(index).attach(&sandbox.id).await {
             Ok(attachment) => attachment,
             Err(error @ (EngineError::NotFound(_) | EngineError::Conflict(_) | EngineError::Refused(_))) => {
                 return Ok(Err(error.to_string()));
