@@ -36,7 +36,7 @@ use crate::engine::{Engine, EngineError, falls_silent};
 use crate::fuse;
 use crate::history::{History, Recorder};
 use crate::passthrough::{Descriptors, Passthrough};
-use crate::provision::{AT_ONCE, Provisioner, cluster_labels, clusters, remove_cluster};
+use crate::provision::{AT_ONCE, Leases, Provisioner, cluster_labels, clusters, remove_cluster};
 use crate::selfimage::{self};
 use crate::sys;
 use crate::template;
@@ -73,6 +73,8 @@ pub(crate) struct Running {
     pub(crate) unmounted: oneshot::Receiver<io::Result<()>>,
     /// Holds the sandboxes' connections.
     pub(crate) provisioner: Arc<Provisioner>,
+    /// Keeps alive those that are not on this machine.
+    pub(crate) leases: Leases,
     /// What the user should know besides; with a newline at its end, or empty.
     pub(crate) note: String,
 }
@@ -163,6 +165,8 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
     let model = Model::open(plan, spec, made)?;
     let provisioner =
         Arc::new(Provisioner::new(engine.clone(), model.cluster.clone(), options, images.own, owner, plan.timeout));
+    // Making the others may take longer than one lives unasked.
+    let leases = provisioner.keep_leases();
     let watch = model.watch(plan, &nodes, &engine, &provisioner).await?;
     let seed = plan.seed.map_or_else(drawn_seed, Ok)?;
     let (tree, bindmounts) = model.tree(plan, seed, files, &watch, &provisioner, descriptors)?;
@@ -191,7 +195,7 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
         tree.execute("start").await.map_err(cannot_start)?;
     }
     let note = if plan.start { exited_at_once(&model.cluster) } else { String::new() };
-    Ok(Running { tree, watch, unmounted, provisioner, note })
+    Ok(Running { tree, watch, unmounted, provisioner, leases, note })
 }
 
 fn cannot_start(error: ControlError) -> anyhow::Error {
