@@ -93,6 +93,8 @@ impl From<Unchanged> for ControlError {
 enum ApplyOutcome {
     Done,
     Gone,
+    /// It is on an engine elsewhere, and it or that engine cannot be reached.
+    Unreached(ControlError),
     Failed(ControlError),
 }
 
@@ -101,7 +103,7 @@ impl ApplyOutcome {
     fn filter_gone(self) -> Result<()> {
         match self {
             Self::Done | Self::Gone => Ok(()),
-            Self::Failed(error) => Err(error),
+            Self::Unreached(error) | Self::Failed(error) => Err(error),
         }
     }
 }
@@ -225,15 +227,19 @@ impl Network {
     /// Has one sandbox apply its part. A sandbox that is gone is an error only if its node still runs.
     async fn bring_about(&self, index: usize, desired: &Arc<NetState>, deadline: Instant) -> Result<()> {
         let outcome = self.in_time(index, deadline, self.0.provisioner.apply(index, desired)).await;
-        let ApplyOutcome::Gone = outcome else {
-            return outcome.filter_gone();
+        let (why, unreached) = match outcome {
+            ApplyOutcome::Gone => ("cannot reach the engine, and its sandbox is gone; nothing has changed", None),
+            ApplyOutcome::Unreached(error) => ("cannot reach the engine; nothing has changed", Some(error)),
+            outcome => return outcome.filter_gone(),
         };
-        // If the engine is gone, its sandboxes are too, and it is unknown which nodes run.
+        // If the engine is gone, its sandboxes are too unless they have a lease, and it is unknown which nodes run.
         self.0.watch.check_liveness(index).await;
         let Inner { cluster, .. } = &*self.0;
         if !cluster.is_node_reachable(index) {
-            let why = "cannot reach the engine, and its sandbox is gone; nothing has changed";
             return Err(ControlError::Unreachable(format!("{}: {why}", self.name(index))));
+        }
+        if let Some(error) = unreached {
+            return Err(error);
         }
         if !cluster.node(index).is_alive() {
             return Ok(());
@@ -328,6 +334,9 @@ impl Network {
         match time::timeout_at(deadline, asked).await {
             Ok(Ok(())) => ApplyOutcome::Done,
             Ok(Err(FaultsError::Gone)) => ApplyOutcome::Gone,
+            Ok(Err(FaultsError::Silent(after))) => {
+                ApplyOutcome::Unreached(ControlError::SandboxSilent { node: self.name(index), after })
+            }
             Ok(Err(error)) => ApplyOutcome::Failed(ControlError::Refused(format!("{}: {error}", self.name(index)))),
             Err(_) => ApplyOutcome::Failed(self.late(index)),
         }

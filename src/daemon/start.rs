@@ -37,7 +37,7 @@ use crate::fleet::{Fleet, Room, connect, connect_all};
 use crate::fuse;
 use crate::history::{History, Recorder};
 use crate::passthrough::{Descriptors, Passthrough};
-use crate::provision::{AT_ONCE, Provisioner, cluster_labels, clusters, remove_cluster};
+use crate::provision::{AT_ONCE, Leases, Provisioner, cluster_labels, clusters, remove_cluster};
 use crate::selfimage::{self};
 use crate::sys;
 use crate::template;
@@ -53,6 +53,8 @@ pub(crate) struct Running {
     pub(crate) unmounted: oneshot::Receiver<io::Result<()>>,
     /// Holds the sandboxes' connections.
     pub(crate) provisioner: Arc<Provisioner>,
+    /// Keeps alive those that are not on this machine.
+    pub(crate) leases: Leases,
     /// What the user should know besides; with a newline at its end, or empty.
     pub(crate) note: String,
 }
@@ -152,6 +154,8 @@ async fn bring_up(plan: &Plan, machines: &Machines, made: &Made, report: &Report
     let model = Model::open(plan, spec, made)?;
     let provisioner =
         Arc::new(Provisioner::new(fleet.clone(), model.cluster.clone(), options, images.own, owner, plan.timeout));
+    // Making the others may take longer than one lives unasked.
+    let leases = provisioner.keep_leases();
     let watch = model.watch(plan, &nodes, machines, &provisioner).await?;
     let seed = plan.seed.map_or_else(drawn_seed, Ok)?;
     let (tree, bindmounts) = model.tree(plan, seed, files, &watch, &provisioner, descriptors)?;
@@ -183,7 +187,7 @@ async fn bring_up(plan: &Plan, machines: &Machines, made: &Made, report: &Report
         tree.execute("start").await.map_err(cannot_start)?;
     }
     let note = if plan.start { exited_at_once(&model.cluster) } else { String::new() };
-    Ok(Running { tree, watch, unmounted, provisioner, note })
+    Ok(Running { tree, watch, unmounted, provisioner, leases, note })
 }
 
 fn cannot_start(error: ControlError) -> anyhow::Error {

@@ -1,14 +1,17 @@
 //! Has sandboxes apply network faults.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::liveness::Lost;
 use super::{Provisioner, Sandbox, SandboxSlot};
 use crate::cluster::faults::NetState;
 use crate::engine::EngineError;
 use crate::sandbox::ClientError;
 use crate::sandbox::protocol::Capabilities;
+use crate::sync::time;
 
 /// Why a sandbox has not applied a state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +25,10 @@ pub enum FaultsError {
     /// Its state is unknown.
     #[error("its sandbox answers nonsense: {0}")]
     Nonsense(String),
+    /// It is there, on an engine elsewhere, and cannot be reached, or the engine cannot. What was in force before, or the
+    /// new state, is.
+    #[error("its sandbox did not answer in {} s", .0.as_secs_f64())]
+    Silent(Duration),
 }
 
 impl From<ClientError> for FaultsError {
@@ -115,22 +122,30 @@ impl Provisioner {
         let Some(sandbox) = slot.live.as_mut() else {
             return Err(FaultsError::Gone);
         };
-        let told = self.apply_to(index, sandbox, kernel, desired).await;
+        let told = self.apply_in_time(index, sandbox, kernel, desired).await;
         if told != Err(FaultsError::Gone) {
             return told;
         }
         // Perhaps only the connection is gone.
         let id = sandbox.id.clone();
-        match self.check_slot(index, slot, false).await {
-            Ok(Ok(())) => {
+        let checked = self.in_time(self.check_slot(index, slot, false)).await;
+        // Its network may be there whatever the engine says: only its end is an end.
+        let told = if self.is_leased(index) { Err(self.silent()) } else { told };
+        match checked {
+            Some(Ok(Ok(()))) => {
                 let sandbox = slot.live.as_mut().ok_or(FaultsError::Gone)?;
-                self.apply_to(index, sandbox, kernel, desired).await
+                match self.apply_in_time(index, sandbox, kernel, desired).await {
+                    Err(FaultsError::Gone) => told,
+                    again => again,
+                }
             }
+            // It is connected to again when it can be reached.
+            Some(Ok(Err(Lost::Silent(_)))) if self.is_leased(index) => told,
             // A sandbox that cannot be reached must not control a network any more.
-            Ok(Err(_)) => match self.engine_of(index).remove(&id).await {
+            Some(Ok(Err(_))) => match self.engine_of(index).remove(&id).await {
                 Ok(()) | Err(EngineError::NotFound(_) | EngineError::Conflict(_)) => {
                     self.drop_sandbox(slot);
-                    told
+                    Err(FaultsError::Gone)
                 }
                 // The caller checks whether the engine can be reached.
                 Err(EngineError::Unreachable(_) | EngineError::Denied(_)) => told,
@@ -138,8 +153,36 @@ impl Provisioner {
                     "its sandbox does not listen any more, and cannot be removed: {error}"
                 ))),
             },
-            Err(_) => told,
+            Some(Err(_)) | None => told,
         }
+    }
+
+    fn silent(&self) -> FaultsError {
+        FaultsError::Silent(self.leased_answer())
+    }
+
+    /// As [`Self::apply_to`], but if a leased sandbox does not answer in time, that is the end of its connection.
+    async fn apply_in_time(
+        &self,
+        index: usize,
+        sandbox: &mut Sandbox,
+        kernel: Capabilities,
+        desired: &NetState,
+    ) -> Result<(), FaultsError> {
+        if let Some(told) = self.in_time(self.apply_to(index, sandbox, kernel, desired)).await {
+            return told;
+        }
+        sandbox.client.disconnect();
+        Err(FaultsError::Gone)
+    }
+
+    /// Awaits what is asked of a sandbox; of a leased one, whose connection may be dead without having said so, only for
+    /// as long as a live one needs.
+    async fn in_time<T>(&self, asked: impl Future<Output = T>) -> Option<T> {
+        if !self.is_leased(index) {
+            return Some(asked.await);
+        }
+        time::timeout(self.leased_answer(), asked).await.ok()
     }
 
     /// Has a sandbox apply this state, and checks that it still has its node's address.
@@ -166,9 +209,20 @@ impl Provisioner {
         if !self.kernel_of(index).await?.sock_destroy {
             return Ok(());
         }
-        match self.sandboxes[index].lock().await.live.as_mut() {
-            Some(sandbox) => Ok(sandbox.client.abort().await.map(drop)?),
-            None => Err(FaultsError::Gone),
+        let mut slot = self.sandboxes[index].lock().await;
+        let sandbox = slot.live.as_mut().ok_or(FaultsError::Gone)?;
+        let aborted = sandbox.client.abort().await;
+        if !matches!(aborted, Err(ClientError::Ended | ClientError::Io(_))) || !self.is_leased(index) {
+            return Ok(aborted.map(drop)?);
+        }
+        match self.check_slot(index, &mut slot, false).await {
+            Ok(Ok(())) => {
+                let sandbox = slot.live.as_mut().ok_or(FaultsError::Gone)?;
+                Ok(sandbox.client.abort().await.map(drop)?)
+            }
+            Ok(Err(Lost::Gone(_))) => Err(FaultsError::Gone),
+            // Its network is there, and so are the sockets.
+            Ok(Err(Lost::Silent(_))) | Err(_) => Err(self.silent()),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Knows the recipe of sandbox and node; works through the engine only. It never touches the tree or FUSE.
 
 mod faults;
+mod lease;
 mod liveness;
 mod network;
 mod teardown;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use liveness::Run;
 
 pub(crate) use faults::FaultsError;
+pub use lease::Leases;
 pub(crate) use network::{NetworkPlan, free_subnets, taken_name};
 pub use network::{NetworkRequest, RequestedNetwork, plan};
 pub(crate) use teardown::Found;
@@ -30,7 +32,7 @@ use crate::cluster::faults::NetState;
 use crate::cluster::{Cluster, ClusterId, label};
 use crate::engine::{
     Bind, ContainerId, ContainerSpec, Endpoint, Engine, EngineError, Labels, Listed, Network, NetworkOptions, Protocol,
-    PublishedPort, Result, RunOptions,
+    PublishedPort, Result, RunOptions, Stdin,
 };
 use crate::fleet::Fleet;
 use crate::sandbox::{self, protocol::Capabilities};
@@ -79,7 +81,7 @@ struct Sandbox {
     id: ContainerId,
     /// The run of it that was made.
     run: Run,
-    /// Held for its connection too: the sandbox ends when this goes.
+    /// Held for its connection too: the sandbox ends when this goes, unless it has a lease.
     client: sandbox::Client,
 }
 
@@ -357,12 +359,19 @@ impl Provisioner {
         let node = self.cluster.node_spec(index);
         let name = self.cluster.spec().sandbox_name(node);
         let mut options = self.options[index].network.clone();
+        let mut entrypoint = self.image.internal("sandbox");
+        let stdin = if self.is_leased(index) {
+            entrypoint.extend(lease::arguments());
+            Stdin::Kept
+        } else {
+            Stdin::UntilDetached
+        };
         options.ports.extend(node.published_port.map(|host| published(host, self.cluster.spec().port)));
         ContainerSpec {
             labels: self.labels(index, label::SANDBOX, &name),
             name,
             image: self.image.reference.clone(),
-            entrypoint: Some(self.image.internal("sandbox")),
+            entrypoint: Some(entrypoint),
             network: Network::Attached {
                 endpoints: self.options[index].endpoints.clone(),
                 hostname: options.hostname.clone().unwrap_or_else(|| self.cluster.spec().host_name(node)),
@@ -375,7 +384,7 @@ impl Provisioner {
                 read_only: true,
                 ..RunOptions::default()
             },
-            attached_stdin: true,
+            stdin,
             // With live-restore, Docker 20.10 removes containers that are to remove themselves when it starts again, running ones too.
             auto_remove: !self.engine_of(index).info().setup.live_restore,
             ..ContainerSpec::default()

@@ -24,6 +24,7 @@ pub struct Fixture {
     pub cluster: Cluster,
     pub tree: Tree,
     pub watch: Watch,
+    pub provisioner: Arc<Provisioner>,
     pub recorder: Recorder,
     /// What hears of changes. It holds on to the watch that holds on to it.
     slot: Arc<Mutex<Option<Tree>>>,
@@ -109,7 +110,7 @@ impl Fixture {
             shared,
             cluster.clone(),
             watch.clone(),
-            provisioner,
+            provisioner.clone(),
             recorder.clone(),
             timeout,
             cthulhu::cluster::faults::SeededRng::new(0),
@@ -117,7 +118,7 @@ impl Fixture {
         let tree = Tree::new(cluster.clone(), executor, layout);
         *slot.lock().unwrap() = Some(tree.clone());
         recorder.begin("0.0.0", "boot", 0);
-        Self { engine, cluster, tree, watch, recorder, slot, _dir: dir }
+        Self { engine, cluster, tree, watch, provisioner, recorder, slot, _dir: dir }
     }
 
     /// The number at a path such as `i001/state`; links are followed.
