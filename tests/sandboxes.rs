@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Fixture, eventually};
@@ -212,6 +213,93 @@ async fn one_that_cannot_be_connected_to_after_a_loss_is_lost() {
     eventually("the engine is back", || f.read("status").is_ok()).await;
     is_unknown(&f, "i002").await;
     is_made_whole(&f).await;
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_connected_to_for_a_while_is_not_removed() {
+    let f = cut().await;
+    let before = [sandbox(&f, 0).await, sandbox(&f, 1).await];
+    f.engine.break_attachments(&before[1]).unwrap();
+    let refused = cthulhu::engine::EngineError::Refused("no".into());
+    // For the change, and for putting back what was.
+    f.engine.fail_next(Op::Attach, 2, refused);
+    assert_eq!(f.write("partition", &[b"\n"]).await, Err(Errno::TIMEDOUT));
+    assert!(f.read("error").unwrap().contains("i002: its sandbox did not answer"));
+    assert_eq!([sandbox(&f, 0).await, sandbox(&f, 1).await], before);
+    assert!(is_in_force(&f).await, "nothing has changed");
+    f.write("partition", &[b"\n"]).await.unwrap();
+    assert!(is_in_force(&f).await);
+    assert_eq!(f.read("partition").unwrap(), "");
+    assert_eq!([sandbox(&f, 0).await, sandbox(&f, 1).await], before);
+    assert_eq!(told(&f), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_a_dead_connection_swallows_says_so_and_the_next_one_succeeds() {
+    let f = cut().await;
+    let second = sandbox(&f, 1).await;
+    f.engine.break_attachments(&second).unwrap();
+    f.engine.hang(Op::Attach);
+    let began = tokio::time::Instant::now();
+    f.engine.disconnect();
+    assert_eq!(f.write("partition", &[b"\n"]).await, Err(Errno::HOSTDOWN));
+    assert!(began.elapsed() < TIMEOUT / 2);
+    f.engine.reconnect();
+    eventually("the engine is back", || f.read("status").is_ok()).await;
+    f.engine.release(Op::Attach);
+    f.write("partition", &[b"\n"]).await.unwrap();
+    assert!(is_in_force(&f).await);
+    assert_eq!(sandbox(&f, 1).await, second);
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_nobody_misses_are_made_again_soon() {
+    let f = cut().await;
+    f.watch.stop();
+    let before = [sandbox(&f, 0).await, sandbox(&f, 1).await];
+    let breaks = || before.iter().for_each(|id| f.engine.break_attachments(id).unwrap());
+    let made = || f.engine.calls(Op::Attach);
+    let pass = |seconds| tokio::time::sleep(Duration::from_secs(seconds));
+    let leases = f.provisioner.keep_leases();
+    let first = made();
+    pass(60).await;
+    assert_eq!(made(), first, "while they are there");
+    breaks();
+    pass(16).await;
+    assert_eq!(made(), first + 2);
+    assert!(is_in_force(&f).await);
+
+    // The network fails for longer than a sandbox goes unasked.
+    f.engine.disconnect();
+    breaks();
+    pass(40).await;
+    let failed = made();
+    f.engine.reconnect();
+    pass(5).await;
+    assert_eq!(made(), failed + 2);
+    assert_eq!([sandbox(&f, 0).await, sandbox(&f, 1).await], before);
+
+    // One that does not come back is left to the engine's events.
+    f.engine.remove_outside(&name(&f, 1)).unwrap();
+    f.engine.break_attachments(&before[0]).unwrap();
+    pass(16).await;
+    assert_eq!(made(), failed + 3);
+
+    drop(leases);
+    f.engine.break_attachments(&before[0]).unwrap();
+    pass(600).await;
+    assert_eq!(made(), failed + 3, "it has ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn renewing_leases_keeps_nothing_alive() {
+    let f = cut().await;
+    let provisioner = Arc::downgrade(&f.provisioner);
+    let _leases = f.provisioner.keep_leases();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    drop(f);
+    tokio::task::yield_now().await;
+    assert_eq!(provisioner.strong_count(), 0);
 }
 
 #[tokio::test]

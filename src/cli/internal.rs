@@ -2,8 +2,10 @@
 //! suggestions do not show them, and no typing error starts them.
 
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -33,7 +35,11 @@ pub(crate) fn run(args: &[OsString]) -> Option<ExitCode> {
             // What failed has been reported to the parent, and logged.
             Some(if daemon::run_child().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        (INTERNAL, Some("sandbox"), 3) => Some(sandbox::run()),
+        (INTERNAL, Some("sandbox"), 3) => Some(sandbox::run(None)),
+        (INTERNAL, Some("sandbox"), 5) if word(3) == Some(sandbox::LEASE) => {
+            let seconds: NonZeroU32 = word(4)?.parse().ok()?;
+            Some(sandbox::run(Some(Duration::from_secs(seconds.get().into()))))
+        }
         (INTERNAL, Some("sweep"), 3) => Some(sweep::run(None)),
         (INTERNAL, Some("sweep"), 5) => Some(sweep::run(Some((word(3)?.parse().ok()?, word(4)?.parse().ok()?)))),
         ("demo", ..) => {
@@ -72,6 +78,10 @@ mod tests {
             "cthulhu --internal",
             "cthulhu --internal sweep /precious",
             "cthulhu --internal sweep /precious /home",
+            "cthulhu --internal sandbox 60",
+            "cthulhu --internal sandbox --lease 0",
+            "cthulhu --internal sandbox --lease 1.5",
+            "cthulhu --internal sandbox --let 60",
             "cthulhu --internal mount",
         ] {
             let args: Vec<_> = line.split(' ').map(OsString::from).collect();

@@ -45,7 +45,7 @@ pub enum ControlError {
     #[error("{0}")]
     Overdue(String),
     /// A sandbox did not answer; nothing has changed elsewhere.
-    #[error("{node}: its sandbox did not answer within {} s; the others have what was in force before, and it gets that when it answers", .after.as_secs())]
+    #[error("{node}: its sandbox did not answer within {} s; the others have what was in force before, and it gets that when it answers", .after.as_secs_f64())]
     SandboxSilent {
         /// Which node's.
         node: String,

@@ -13,6 +13,7 @@ mod images;
 mod left;
 mod lifecycle;
 mod lock;
+mod machines;
 mod names;
 mod needs;
 mod networks;
@@ -50,5 +51,4 @@ pub(crate) use plan::{
 };
 pub(crate) use readiness::line_pattern;
 pub(crate) use runtime::runtime;
-pub(crate) use start::connect;
 pub(crate) use umount::{await_end, umount};

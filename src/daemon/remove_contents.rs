@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt;
 
 use super::data::DataLock;
 use super::names::new_id;
-use crate::engine::{Bind, ContainerSpec, Engine, EngineError, Labels, RunOptions, while_it_answers};
+use crate::engine::{Bind, ContainerSpec, Engine, EngineError, Labels, RunOptions, Stdin, while_it_answers};
 use crate::selfimage;
 use crate::sweep::{self, Swept};
 
@@ -86,7 +86,7 @@ async fn through_container(engine: &Arc<dyn Engine>, dir: &Path, how: &Emptying)
             read_only: true,
             ..RunOptions::default()
         },
-        attached_stdin: true,
+        stdin: Stdin::UntilDetached,
         // So that nothing is left of it, even if we end before it does.
         auto_remove: true,
         host_users: engine.info().setup.remaps_users,

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::data::FILES;
 use super::images::Images;
+use super::machines::Machines;
 use super::networks::{Networks, NodeEndpoint};
 use super::plan::{Plan, PlannedFile, PlannedNode, PlannedVolume};
 use super::program::Program;
@@ -69,7 +70,13 @@ fn named_volume(plan: &Plan, volume: &PlannedVolume, local: bool) -> NamedVolume
 }
 
 /// What the model is of.
-pub(super) fn cluster_spec(plan: &Plan, id: &ClusterId, images: &Images, networks: &Networks) -> ClusterSpec {
+pub(super) fn cluster_spec(
+    plan: &Plan,
+    id: &ClusterId,
+    images: &Images,
+    networks: &Networks,
+    machines: &Machines,
+) -> ClusterSpec {
     let node = |(index, endpoints): (usize, &Vec<NodeEndpoint>)| {
         let (name, own_name) = (plan.node_name(index), plan.own_name(index));
         let PlannedNode { service, aliases, published_port, depends_on, oneshot, stop_grace, log_limit, .. } =
@@ -87,6 +94,7 @@ pub(super) fn cluster_spec(plan: &Plan, id: &ClusterId, images: &Images, network
             ip: endpoints[0].address,
             endpoints: if service.is_some() { addresses.collect() } else { vec![] },
             image: images.node(plan, index).to_owned(),
+            host: machines.host_of(index),
             service,
             aliases,
             published_port,
@@ -111,6 +119,7 @@ pub(super) fn cluster_spec(plan: &Plan, id: &ClusterId, images: &Images, network
             .flat_map(|recipe| own_volumes(&recipe.volumes))
             .map(|name| (name.clone(), plan.volume_data(&name)))
             .collect(),
+        hosts: machines.specs(),
         nodes: networks.nodes.iter().enumerate().map(node).collect(),
     }
 }

@@ -26,7 +26,7 @@ pub use options::{
     Ulimit,
 };
 pub(crate) use signal::Signal;
-pub use spec::{Bind, ContainerSpec, Endpoint, Network, VolumeMount};
+pub use spec::{Bind, ContainerSpec, Endpoint, Network, Stdin, VolumeMount};
 
 /// A boxed stream that can be held by a task.
 pub type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send>>;

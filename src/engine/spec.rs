@@ -79,6 +79,25 @@ pub struct VolumeMount {
     pub no_copy: bool,
 }
 
+/// What a container's process reads from stdin, and for how long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stdin {
+    /// As `run` says; we never attach to it.
+    #[default]
+    Unattended,
+    /// What an attached client writes; end of file when that client goes, whatever the reason.
+    UntilDetached,
+    /// What attached clients write, one after the other. It stays open when they go.
+    Kept,
+}
+
+impl Stdin {
+    /// Whether we attach to it.
+    pub(crate) fn is_attended(self) -> bool {
+        self != Self::Unattended
+    }
+}
+
 /// Everything needed to create a container. By default it has no network.
 #[derive(Clone, Debug, Default)]
 pub struct ContainerSpec {
@@ -102,8 +121,8 @@ pub struct ContainerSpec {
     pub volumes: Vec<VolumeMount>,
     /// All that a user may say of how it is run.
     pub run: RunOptions,
-    /// stdin stays open for one attached client; end of file when that client goes. Without a terminal only.
-    pub attached_stdin: bool,
+    /// What its process reads. Without a terminal only, unless it is [`Stdin::Unattended`].
+    pub stdin: Stdin,
     /// The engine removes the container when it exits.
     pub auto_remove: bool,
     /// Its users are the host's, also on an engine that remaps users.

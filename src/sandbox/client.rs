@@ -44,7 +44,7 @@ const KEPT: usize = 16 << 10;
 /// Result of a request to a sandbox.
 pub(crate) type Result<T> = std::result::Result<T, ClientError>;
 
-/// One sandbox, attached. Dropping it closes the sandbox's stdin, and so ends it.
+/// One sandbox, attached. Dropping it closes the connection, and so ends a sandbox whose stdin does not outlive that.
 ///
 /// Requests wait as long as it takes; callers set deadlines. Any call may be dropped half-way, and the next one still
 /// gets its own answer.
@@ -59,6 +59,8 @@ pub struct Client {
     line: Vec<u8>,
     /// There may be answers on the way to what was sent over an earlier connection.
     is_resumed: bool,
+    /// Nothing has been applied since it was connected again.
+    is_unconfirmed: bool,
 }
 
 impl Client {
@@ -71,6 +73,7 @@ impl Client {
             unsent: Vec::new(),
             line: Vec::new(),
             is_resumed: false,
+            is_unconfirmed: false,
         }
     }
 
@@ -82,6 +85,18 @@ impl Client {
         // Ends a request that has got there in part.
         self.unsent = b"\n".to_vec();
         self.is_resumed = true;
+        self.is_unconfirmed = true;
+    }
+
+    /// Gives up a connection that may be dead without having said so: the next request finds that it has ended.
+    pub(crate) fn disconnect(&mut self) {
+        self.stdin = Box::pin(tokio::io::sink());
+        self.stdout = BufReader::new(Box::pin(tokio::io::empty()));
+    }
+
+    /// Whether nothing has been applied, and so read back, since it was connected again.
+    pub(crate) fn is_unconfirmed(&self) -> bool {
+        self.is_unconfirmed
     }
 
     /// Asks for its version and addresses; an answer means that it runs.
@@ -89,7 +104,7 @@ impl Client {
         self.request(&Request::Hello).await
     }
 
-    /// Asks whether one of the sandbox's own addresses accepts TCP connections; the inner error says why not.
+    /// Asks whether an address accepts TCP connections at a port, as seen from the sandbox; the inner error says why not.
     pub(crate) async fn connects(&mut self, address: Ipv4Addr, port: u16) -> Result<std::result::Result<(), String>> {
         let answer: Connected = self.request(&Request::Connect { address, port }).await?;
         Ok(if answer.connected { Ok(()) } else { Err(answer.error.unwrap_or_default()) })
@@ -104,6 +119,7 @@ impl Client {
     /// refusal, the earlier state is.
     pub(crate) async fn apply(&mut self, kernel: Capabilities, desired: &NetState) -> Result<Vec<Ipv4Addr>> {
         let applied: Applied = self.request(&Request::Apply { kernel, desired: Cow::Borrowed(desired) }).await?;
+        self.is_unconfirmed = false;
         Ok(applied.addresses)
     }
 
@@ -178,10 +194,14 @@ mod tests {
     use std::thread::JoinHandle;
     use std::time::Duration;
 
-    fn attach(stream: UnixStream) -> Client {
+    fn attachment(stream: UnixStream) -> Attachment {
         stream.set_nonblocking(true).unwrap();
         let (stdout, stdin) = tokio::io::split(tokio::net::UnixStream::from_std(stream).unwrap());
-        Client::new(Attachment { stdin: Box::pin(stdin), stdout: Box::pin(stdout) })
+        Attachment { stdin: Box::pin(stdin), stdout: Box::pin(stdout) }
+    }
+
+    fn attach(stream: UnixStream) -> Client {
+        Client::new(attachment(stream))
     }
 
     fn sandbox() -> (Client, JoinHandle<io::Result<()>>) {
@@ -235,6 +255,37 @@ mod tests {
         let mut client = attach(ours);
         drop(theirs);
         assert!(matches!(client.hello().await, Err(ClientError::Ended)));
+    }
+
+    #[tokio::test]
+    async fn over_another_connection_it_goes_on_where_it_was() {
+        use std::io::{BufRead, Write};
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut client = attach(ours);
+        let server = std::thread::spawn(move || {
+            let mut lines = io::BufReader::new(&theirs).lines();
+            assert!(lines.next().unwrap().unwrap().contains("\"id\":1"));
+            // Half of another answer, then the connection is gone.
+            (&theirs).write_all(b"{\"ok\":true,\"id\":1,\"version\":\"1\",\"addresses\":[]}\n{\"ok\":").unwrap();
+        });
+        client.hello().await.unwrap();
+        server.join().unwrap();
+        client.disconnect();
+        assert!(matches!(client.hello().await, Err(ClientError::Ended)));
+        assert!(!client.is_unconfirmed());
+
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let output = theirs.try_clone().unwrap();
+        // Answers to what came late over the earlier one.
+        (&theirs).write_all(b"{\"ok\":false,\"error\":\"x\"}\n{\"ok\":false,\"id\":2,\"error\":\"x\"}\n").unwrap();
+        std::thread::spawn(move || {
+            super::super::serve(io::BufReader::new(theirs), output, &mut FakeNamespace::default())
+        });
+        client.connect_again(attachment(ours));
+        client.hello().await.unwrap();
+        assert!(client.is_unconfirmed());
+        client.apply(Capabilities::everything(), &NetState::default()).await.unwrap();
+        assert!(!client.is_unconfirmed());
     }
 
     #[tokio::test]

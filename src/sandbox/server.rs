@@ -16,16 +16,20 @@ const CONNECT: Duration = Duration::from_millis(500);
 
 /// Answers each line of `input` with one line on `output`, until end of file.
 ///
+/// A request whose number is not above those before it is refused: it was sent over an earlier connection, and given up
+/// there, before others that were answered.
+///
 /// # Errors
 /// Only when reading or writing fails: a bad request is answered, and the next one read.
 pub fn serve(mut input: impl BufRead, mut output: impl Write, namespace: &mut impl Namespace) -> io::Result<()> {
     let mut line = Vec::new();
     let mut out = Vec::new();
+    let mut last = None;
     loop {
         let answer = match read_line(&mut input, &mut line)? {
             Line::End => return Ok(()),
             Line::TooLong => refuse(None, format!("a request is at most {MAX_LINE} bytes long")),
-            Line::Whole => answer(&line, namespace),
+            Line::Whole => answer(&line, &mut last, namespace),
         };
         // One write, so that a line is never seen in parts for longer than needed.
         serde_json::to_writer(&mut out, &answer)?;
@@ -39,7 +43,8 @@ pub fn serve(mut input: impl BufRead, mut output: impl Write, namespace: &mut im
     }
 }
 
-fn answer(line: &[u8], namespace: &mut impl Namespace) -> Answer {
+/// `last` is the highest number of a request so far.
+fn answer(line: &[u8], last: &mut Option<u64>, namespace: &mut impl Namespace) -> Answer {
     // In two steps, so that a request we don't understand still gets its number back.
     let value: serde_json::Value = match serde_json::from_slice(line) {
         Ok(value) => value,
@@ -50,6 +55,12 @@ fn answer(line: &[u8], namespace: &mut impl Namespace) -> Answer {
         Ok(request) => request,
         Err(error) => return refuse(id, format!("bad request: {error}")),
     };
+    if id.is_some() {
+        if id <= *last {
+            return refuse(id, "a later request has come before it".to_owned());
+        }
+        *last = id;
+    }
     match execute(request, namespace) {
         Ok(reply) => Answer { ok: true, id, error: None, reply: Some(reply) },
         Err(error) => refuse(id, error),
@@ -190,6 +201,15 @@ mod tests {
         }
         assert_eq!(answers[2]["id"], 3, "an unknown op keeps its number");
         assert_eq!(answers[8]["ok"], true);
+    }
+
+    #[test]
+    fn a_request_that_comes_late_is_not_carried_out() {
+        let lines = [(7, true), (6, false), (7, false), (8, true)];
+        let input: String = lines.iter().map(|(id, _)| format!("{{\"op\":\"hello\",\"id\":{id}}}\n")).collect();
+        let answers = ask(input);
+        let told: Vec<_> = answers.iter().map(|a| (a["id"].as_u64().unwrap(), a["ok"].as_bool().unwrap())).collect();
+        assert_eq!(told, lines);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 
 use super::snapshot::Snapshot;
-use crate::daemon::connect;
+use crate::fleet::connect;
 use crate::engine::{ContainerId, Engine, EngineError, Usage};
 
 /// So many questions at once.

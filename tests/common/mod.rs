@@ -24,6 +24,7 @@ pub struct Fixture {
     pub cluster: Cluster,
     pub tree: Tree,
     pub watch: Watch,
+    pub provisioner: Arc<Provisioner>,
     pub recorder: Recorder,
     /// What hears of changes. It holds on to the watch that holds on to it.
     slot: Arc<Mutex<Option<Tree>>>,
@@ -62,6 +63,7 @@ impl Fixture {
             prefixed_host_names: false,
             port: 8080,
             volumes: Default::default(),
+            hosts: vec![],
             nodes: (0..nodes).map(spec).collect(),
         });
         let shared: Arc<dyn Engine> = Arc::new(engine.clone());
@@ -101,14 +103,14 @@ impl Fixture {
             let container = provisioner.make(index).await.unwrap();
             watch.adopt(index, &container).await.unwrap();
         }
-        provisioner.kernel().await.unwrap();
+        provisioner.probe_kernels().await.unwrap();
         let layout =
             Layout::new(&cluster, |_| [("etc".into(), Ino(1 << 62)), ("var".into(), Ino((1 << 62) + 1))], vec![]);
         let executor = Executor::new(
             shared,
             cluster.clone(),
             watch.clone(),
-            provisioner,
+            provisioner.clone(),
             recorder.clone(),
             timeout,
             cthulhu::cluster::faults::SeededRng::new(0),
@@ -116,7 +118,7 @@ impl Fixture {
         let tree = Tree::new(cluster.clone(), executor, layout);
         *slot.lock().unwrap() = Some(tree.clone());
         recorder.begin("0.0.0", "boot", 0);
-        Self { engine, cluster, tree, watch, recorder, slot, _dir: dir }
+        Self { engine, cluster, tree, watch, provisioner, recorder, slot, _dir: dir }
     }
 
     /// The number at a path such as `i001/state`; links are followed.

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use cthulhu::engine::docker::connect;
-use cthulhu::engine::{ContainerId, Engine, EngineError, EventKind, LogChunk, Network};
+use cthulhu::engine::{ContainerId, Engine, EngineError, EventKind, LogChunk, Network, Status, Stdin};
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::bench::{WAIT, next_kind, text, with_bench};
@@ -108,7 +108,7 @@ async fn a_helper_talks_and_goes_when_dropped() {
         let sandbox = bench.run("sandbox", "exec /bin/busybox sleep 1000").await;
         let mut spec = bench.spec("helper", "echo noise >&2; while read line; do echo \"<$line>\"; done");
         spec.network = Network::Of(sandbox);
-        spec.attached_stdin = true;
+        spec.stdin = Stdin::UntilDetached;
         spec.auto_remove = true;
         let id = engine.create(&spec).await.unwrap();
         let mut attachment = engine.attach(&id).await.unwrap();
@@ -128,10 +128,37 @@ async fn a_helper_talks_and_goes_when_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_kept_stdin_outlives_its_clients() {
+    with_bench(async |bench| {
+        let mut spec = bench.spec("helper", "while read line; do echo \"<$line>\"; done");
+        spec.stdin = Stdin::Kept;
+        let engine = &bench.engine;
+        let id = engine.create(&spec).await.unwrap();
+        let mut first = engine.attach(&id).await.unwrap();
+        engine.start(&id).await.unwrap();
+        // Half a line of a client that goes is the next one's.
+        first.stdin.write_all(b"ia\nftha").await.unwrap();
+        let mut answer = [0; 5];
+        timeout(WAIT, first.stdout.read_exact(&mut answer)).await.unwrap().unwrap();
+        drop(first);
+        for text in ["ghn", "cf"] {
+            let mut next = engine.attach(&id).await.unwrap();
+            next.stdin.write_all(format!("{text}\n").as_bytes()).await.unwrap();
+            let mut line = String::new();
+            let mut stdout = tokio::io::BufReader::new(next.stdout);
+            timeout(WAIT, stdout.read_line(&mut line)).await.unwrap().unwrap();
+            assert!(line.ends_with(&format!("{text}>\n")), "{line}");
+        }
+        assert_eq!(engine.inspect(&id).await.unwrap().status, Status::Running);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn closing_stdin_alone_ends_the_output() {
     with_bench(async |bench| {
         let mut spec = bench.spec("cat", "exec /bin/busybox cat");
-        spec.attached_stdin = true;
+        spec.stdin = Stdin::UntilDetached;
         let id = bench.engine.create(&spec).await.unwrap();
         let mut attachment = bench.engine.attach(&id).await.unwrap();
         bench.engine.start(&id).await.unwrap();
@@ -192,7 +219,7 @@ async fn a_broken_connection_is_told_and_a_dropped_one_closed() {
         };
         settle(0).await;
         let mut spec = bench.spec("attached", "exec /bin/busybox cat");
-        spec.attached_stdin = true;
+        spec.stdin = Stdin::UntilDetached;
         let id = engine.create(&spec).await.unwrap();
         settle(0).await;
         let attachment = engine.attach(&id).await.unwrap();

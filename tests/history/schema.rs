@@ -9,7 +9,7 @@ use cthulhu::cluster::State;
 use cthulhu::cluster::faults::{Cut, Delay, FaultInForce, Impairments, Rate, Share};
 use cthulhu::control::{Setting, verbs};
 use cthulhu::history::{
-    Cause, ClusterEvent, CommandEvent, CommandPhase, FaultEvent, HealthEvent, HistoryEvent, HistoryLine, NodeAddress,
+    Cause, ClusterEvent, CommandEvent, CommandPhase, EngineOf, FaultEvent, HealthEvent, HistoryEvent, HistoryLine, NodeAddress,
     ReadyEvent, SandboxEvent, SandboxPhase, StateEvent,
 };
 use jsonschema::Validator;
@@ -124,14 +124,14 @@ fn cluster() -> Samples {
         version: "0.1.0".into(),
         boot_id: "d49d7dd6".into(),
         image: "my-kv".into(),
-        nodes: vec![NodeAddress { name: node(), ip: "172.30.2.2".into() }],
+        nodes: vec![NodeAddress { name: node(), ip: "172.30.2.2".into(), host: Some("a".into()) }],
         seed,
     };
     let smallest = vec![
         mounted(None),
         ClusterEvent::Unmounting,
-        ClusterEvent::EngineLost,
-        ClusterEvent::EngineBack,
+        ClusterEvent::EngineLost(EngineOf::default()),
+        ClusterEvent::EngineBack(EngineOf { host: Some("a".into()) }),
         ClusterEvent::LinesLost { lost: 3 },
     ];
     let phase = |event: &ClusterEvent| serde_json::to_value(event).unwrap()["phase"].as_str().unwrap().to_owned();

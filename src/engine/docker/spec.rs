@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::engine::{
     Bind, CgroupNamespace, ContainerSpec, Device, Endpoint, Gpus, HealthCheck, Network, PublishedPort, RestartPolicy,
-    RunOptions, Ulimit, VolumeMount,
+    RunOptions, Stdin, Ulimit, VolumeMount,
 };
 
 /// A version of the API: major, minor.
@@ -45,7 +45,7 @@ const UNBOUNDED: &str = "1000p";
 const ATTACHED: &str = "1m";
 
 fn log_config(spec: &ContainerSpec, driver: &str) -> HostConfigLogConfig {
-    let size = if spec.attached_stdin { ATTACHED } else { UNBOUNDED };
+    let size = if spec.stdin.is_attended() { ATTACHED } else { UNBOUNDED };
     let options = [("max-size", size), ("max-file", "1"), ("compress", "false"), ("mode", "blocking")];
     let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
     HostConfigLogConfig { typ: Some(driver.to_owned()), config: Some(HashMap::from(options)) }
@@ -65,12 +65,12 @@ pub(super) fn body(spec: &ContainerSpec, log_driver: Option<&str>, api: Api) -> 
         user: run.user.clone(),
         working_dir: run.working_dir.clone(),
         tty: run.tty.then_some(true),
-        open_stdin: (run.stdin_open || spec.attached_stdin).then_some(true),
+        open_stdin: (run.stdin_open || spec.stdin.is_attended()).then_some(true),
         stop_signal: run.stop_signal.clone(),
         healthcheck: run.healthcheck.as_ref().map(|check| healthcheck(check, api)),
         ..ContainerCreateBody::default()
     };
-    if spec.attached_stdin {
+    if spec.stdin == Stdin::UntilDetached {
         body.stdin_once = Some(true);
         body.attach_stdin = Some(true);
     }

@@ -8,7 +8,7 @@ use super::networks::{Held, Networks};
 use super::sandbox::Sandbox;
 use super::streams::Journal;
 use crate::engine::{
-    Check, ContainerId, ContainerSpec, Endpoint, Health, Inspection, Listed, Network, PublishedPort, Status,
+    Check, ContainerId, ContainerSpec, Endpoint, Health, Inspection, Listed, Network, PublishedPort, Status, Stdin,
 };
 use crate::sync::{AsyncMutex, mpsc};
 
@@ -116,7 +116,8 @@ impl Container {
     pub(crate) fn is_sandbox(&self) -> bool {
         let command = self.spec.command.as_deref().filter(|c| !c.is_empty());
         let words = command.or(self.spec.entrypoint.as_deref());
-        words.and_then(<[String]>::last).is_some_and(|word| word == "sandbox")
+        // Options may follow.
+        words.is_some_and(|words| words.iter().any(|word| word == "sandbox"))
     }
 
     /// As a listing shows it.
@@ -199,8 +200,8 @@ impl Container {
                 "Hostname": hostname,
                 "User": run.user.as_deref().unwrap_or(""),
                 "Tty": run.tty,
-                "OpenStdin": spec.attached_stdin || run.stdin_open,
-                "StdinOnce": spec.attached_stdin,
+                "OpenStdin": spec.stdin.is_attended() || run.stdin_open,
+                "StdinOnce": spec.stdin == Stdin::UntilDetached,
                 "WorkingDir": run.working_dir.as_deref().unwrap_or(""),
                 "Env": spec.env,
                 "Cmd": spec.command,

@@ -3,7 +3,7 @@
 use super::container::Container;
 use super::streams::Attached;
 use super::world::World;
-use crate::engine::{EngineError, Exit, Network, Result, Status, Usage};
+use crate::engine::{EngineError, Exit, Network, Result, Status, Stdin, Usage};
 use crate::sync::mpsc;
 
 impl World {
@@ -86,20 +86,23 @@ impl World {
         if container.input_ended {
             return false;
         }
-        if container.spec.attached_stdin {
+        if container.spec.stdin.is_attended() {
             container.input.extend_from_slice(bytes);
             self.run(id);
         }
         true
     }
 
-    /// Ends the input of an attachment.
+    /// Ends the input of an attachment. Where stdin is kept, Docker ends the attachment then.
     pub(crate) fn end_input(&mut self, id: &str, attachment: u64) {
-        if let Some(container) = self.attached_container(id, attachment)
-            && container.spec.attached_stdin
-        {
-            container.input_ended = true;
-            self.run(id);
+        let Some(container) = self.attached_container(id, attachment) else { return };
+        match container.spec.stdin {
+            Stdin::Unattended => {}
+            Stdin::UntilDetached => {
+                container.input_ended = true;
+                self.run(id);
+            }
+            Stdin::Kept => container.attached.retain(|(key, _)| *key != attachment),
         }
     }
 

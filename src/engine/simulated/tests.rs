@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use super::{Op, SimulatedEngine};
 use crate::engine::{
     Bind, BoxStream, ContainerId, ContainerSpec, Endpoint, Engine, EngineError, Event, EventKind, Health, Network,
-    NetworkOptions, Protocol, PublishedPort, Result, RunOptions, Status,
+    NetworkOptions, Protocol, PublishedPort, Result, RunOptions, Status, Stdin,
 };
 
 mod events;
@@ -60,7 +60,7 @@ fn sandbox(name: &str, last: u8) -> ContainerSpec {
     ContainerSpec {
         entrypoint: Some(vec!["/cthulhu".to_owned()]),
         command: Some(vec!["sandbox".to_owned()]),
-        attached_stdin: true,
+        stdin: Stdin::UntilDetached,
         auto_remove: true,
         ..spec(name, last)
     }

@@ -1,7 +1,7 @@
 //! What is said to the engine for each option.
 
 use super::*;
-use crate::engine::{ContainerId, NetworkOptions, Protocol};
+use crate::engine::{ContainerId, NetworkOptions, Protocol, Stdin};
 use serde_json::json;
 
 const OLD: Api = (1, 41);
@@ -228,12 +228,24 @@ fn a_volume_may_be_read_only_and_stay_empty() {
 fn a_nodes_output_is_never_rotated_and_a_sandboxs_is_bounded() {
     let config = |spec: &ContainerSpec| body(spec, Some("json-file"), OLD).host_config.unwrap().log_config.unwrap();
     let node = spec(Network::None);
-    let sandbox = ContainerSpec { attached_stdin: true, ..spec(Network::None) };
-    for (spec, size) in [(&node, "1000p"), (&sandbox, "1m")] {
+    let sandbox = |stdin| ContainerSpec { stdin, ..spec(Network::None) };
+    let (attached, kept) = (sandbox(Stdin::UntilDetached), sandbox(Stdin::Kept));
+    for (spec, size) in [(&node, "1000p"), (&attached, "1m"), (&kept, "1m")] {
         let config = config(spec);
         let options = config.config.unwrap();
         assert_eq!((config.typ.as_deref(), options["max-size"].as_str()), (Some("json-file"), size));
         assert_eq!((options["max-file"].as_str(), options["mode"].as_str()), ("1", "blocking"));
     }
     assert_eq!(body(&node, None, OLD).host_config.unwrap().log_config, None);
+}
+
+#[test]
+fn stdin_ends_with_its_client_or_is_kept() {
+    let flags = |stdin| {
+        let body = body(&ContainerSpec { stdin, ..spec(Network::None) }, None, OLD);
+        (body.open_stdin, body.stdin_once, body.attach_stdin)
+    };
+    assert_eq!(flags(Stdin::Unattended), (None, None, None));
+    assert_eq!(flags(Stdin::UntilDetached), (Some(true), Some(true), Some(true)));
+    assert_eq!(flags(Stdin::Kept), (Some(true), None, None));
 }

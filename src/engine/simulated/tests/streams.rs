@@ -143,6 +143,33 @@ async fn a_client_gone_before_the_start_ends_it_at_once() {
 }
 
 #[tokio::test]
+async fn a_kept_stdin_outlives_its_clients() {
+    let engine = engine().await;
+    let spec = ContainerSpec {
+        command: Some(["sandbox", "--lease", "60"].map(str::to_owned).to_vec()),
+        stdin: Stdin::Kept,
+        ..sandbox("s1", 1)
+    };
+    let id = engine.create(&spec).await.unwrap();
+    drop(engine.attach(&id).await.unwrap());
+    engine.start(&id).await.unwrap();
+    let mut first = engine.attach(&id).await.unwrap();
+    // Two at once write to one stdin, and both get every answer.
+    let mut second = engine.attach(&id).await.unwrap();
+    first.stdin.write_all(b"{\"op\":").await.unwrap();
+    assert_eq!(ask(&mut second, "\"hello\"}\n").await["ok"], true);
+    assert_eq!(ask(&mut first, "\n").await["ok"], true);
+    // The end of what one writes is the end of its attachment.
+    first.stdin.shutdown().await.unwrap();
+    let mut rest = String::new();
+    first.stdout.read_to_string(&mut rest).await.unwrap();
+    assert_eq!(first.stdin.write_all(b"\n").await.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+    drop(second);
+    assert_eq!(status(&engine, &id).await, Status::Running);
+    assert_eq!(ask(&mut engine.attach(&id).await.unwrap(), "{\"op\":\"hello\"}\n").await["ok"], true);
+}
+
+#[tokio::test]
 async fn attaching_to_a_node_shows_its_output_only() {
     let engine = engine().await;
     let id = engine.create(&spec("a1", 1)).await.unwrap();
