@@ -41,7 +41,13 @@ impl From<NetworkRequest> for RequestedNetwork {
 
 impl RequestedNetwork {
     fn new_on(&self, subnet: String) -> NewNetwork {
-        NewNetwork { subnet, gateway: self.gateway, ip_range: self.ip_range.clone(), internal: self.internal }
+        NewNetwork {
+            subnet,
+            gateway: self.gateway,
+            ip_range: self.ip_range.clone(),
+            internal: self.internal,
+            ..NewNetwork::default()
+        }
     }
 }
 
