@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use super::{print_json, print_lines};
 use super::hosts::HostArgs;
+use super::{print_json, print_lines};
 use crate::daemon::runtime;
 use crate::doctor::{Finding, examine};
 

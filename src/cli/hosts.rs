@@ -46,18 +46,6 @@ impl HostArgs {
         });
         hosts.chain(contexts).collect()
     }
-
-    /// The one that is named, if any.
-    ///
-    /// # Errors
-    /// A sentence: several are.
-    pub(crate) fn address(&self) -> Result<Option<String>> {
-        match &mut self.addresses()?[..] {
-            [] => Ok(None),
-            [one] => Ok(Some(std::mem::take(&mut one.address))),
-            _ => bail!("--host: name one engine"),
-        }
-    }
 }
 
 fn is_simulated(text: &str) -> bool {

@@ -7,8 +7,8 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::{complain, print_json, print_lines};
 use super::hosts::HostArgs;
+use super::{complain, print_json, print_lines};
 use crate::daemon::{left_in_engine, records};
 use crate::provision::Found;
 

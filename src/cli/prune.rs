@@ -9,8 +9,8 @@ use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use indicatif::HumanBytes;
 
-use super::{complain, print_lines};
 use super::hosts::HostArgs;
+use super::{complain, print_lines};
 use crate::daemon::prune::{Left, PruneFilter, look, remove};
 use crate::daemon::runtime;
 use crate::sweep::Size;
@@ -38,8 +38,11 @@ pub(crate) struct PruneArgs {
 /// One sentence for the user.
 pub(crate) fn prune(args: &PruneArgs) -> Result<ExitCode> {
     let runtime = runtime()?;
-    let filter =
-        PruneFilter { mountpoints: args.mountpoints.clone(), hosts: args.hosts.addresses()?, engine_timeout: ENGINE_TIMEOUT };
+    let filter = PruneFilter {
+        mountpoints: args.mountpoints.clone(),
+        hosts: args.hosts.addresses()?,
+        engine_timeout: ENGINE_TIMEOUT,
+    };
     let left = runtime.block_on(look(&filter))?;
     for obstacle in &left.obstacles {
         complain(obstacle);

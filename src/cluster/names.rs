@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use super::NodeName;
 
 /// Words of the command language and of `partition` and `links` that stand for something else than a node.
-const RESERVED: [&str; 11] = ["*", "host", "hosts", "heal", "halves", "majority", "ring", "isolate", "bridge", "drop", "reject"];
+const RESERVED: [&str; 11] =
+    ["*", "host", "hosts", "heal", "halves", "majority", "ring", "isolate", "bridge", "drop", "reject"];
 
 /// The names of a cluster's nodes. Every node is `i001`, `i002`, … by its place. Nodes of services have names of their
 /// own besides, and a service's name stands for all its nodes. `@NAME` stands for the nodes on a machine.

@@ -237,7 +237,8 @@ mod tests {
         assert!(!is_taken(&data));
         let mut lock = DataLock::take(&data).unwrap().unwrap();
         assert_eq!(lock.last_writer(), None);
-        let writer = Writer { cluster: "c".into(), mountpoint: "/m".into(), engine: "e".into() };
+        let writer =
+            Writer { cluster: "c".into(), mountpoint: "/m".into(), engine: "e".into(), further_engines: vec![] };
         lock.set_writer(Some(&writer)).unwrap();
         assert!(is_taken(&data) && DataLock::take(&data).unwrap().is_none());
         assert!(taken(&data).contains("the cluster at /m keeps"), "{}", taken(&data));

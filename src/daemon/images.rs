@@ -30,7 +30,8 @@ impl Images {
                 continue;
             };
             let runs_it = |index: &usize| plan.nodes[*index].recipe == number;
-            let hosts: BTreeSet<_> = (0..plan.nodes.len()).filter(runs_it).map(|index| machines.host_of(index)).collect();
+            let hosts: BTreeSet<_> =
+                (0..plan.nodes.len()).filter(runs_it).map(|index| machines.host_of(index)).collect();
             let engines = hosts.into_iter().map(|host| machines.fleet.engine(host).as_ref());
             let volumes = engines.map(|engine| volumes_of(engine, image, recipe.never_pull.as_deref(), report));
             // All of them have the same, if they have the same image.

@@ -130,7 +130,9 @@ fn refuse_divided_volumes(plan: &Plan, placed: &[usize]) -> Result<()> {
             match places.iter().find(|(name, ..)| *name == volume.name) {
                 Some((name, other, first)) if other != host => {
                     let (first, second) = (plan.node_name(*first), plan.node_name(index));
-                    bail!("{first} and {second} share the volume {name}, so they have to be on one machine: see --place");
+                    bail!(
+                        "{first} and {second} share the volume {name}, so they have to be on one machine: see --place"
+                    );
                 }
                 Some(_) => {}
                 None => places.push((&volume.name, *host, index)),

@@ -94,13 +94,7 @@ pub(crate) async fn check_existing(plan: &Plan, machines: &Machines, id: &Cluste
 }
 
 /// Finds or makes one network, with an address for each node in it.
-async fn find(
-    plan: &Plan,
-    index: usize,
-    machines: &Machines,
-    id: &ClusterId,
-    labels: &Labels,
-) -> Result<NetworkPlan> {
+async fn find(plan: &Plan, index: usize, machines: &Machines, id: &ClusterId, labels: &Labels) -> Result<NetworkPlan> {
     let endpoints = plan.nodes.iter().flat_map(|node| &node.endpoints);
     let nodes: Vec<_> =
         endpoints.filter(|endpoint| endpoint.network == index).map(|endpoint| endpoint.address).collect();
@@ -109,8 +103,10 @@ async fn find(
         "" => format!("cthulhu-{id}"),
         called => format!("cthulhu-{id}-{called}"),
     };
-    provision::plan(&machines.fleet, &machines.names, network, &nodes, &name, labels).await.map_err(|error| match network.called.as_str() {
-        "" => anyhow!("cannot set up the network: {error}"),
-        called => anyhow!("cannot set up the network {called}: {error}"),
+    provision::plan(&machines.fleet, &machines.names, network, &nodes, &name, labels).await.map_err(|error| {
+        match network.called.as_str() {
+            "" => anyhow!("cannot set up the network: {error}"),
+            called => anyhow!("cannot set up the network {called}: {error}"),
+        }
     })
 }

@@ -5,7 +5,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::future::{select_all, try_join, try_join_all};
@@ -33,7 +32,7 @@ use crate::cluster::faults::SeededRng;
 use crate::cluster::{Cluster, ClusterId, ClusterSpec, State};
 use crate::control::{ControlError, Executor, FirstStart};
 use crate::engine::{Engine, EngineError, falls_silent};
-use crate::fleet::{Fleet, Room, connect, connect_all};
+use crate::fleet::{Fleet, connect, connect_all};
 use crate::fuse;
 use crate::history::{History, Recorder};
 use crate::passthrough::{Descriptors, Passthrough};
@@ -199,7 +198,8 @@ async fn clear_the_way(plan: &Plan, machines: &Machines, made: &Made, report: &R
     remove_leftovers(plan, &machines.fleet, report).await?;
     remove_last_writer(plan, &machines.fleet, made, report).await?;
     let hosts = machines.fleet.engines().iter().enumerate();
-    try_join_all(hosts.map(|(host, engine)| refuse_taken_names(plan, engine.as_ref(), machines.nodes_on(host)))).await?;
+    try_join_all(hosts.map(|(host, engine)| refuse_taken_names(plan, engine.as_ref(), machines.nodes_on(host))))
+        .await?;
     networks::check_existing(plan, machines, &made.id).await
 }
 
@@ -461,7 +461,9 @@ fn fuse_advice(error: &std::io::Error) -> String {
 async fn remove_leftovers(plan: &Plan, fleet: &Fleet, report: &Reporter) -> Result<()> {
     let say =
         |mountpoint: &str| report(Report::Step(format!("removing what is left of an earlier cluster at {mountpoint}")));
-    remove_earlier(&plan.paths, fleet.engines(), say).await.context("cannot remove what is left of an earlier cluster here")
+    remove_earlier(&plan.paths, fleet.engines(), say)
+        .await
+        .context("cannot remove what is left of an earlier cluster here")
 }
 
 /// Removes what clusters at a place have left in these engines, their daemons being gone, having said of each that it does.

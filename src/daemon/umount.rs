@@ -138,7 +138,8 @@ pub(crate) fn await_end(paths: &ClusterPaths, pid: u32, pidfd: &OwnedFd, mut tol
 /// Removes what is left in these engines, or in the usual one. One that does not answer does not hold back the others.
 fn remove_left(paths: &ClusterPaths, addresses: &[String]) -> Result<bool> {
     runtime()?.block_on(async {
-        let addresses = if addresses.is_empty() { vec![None] } else { addresses.iter().map(|it| Some(&**it)).collect() };
+        let addresses =
+            if addresses.is_empty() { vec![None] } else { addresses.iter().map(|it| Some(&**it)).collect() };
         let connected = join_all(addresses.into_iter().map(|address| connect(address, ENGINE_TIMEOUT))).await;
         let (reached, missed): (Vec<_>, Vec<_>) = connected.into_iter().partition(Result::is_ok);
         let engines: Vec<_> = reached.into_iter().flatten().collect();

@@ -58,10 +58,7 @@ pub(crate) async fn mount(hosts: &[HostAddress]) -> Vec<Finding> {
     let trial = match (mounted, unmounted.and(pruned)) {
         (Ok(()), Ok(())) => {
             let took = began.elapsed().as_secs_f64();
-            finding(
-                Verdict::Ok,
-                format!("a cluster of {what} was mounted, started and unmounted in {took:.1} s"),
-            )
+            finding(Verdict::Ok, format!("a cluster of {what} was mounted, started and unmounted in {took:.1} s"))
         }
         (Err(why), _) => finding(Verdict::Problem, format!("a cluster of {what} cannot be mounted: {why}")),
         (_, Err(why)) => finding(Verdict::Problem, format!("a cluster of {what} cannot be unmounted: {why}")),

@@ -39,14 +39,13 @@ pub(crate) async fn connect(host: Option<&str>, timeout: Duration) -> Result<Arc
 ///
 /// # Errors
 /// The first engine's, with its address; that two have the same name or are the same.
-pub(crate) async fn connect_all(
-    hosts: &[HostAddress],
-    timeout: Duration,
-) -> Result<(Fleet, Vec<String>), EngineError> {
+pub(crate) async fn connect_all(hosts: &[HostAddress], timeout: Duration) -> Result<(Fleet, Vec<String>), EngineError> {
     let addresses: Vec<_> = hosts.iter().map(|host| host.address.as_str()).collect();
     let engines = match &addresses[..] {
         [] | [_] => vec![connect(addresses.first().copied(), timeout).await?],
-        several if several.iter().all(|address| address.starts_with(SIMULATED)) => simulated::engines(several)?,
+        several if several.iter().all(|address| address.starts_with(SIMULATED)) => {
+            simulated::engines(several)?.into_iter().map(|engine| engine as Arc<dyn Engine>).collect()
+        }
         several => {
             let connected = join_all(several.iter().map(|address| connect(Some(address), timeout))).await;
             connected.into_iter().collect::<Result<_, _>>()?

@@ -35,6 +35,12 @@ impl From<Arc<dyn Engine>> for Fleet {
     }
 }
 
+impl<E: Engine> From<Arc<E>> for Fleet {
+    fn from(engine: Arc<E>) -> Self {
+        Self(Arc::new([engine]))
+    }
+}
+
 impl From<Vec<Arc<dyn Engine>>> for Fleet {
     fn from(engines: Vec<Arc<dyn Engine>>) -> Self {
         Self(engines.into())

@@ -48,7 +48,9 @@ impl Placement {
         }
         let chosen = text.split(',').map(|part| match part.split_once('@') {
             Some((node, host)) if !node.is_empty() && !host.is_empty() => Ok((node.to_owned(), host.to_owned())),
-            _ => Err("it is spread, pack, label:NAME, or nodes and their machines, as in i001-i003@a,i004@b".to_owned()),
+            _ => {
+                Err("it is spread, pack, label:NAME, or nodes and their machines, as in i001-i003@a,i004@b".to_owned())
+            }
         });
         chosen.collect::<Result<_, _>>().map(Self::Chosen)
     }
@@ -66,7 +68,8 @@ impl Placement {
             Self::Chosen(chosen) => {
                 for (word, host) in chosen {
                     let host = rooms.iter().position(|room| room.name == *host);
-                    let host = host.ok_or_else(|| format!("--place {word}@…: no machine has that name; {}", all(rooms)))?;
+                    let host =
+                        host.ok_or_else(|| format!("--place {word}@…: no machine has that name; {}", all(rooms)))?;
                     let nodes = nodes(word, names);
                     let nodes = nodes.ok_or_else(|| format!("--place {word}@{}: no such node", rooms[host].name))?;
                     nodes.into_iter().try_for_each(|node| places.put(node, host))?;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::attribution::{self, CanCause};
 use super::{
-    Cause, ClusterEvent, CommandEvent, CommandId, CommandPhase, EngineOf, FaultEvent, HealthEvent, History, HistoryEvent,
-    HostAddress, NodeAddress, ReadyEvent, SandboxEvent, SandboxPhase, StateEvent,
+    Cause, ClusterEvent, CommandEvent, CommandId, CommandPhase, EngineOf, FaultEvent, HealthEvent, History,
+    HistoryEvent, HostAddress, NodeAddress, ReadyEvent, SandboxEvent, SandboxPhase, StateEvent,
 };
 use crate::cluster::faults::FaultInForce;
 use crate::cluster::{Change, Cluster, Node, State};

@@ -128,7 +128,7 @@ impl Provisioner {
         }
         // Perhaps only the connection is gone.
         let id = sandbox.id.clone();
-        let checked = self.in_time(self.check_slot(index, slot, false)).await;
+        let checked = self.in_time(index, self.check_slot(index, slot, false)).await;
         // Its network may be there whatever the engine says: only its end is an end.
         let told = if self.is_leased(index) { Err(self.silent()) } else { told };
         match checked {
@@ -169,7 +169,7 @@ impl Provisioner {
         kernel: Capabilities,
         desired: &NetState,
     ) -> Result<(), FaultsError> {
-        if let Some(told) = self.in_time(self.apply_to(index, sandbox, kernel, desired)).await {
+        if let Some(told) = self.in_time(index, self.apply_to(index, sandbox, kernel, desired)).await {
             return told;
         }
         sandbox.client.disconnect();
@@ -178,7 +178,7 @@ impl Provisioner {
 
     /// Awaits what is asked of a sandbox; of a leased one, whose connection may be dead without having said so, only for
     /// as long as a live one needs.
-    async fn in_time<T>(&self, asked: impl Future<Output = T>) -> Option<T> {
+    async fn in_time<T>(&self, index: usize, asked: impl Future<Output = T>) -> Option<T> {
         if !self.is_leased(index) {
             return Some(asked.await);
         }
@@ -227,7 +227,12 @@ impl Provisioner {
     }
 
     /// Has a new sandbox apply the state of its predecessor.
-    pub(super) async fn hand_on(&self, index: usize, sandbox: &mut Sandbox, desired: &NetState) -> Result<(), EngineError> {
+    pub(super) async fn hand_on(
+        &self,
+        index: usize,
+        sandbox: &mut Sandbox,
+        desired: &NetState,
+    ) -> Result<(), EngineError> {
         if *desired == NetState::default() {
             return Ok(());
         }

@@ -70,12 +70,14 @@ impl Provisioner {
     /// Asks every sandbox in an engine. Returns whether all could be reached.
     async fn beat(&self, host: usize) -> bool {
         let is_away = AtomicBool::new(false);
-        let beats = stream::iter((0..self.sandboxes.len()).filter(|index| self.cluster.host_of(*index) == host)).map(async |index| {
-            // Those after the first that cannot be reached are left for later.
-            if !is_away.load(Ordering::Relaxed) && !self.renew(index).await {
-                is_away.store(true, Ordering::Relaxed);
-            }
-        });
+        let beats = stream::iter((0..self.sandboxes.len()).filter(|index| self.cluster.host_of(*index) == host)).map(
+            async |index| {
+                // Those after the first that cannot be reached are left for later.
+                if !is_away.load(Ordering::Relaxed) && !self.renew(index).await {
+                    is_away.store(true, Ordering::Relaxed);
+                }
+            },
+        );
         beats.buffer_unordered(AT_ONCE).collect::<()>().await;
         !is_away.into_inner()
     }

@@ -156,7 +156,10 @@ pub async fn plan(
             let range = wish.ip_range.as_deref().and_then(Subnet::parse).unwrap_or(subnet);
             let of_engines = subnet.of_engines(fleet.len());
             if fleet.len() > 1 && of_engines.is_none() {
-                return Err(EngineError::Refused(format!("the subnet {text} is too small for {} engines", fleet.len())));
+                return Err(EngineError::Refused(format!(
+                    "the subnet {text} is too small for {} engines",
+                    fleet.len()
+                )));
             }
             let is_engines = |address: &Ipv4Addr| of_engines.is_some_and(|range| range.contains(*address));
             let free = || subnet.hosts(wish.gateway).filter(|address| !is_engines(address));
@@ -258,12 +261,7 @@ async fn find(fleet: &Fleet, hosts: &[String], name: &str) -> Result<ListedNetwo
     }
 }
 
-async fn existing(
-    fleet: &Fleet,
-    hosts: &[String],
-    name: &str,
-    nodes: &[Option<Ipv4Addr>],
-) -> Result<NetworkPlan> {
+async fn existing(fleet: &Fleet, hosts: &[String], name: &str, nodes: &[Option<Ipv4Addr>]) -> Result<NetworkPlan> {
     let network = find(fleet, hosts, name).await?;
     let subnet = network.subnets.iter().find_map(|text| Subnet::parse(text));
     let Some(subnet) = subnet.filter(|_| !matches!(network.driver.as_str(), "host" | "null")) else {

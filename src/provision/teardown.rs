@@ -46,7 +46,7 @@ pub struct NotRemoved {
     /// The engine in which something is left, if the cluster had several.
     pub(crate) address: Option<String>,
     /// The engine's error.
-    pub(crate) error: EngineError,
+    pub error: EngineError,
 }
 
 /// Removes every container, network and volume of a cluster from its engines, each node before its sandbox, and networks
@@ -231,7 +231,8 @@ impl Found {
         self.image = self.image.take().or(other.image);
         self.nodes += other.nodes;
         self.containers += other.containers;
-        self.networks.extend(other.networks.into_iter().filter(|name| !self.networks.contains(name)).collect::<Vec<_>>());
+        self.networks
+            .extend(other.networks.into_iter().filter(|name| !self.networks.contains(name)).collect::<Vec<_>>());
         self.volumes += other.volumes;
     }
 }

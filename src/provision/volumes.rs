@@ -75,7 +75,9 @@ impl Provisioner {
         let shared = cluster_labels(&spec.id, &spec.mountpoint, &self.owner);
         for volume in self.options[index].named_volumes.iter().filter(|volume| volume.external.is_none()) {
             let labels = [volume.labels.as_slice(), shared.as_slice()].concat();
-            self.engine_of(index).create_volume(&self.engine_name(volume), &labels, volume.directory.as_deref()).await?;
+            self.engine_of(index)
+                .create_volume(&self.engine_name(volume), &labels, volume.directory.as_deref())
+                .await?;
         }
         Ok(())
     }
@@ -114,8 +116,11 @@ impl Provisioner {
             let users: Vec<_> = (0..self.cluster.len()).filter(uses).collect();
             // All of them are on one machine.
             if let Some(first) = users.first().filter(|_| users.iter().all(|index| nodes.contains(index))) {
-                self.remove_volume(*first, &self.engine_name(&NamedVolume { name: name.clone(), ..NamedVolume::default() }))
-                    .await?;
+                self.remove_volume(
+                    *first,
+                    &self.engine_name(&NamedVolume { name: name.clone(), ..NamedVolume::default() }),
+                )
+                .await?;
                 removed.push(name.clone());
             }
         }

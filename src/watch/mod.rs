@@ -387,7 +387,9 @@ impl Watch {
                 // Something has happened, and the model is older. Either the engine is gone and everything is read
                 // again later, or this node is inspected again.
                 watch.check_liveness(index).await;
-                if !watch.0.cluster.is_node_reachable(index) || watch.0.nodes[index].inspection_due.swap(true, Ordering::AcqRel) {
+                if !watch.0.cluster.is_node_reachable(index)
+                    || watch.0.nodes[index].inspection_due.swap(true, Ordering::AcqRel)
+                {
                     // Or another inspection is due already.
                     return;
                 }

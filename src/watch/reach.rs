@@ -167,7 +167,8 @@ impl Watch {
 
     async fn relist(&self, host: usize) -> Result<()> {
         // From before the listing: a node created meanwhile is not in it, but not gone either.
-        let known: Vec<_> = self.nodes_on(host).map(|index| (index, self.0.cluster.node(index).container.clone())).collect();
+        let known: Vec<_> =
+            self.nodes_on(host).map(|index| (index, self.0.cluster.node(index).container.clone())).collect();
         let listed = self.limited(self.engine(host).list(Some(&self.our_label()))).await?;
         let by_id: HashSet<_> = listed.iter().map(|container| &container.id).collect();
         let by_name: HashMap<_, _> = listed.iter().map(|container| (&container.name, &container.id)).collect();

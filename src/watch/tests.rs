@@ -5,6 +5,7 @@ use super::*;
 use crate::cluster::{ClusterId, ClusterSpec, NodeSpec, label};
 use crate::engine::simulated::{Op, SimulatedEngine};
 use crate::engine::{ContainerSpec, Labels};
+use crate::sync::time::Instant;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -9,8 +9,8 @@ use cthulhu::cluster::State;
 use cthulhu::cluster::faults::{Cut, Delay, FaultInForce, Impairments, Rate, Share};
 use cthulhu::control::{Setting, verbs};
 use cthulhu::history::{
-    Cause, ClusterEvent, CommandEvent, CommandPhase, EngineOf, FaultEvent, HealthEvent, HistoryEvent, HistoryLine, NodeAddress,
-    ReadyEvent, SandboxEvent, SandboxPhase, StateEvent,
+    Cause, ClusterEvent, CommandEvent, CommandPhase, EngineOf, FaultEvent, HealthEvent, HistoryEvent, HistoryLine,
+    NodeAddress, ReadyEvent, SandboxEvent, SandboxPhase, StateEvent,
 };
 use jsonschema::Validator;
 use serde::de::DeserializeOwned;

@@ -111,7 +111,8 @@ pub(crate) async fn look(filter: &PruneFilter) -> Result<Left> {
     for paths in free.into_iter().filter(|paths| !is_used(paths)) {
         let record = paths.record();
         if let Some(record) = &record
-            && let Some(engine) = record.engines().find(|engine| !engine.starts_with("simulated:") && engines.at(engine).is_none())
+            && let Some(engine) =
+                record.engines().find(|engine| !engine.starts_with("simulated:") && engines.at(engine).is_none())
         {
             let at = record.mountpoint.display();
             obstacles.push(format!(
