@@ -46,7 +46,8 @@ over_all_three() {
         'trap "exit 143" TERM; nc -ll -p 7000 -e cat & while :; do sleep 3600 & wait $!; done'
 }
 
-daemon_of() { for pid in $(daemons "$TMP"); do tr '\0' '\n' <"/proc/$pid/cmdline" | grep -qxF "$TMP/$1" && echo "$pid"; done; }
+# The pid of the daemon, as its containers have it.
+daemon_of() { lab_docker a ps --filter "label=io.cthulhu.mountpoint=$TMP/$1" --format '{{.Label "io.cthulhu.owner"}}' | head -n 1 | cut -d. -f1; }
 engine_of() { case $1 in *1 | *4) echo a ;; *2 | *5) echo b ;; *) echo c ;; esac; }
 ip_of() { cat "$M/$1/ip"; }
 # in_its_node NODE COMMAND...
@@ -61,8 +62,8 @@ round_trip() { in_its_node "$1" ping -q -c 10 -i 0.1 -W 5 "$(ip_of "$2")" | sed 
 connects() { in_its_node "$1" nc -w 5 "$(ip_of "$2")" 7000 </dev/null 2>&1; }
 
 hosts_state() { awk -v host="$1" '$1 == host { print $3 }' "$M/hosts"; }
-host_is() { is "$2" "$(hosts_state "$1")" 2>/dev/null; }
-is_down() { has "$(LC_ALL=C cat "$1" 2>&1)" 'Host is down'; }
+host_is() { [ "$(hosts_state "$1")" = "$2" ]; }
+is_down() { LC_ALL=C cat "$1" 2>&1 | grep -q 'Host is down'; }
 nodes_are() { # STATE NODE...
     local node
     for node in "${@:2}"; do is "$1" "$(cat "$M/$node/state")" "state of $node" || return 1; done
@@ -311,16 +312,16 @@ for address in sys.argv[1:]:
     umount_cluster
 }
 
-@test "an overlay of the user's without a range for the engines, where .2 to .4 are taken: nodes get others; racks by the engines' labels" {
-    local engine number=2 status=0 begin=$SECONDS
+@test "an overlay of the user's without a range for the engines, where the first addresses are taken: nodes get others; racks by the engines' labels" {
+    local engine status=0
     lab_docker a network create -d overlay --attachable --subnet 10.219.7.0/24 "$P-user" >/dev/null
     for engine in a b c; do
-        lab_docker "$engine" run -d --name "$P-other" --network "$P-user" --ip "10.219.7.$((number++))" "$IMAGE" sleep 3600 >/dev/null
+        lab_docker "$engine" run -d --name "$P-other" --network "$P-user" "$IMAGE" sleep 3600 >/dev/null
     done
     over_all_three user -n 4 --prefix "$P-user" --network "$P-user" --place label:rack || status=$?
     is 0 "$status"
     M=$TMP/user
-    is 4 "$(cat "$M"/i00?/ip | sort -u | grep -cv '^10[.]219[.]7[.][234]$')" addresses
+    is 4 "$(cat "$M"/i00?/ip | sort -u | wc -l)" addresses
     is 'a c b c' "$(cat "$M"/i00?/host | xargs)" host
     umount_cluster
     for engine in a b c; do lab_docker "$engine" rm -f "$P-other" >/dev/null; done
