@@ -467,7 +467,7 @@ impl Executor {
         };
         let done = select! {
             done = time::timeout(limit, heard) => done,
-            done = doubting => done,
+            away = doubting => Ok(away),
         };
         let done = done.unwrap_or_else(|_| {
             // With less time left, the cause may have been the commands before it.
