@@ -459,11 +459,15 @@ impl Executor {
         let doubting = async {
             time::sleep(limit / 2).await;
             self.watch.check_liveness(index).await;
-            std::future::pending().await
+            match self.check_reachable(index) {
+                Ok(()) => std::future::pending().await,
+                // The writer waits for the other engines, not for this one.
+                Err(away) => Err(ControlError::Unreachable(format!("{away}; what had begun may still happen"))),
+            }
         };
         let done = select! {
             done = time::timeout(limit, heard) => done,
-            done = doubting => done,
+            away = doubting => Ok(away),
         };
         let done = done.unwrap_or_else(|_| {
             // With less time left, the cause may have been the commands before it.

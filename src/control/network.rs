@@ -298,7 +298,9 @@ impl Network {
             turn.uncertain.insert(change.index);
             tracing::warn!(node = %self.name(change.index), %error, "cannot put the earlier faults back");
             // A sandbox that did not answer the first time is reported already.
-            let is_silent = |error: &ControlError| matches!(error, ControlError::SandboxSilent { .. });
+            let is_silent = |error: &ControlError| {
+                matches!(error, ControlError::SandboxSilent { .. } | ControlError::Unreachable(_))
+            };
             let told = |(index, reason): &(Option<usize>, _)| *index == Some(change.index) && is_silent(reason);
             if !is_silent(&error) || !reasons.iter().any(told) {
                 let why = format!("what was in force before could not be put back: {error}");

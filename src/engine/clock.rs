@@ -31,6 +31,13 @@ impl Question {
     }
 }
 
+/// As in `+0.2ms±0.3ms`: how far it is ahead, and how exactly that is known.
+impl std::fmt::Display for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:+.1}ms±{:.1}ms", self.offset as f64 / 1e6, self.error as f64 / 1e6)
+    }
+}
+
 impl Clock {
     /// From an answer to a question that was asked at `asked` (ns since the Unix epoch, our clock) and took `round_trip`.
     /// `theirs` is the engine's time in it, read at some moment in between.

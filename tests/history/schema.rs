@@ -10,7 +10,7 @@ use cthulhu::cluster::faults::{Cut, Delay, FaultInForce, Impairments, Rate, Shar
 use cthulhu::control::{Setting, verbs};
 use cthulhu::history::{
     Cause, ClusterEvent, CommandEvent, CommandPhase, EngineOf, FaultEvent, HealthEvent, HistoryEvent, HistoryLine,
-    NodeAddress, ReadyEvent, SandboxEvent, SandboxPhase, StateEvent,
+    HostAddress, NodeAddress, ReadyEvent, SandboxEvent, SandboxPhase, StateEvent,
 };
 use jsonschema::Validator;
 use serde::de::DeserializeOwned;
@@ -126,6 +126,7 @@ fn cluster() -> Samples {
         image: "my-kv".into(),
         nodes: vec![NodeAddress { name: node(), ip: "172.30.2.2".into(), host: Some("a".into()) }],
         seed,
+        hosts: vec![HostAddress { name: "a".into(), address: "tcp://a:2376".into() }],
     };
     let smallest = vec![
         mounted(None),

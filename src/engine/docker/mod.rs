@@ -41,6 +41,7 @@ use super::{
 };
 
 pub use connect::connect;
+pub(crate) use locate::is_plain_beyond_loopback;
 pub(crate) use time::parse as parse_time;
 
 /// A connection to an engine that speaks the Docker API. Every request opens a connection of its own.

@@ -10,6 +10,7 @@
 //!   `list` do not.
 //! - Which signals end a container: see [`SimulatedEngine::kill`](Engine::kill).
 //! - The lines `started` and `exited CODE` go to stderr: logs have them, attachments do not.
+//! - A sandbox ends with its stdin, never by its lease: no time passes in a process that is not there.
 //! - Events are those that change a state; there are none for a signal that changes nothing.
 
 use std::path::Path;
