@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time;
 
 use super::frames::{self, Frames};
-use super::mounts::RemoteMounts;
 use super::protocol::{AT_ONCE, Message, Reply};
+use super::registry::Registry;
 use crate::engine::Attachment;
 use crate::passthrough::{self, Answer, Life, Request};
 use crate::sweep::{Content, Planted, Swept};
@@ -33,7 +33,7 @@ const BATCH: usize = 256 << 10;
 
 /// The directories of one machine, served by an agent there. See the [module](super).
 pub struct RemoteFiles {
-    mounts: Arc<RemoteMounts>,
+    registry: Arc<Registry<Self>>,
     itself: Weak<Self>,
     runtime: Handle,
     timeout: Duration,
@@ -86,9 +86,9 @@ struct Waiting {
 }
 
 impl RemoteFiles {
-    pub(super) fn new(mounts: Arc<RemoteMounts>, timeout: Duration, runtime: Handle) -> Arc<Self> {
+    pub(super) fn new(registry: Arc<Registry<Self>>, timeout: Duration, runtime: Handle) -> Arc<Self> {
         Arc::new_cyclic(|itself| Self {
-            mounts,
+            registry,
             itself: itself.clone(),
             runtime,
             timeout,
@@ -105,7 +105,7 @@ impl RemoteFiles {
     pub async fn connect(&self, attachment: Attachment) -> io::Result<()> {
         self.disconnect();
         let (mut stdin, mut stdout) = (attachment.stdin, attachment.stdout);
-        let new_life = || self.itself.upgrade().and_then(|files| self.mounts.new_life(&files));
+        let new_life = || self.itself.upgrade().and_then(|files| self.registry.new_life(&files));
         let (number, next_life, lost) = {
             let mut state = self.state.lock();
             state.next_life = state.next_life.or_else(new_life);
@@ -130,7 +130,9 @@ impl RemoteFiles {
                 for frame in frames.push(&chunk[..read]) {
                     match frames::parse(&frame) {
                         // What came before is known to the agent to be lost, and given back by it.
-                        Some((nth, Reply::Hello { life, seen, open })) if nth == number => said = Some((life, seen, open)),
+                        Some((nth, Reply::Hello { life, seen, open })) if nth == number => {
+                            said = Some((life, seen, open))
+                        }
                         _ if said.is_some() => early.push(frame),
                         _ => {}
                     }
@@ -212,9 +214,9 @@ impl RemoteFiles {
     ///
     /// # Errors
     /// Why not.
-    pub(crate) async fn add_root(&self, path: &str) -> Result<u64, String> {
+    pub async fn add_root(&self, path: &str) -> Result<u64, String> {
         let files = self.itself.upgrade().ok_or("no more needed")?;
-        let number = self.mounts.new_root(&files);
+        let number = self.registry.new_root(&files);
         self.state.lock().roots.push((path.to_owned(), number));
         self.ask(&Message::AddRoot { path: path.into(), number }).await.map(|_| number)
     }
@@ -223,7 +225,7 @@ impl RemoteFiles {
     ///
     /// # Errors
     /// A sentence.
-    pub(crate) async fn fill(&self, dir: &str, planted: Vec<Planted>) -> Result<(), String> {
+    pub async fn fill(&self, dir: &str, planted: Vec<Planted>) -> Result<(), String> {
         /// Bytes of content in one request, if no single file has more.
         const AT_ONCE: usize = 1 << 20;
         let size = |planted: &Planted| match &planted.content {
@@ -247,7 +249,7 @@ impl RemoteFiles {
     ///
     /// # Errors
     /// Why not everything could be deleted.
-    pub(crate) async fn empty(&self, dir: &str) -> Result<(), String> {
+    pub async fn empty(&self, dir: &str) -> Result<(), String> {
         match self.ask(&Message::Empty { dir: dir.into() }).await? {
             Reply::Swept(Swept { left: 0, .. }) => Ok(()),
             Reply::Swept(Swept { left, why, .. }) => {
@@ -258,7 +260,10 @@ impl RemoteFiles {
     }
 
     /// Asks the kernel to forget files that were deleted without it.
-    pub(crate) async fn forget_deleted(&self) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// The agent does not answer.
+    pub async fn forget_deleted(&self) -> Result<(), String> {
         self.ask(&Message::ForgetDeleted).await.map(drop)
     }
 
@@ -334,7 +339,7 @@ impl RemoteFiles {
             return self.disconnect();
         };
         if let Reply::Forget(name) = reply {
-            return self.mounts.forget(name);
+            return self.registry.forget(name);
         }
         let (waiting, held) = {
             let mut state = self.state.lock();

@@ -12,9 +12,15 @@ mod client;
 mod frames;
 mod mounts;
 mod protocol;
+mod registry;
 mod server;
 #[cfg(test)]
 pub(crate) mod tests;
+
+/// The directory that an agent's container serves.
+pub(crate) const BASE: &str = "/nodes";
+/// Where the engine's socket is in an agent's container, if it has one.
+pub(crate) const SOCKET: &str = "/engine.sock";
 
 pub use client::RemoteFiles;
 pub use mounts::RemoteMounts;

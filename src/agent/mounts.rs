@@ -1,71 +1,29 @@
-//! Which agent serves a file of a mount.
+//! All machines of one mount.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
 use rustix::io::Errno;
 use tokio::runtime::Handle;
 
 use super::client::RemoteFiles;
-use crate::passthrough::{self, Answer, Elsewhere, KernelNotifier, Life, MOST_LIVES, Name, Request, elsewhere, remote_root};
+use super::registry::Registry;
+use crate::passthrough::{self, Answer, Elsewhere, KernelNotifier, Request, elsewhere};
 
 /// All agents of one mount, by the numbers of the files that they serve.
 #[derive(Default)]
-pub struct RemoteMounts {
-    table: RwLock<Table>,
-    kernel: OnceLock<Box<dyn KernelNotifier>>,
-}
-
-#[derive(Default)]
-struct Table {
-    /// By index.
-    roots: Vec<Weak<RemoteFiles>>,
-    /// By life, from 1 on.
-    lives: Vec<Weak<RemoteFiles>>,
-}
+pub struct RemoteMounts(Arc<Registry<RemoteFiles>>);
 
 impl RemoteMounts {
     /// The files of one more machine. Its agent is asked once it is [connected](RemoteFiles::connect). An agent that says
     /// nothing for `timeout` while somebody waits counts as lost.
-    pub fn machine(self: &Arc<Self>, timeout: Duration, runtime: Handle) -> Arc<RemoteFiles> {
-        RemoteFiles::new(self.clone(), timeout, runtime)
+    pub fn machine(&self, timeout: Duration, runtime: Handle) -> Arc<RemoteFiles> {
+        RemoteFiles::new(self.0.clone(), timeout, runtime)
     }
 
     /// Says whom to ask to forget files; the first call counts.
     pub(crate) fn connect(&self, kernel: Box<dyn KernelNotifier>) {
-        let _ = self.kernel.set(kernel);
-    }
-
-    pub(super) fn forget(&self, name: Name) {
-        if let Some(kernel) = self.kernel.get() {
-            kernel.forget(name);
-        }
-    }
-
-    /// The number of a new root that `files` serve.
-    pub(super) fn new_root(&self, files: &Arc<RemoteFiles>) -> u64 {
-        let mut table = self.table.write();
-        table.roots.push(Arc::downgrade(files));
-        remote_root(table.roots.len() as u64 - 1)
-    }
-
-    /// A life that no agent had before. `None` when there are no more.
-    pub(super) fn new_life(&self, files: &Arc<RemoteFiles>) -> Option<Life> {
-        let mut table = self.table.write();
-        if table.lives.len() >= usize::from(MOST_LIVES) {
-            return None;
-        }
-        table.lives.push(Arc::downgrade(files));
-        Some(table.lives.len() as Life)
-    }
-
-    fn served_by(&self, at: Elsewhere) -> Option<Arc<RemoteFiles>> {
-        let table = self.table.read();
-        match at {
-            Elsewhere::Root(index) => table.roots.get(usize::try_from(index).ok()?)?.upgrade(),
-            Elsewhere::Found(life) => table.lives.get(usize::from(life).checked_sub(1)?)?.upgrade(),
-        }
+        self.0.connect(kernel);
     }
 
     /// Has an operation performed, on a file whose number belongs there, and hands `answer` the result: `ESTALE` if it was
@@ -82,7 +40,7 @@ impl RemoteMounts {
             Elsewhere::Root(_) => None,
             Elsewhere::Found(life) => Some(life),
         };
-        match self.served_by(at) {
+        match self.0.served_by(at) {
             Some(files) => files.send(life, caller, request, answer),
             None => answer(Err(Errno::STALE)),
         }
@@ -92,7 +50,7 @@ impl RemoteMounts {
     pub(crate) fn together(&self, one: u64, other: u64) -> bool {
         match (elsewhere(one), elsewhere(other)) {
             (None, None) => true,
-            (Some(one), Some(other)) => match (self.served_by(one), self.served_by(other)) {
+            (Some(one), Some(other)) => match (self.0.served_by(one), self.0.served_by(other)) {
                 (Some(one), Some(other)) => Arc::ptr_eq(&one, &other),
                 _ => false,
             },

@@ -4,7 +4,7 @@
 //! bollard) and [`simulated`] (in memory). It does not know clusters, trees or FUSE.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -78,6 +78,8 @@ pub struct EngineInfo {
     pub description: String,
     /// The address in use, for example `unix:///var/run/docker.sock`.
     pub address: String,
+    /// The engine's own id, which no other engine has; empty if it does not say.
+    pub id: String,
     /// Whether its processes run on this machine, in a pid namespace that we see: pidfds and host routes mean something then.
     pub(crate) local: bool,
     /// How it is set up.
@@ -422,6 +424,8 @@ pub trait Engine: Send + Sync + 'static {
     async fn create_volume(&self, name: &str, labels: &Labels, directory: Option<&Path>) -> Result<()>;
     /// Volumes that carry `label`, or all.
     async fn list_volumes(&self, label: Option<&str>) -> Result<Vec<ListedVolume>>;
+    /// Where a volume's content lies on the engine's host.
+    async fn volume_mountpoint(&self, name: &str) -> Result<PathBuf>;
     /// Removes a volume with what is in it; `Ok` too when it is gone, `Conflict` while a container has it.
     async fn remove_volume(&self, name: &str) -> Result<()>;
 }

@@ -251,7 +251,10 @@ impl Passthrough {
         Ok(match *request {
             Request::Lookup { parent, name } => Answer::Entry(self.lookup(parent, os(name))?),
             Request::Entry { ino } => Answer::Entry(self.entry(ino)?),
-            Request::Forget { ino, count } => done(self.forget(ino, count)),
+            Request::Forget { ino, count } => {
+                self.forget(ino, count);
+                Answer::Done
+            }
             Request::Getattr { ino, fh } => Answer::Attr(self.getattr(ino, fh)?),
             Request::Setattr { ino, fh, ref set } => Answer::Attr(self.setattr(ino, fh, set)?),
             Request::Access { ino, wanted } => done(self.access(ino, wanted)?),
@@ -326,6 +329,7 @@ impl Passthrough {
     }
 }
 
+/// For operations that answer no more than that they succeeded.
 fn done((): ()) -> Answer {
     Answer::Done
 }

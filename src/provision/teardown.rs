@@ -57,11 +57,18 @@ pub async fn remove_cluster(engine: &dyn Engine, cluster: &str) -> Result<Remove
     remove_all(engine, &ours, &mut removed).await.map(|()| removed)
 }
 
-/// Removes what there is with a label, and counts it.
-async fn remove_all(engine: &dyn Engine, ours: &str, removed: &mut Removed) -> Result<()> {
-    let mut failure = None;
-    let containers = patiently(engine, labelled(engine, ours)).await?;
-    let mut removals = stream::iter(by_node(&containers))
+/// Returns how many were removed, and the first error.
+async fn remove_containers(engine: &dyn Engine, ours: &str) -> (usize, Result<()>) {
+    match patiently(engine, labelled(engine, ours)).await {
+        Ok(containers) => remove_listed(engine, &containers).await,
+        Err(error) => (0, Err(error)),
+    }
+}
+
+/// Returns how many were removed, and the first error.
+pub(super) async fn remove_listed(engine: &dyn Engine, containers: &[Listed]) -> (usize, Result<()>) {
+    let (mut removed, mut failure) = (0, None);
+    let mut removals = stream::iter(by_node(containers))
         .map(|containers| async move {
             let mut removals = vec![];
             for listed in containers {
@@ -76,13 +83,23 @@ async fn remove_all(engine: &dyn Engine, ours: &str, removed: &mut Removed) -> R
     while let Some(done) = removals.next().await {
         for done in done {
             match done {
-                Ok(()) => removed.containers += 1,
-                Err(error) if is_away(&error) => return Err(error),
+                Ok(()) => removed += 1,
+                Err(error) if is_away(&error) => return (removed, Err(error)),
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
     }
-    drop(removals);
+    (removed, failure.map_or(Ok(()), Err))
+}
+
+/// Removes what there is with a label, and counts it.
+async fn remove_all(engine: &dyn Engine, ours: &str, removed: &mut Removed) -> Result<()> {
+    let (containers, done) = remove_containers(engine, ours).await;
+    removed.containers += containers;
+    let mut failure = match done {
+        Err(error) if is_away(&error) => return Err(error),
+        done => done.err(),
+    };
     for network in patiently(engine, engine.list_networks(Some(ours))).await? {
         match remove_network(engine, &network.id).await {
             Ok(()) => removed.networks += 1,
@@ -211,7 +228,7 @@ fn has_labels_of_its_own(listed: &Listed) -> bool {
     }
 }
 
-fn value<'a>(labels: &'a Labels, key: &str) -> Option<&'a str> {
+pub(super) fn value<'a>(labels: &'a Labels, key: &str) -> Option<&'a str> {
     labels.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
 }
 

@@ -45,7 +45,8 @@ impl Host {
     pub(super) fn new(dir: &Path, descriptors: Descriptors) -> Self {
         let us = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let agent = Agent { base: dir.to_owned(), acts_as: us, descriptors };
-        let ((stdin, agents_stdin), (stdout, agents_stdout)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
+        let ((stdin, agents_stdin), (stdout, agents_stdout)) =
+            (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
         let session = Arc::new(Session::new(agent, Box::new(agents_stdout)).unwrap());
         let serving = session.clone();
         std::thread::spawn(move || serving.serve(agents_stdin, &Lease::new()));

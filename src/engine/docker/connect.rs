@@ -65,7 +65,8 @@ async fn open(endpoint: &Endpoint) -> Result<DockerEngine> {
         None => raw::json(&docker, "/info").await.unwrap_or_default(),
     };
     let local = peer.is_some() && is_here(&about);
-    let info = EngineInfo { description, address: endpoint.address.clone(), local, setup: setup(&about) };
+    let (address, id) = (endpoint.address.clone(), raw::string(&about, "ID"));
+    let info = EngineInfo { description, address, id, local, setup: setup(&about) };
     Ok(DockerEngine::new(docker, info))
 }
 

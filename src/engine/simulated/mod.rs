@@ -12,7 +12,7 @@
 //! - The lines `started` and `exited CODE` go to stderr: logs have them, attachments do not.
 //! - Events are those that change a state; there are none for a signal that changes nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +81,7 @@ impl SimulatedEngine {
                 info: EngineInfo {
                     description: format!("Simulated engine {}", env!("CARGO_PKG_VERSION")),
                     address: address.to_owned(),
+                    id: String::new(),
                     local: false,
                     setup: Setup::default(),
                 },
@@ -326,6 +327,14 @@ impl Engine for SimulatedEngine {
     async fn list_volumes(&self, label: Option<&str>) -> Result<Vec<ListedVolume>> {
         self.admit(Op::ListVolumes).await?;
         Ok(self.shared.world.lock().list_volumes(label))
+    }
+
+    async fn volume_mountpoint(&self, name: &str) -> Result<PathBuf> {
+        self.admit(Op::VolumeMountpoint).await?;
+        match self.shared.world.lock().volumes.contains_key(name) {
+            true => Ok(Path::new("/simulated/volumes").join(name)),
+            false => Err(EngineError::NotFound(format!("no such volume: {name}"))),
+        }
     }
 
     async fn remove_volume(&self, name: &str) -> Result<()> {

@@ -37,12 +37,13 @@ pub enum Op {
     RemoveNetwork,
     CreateVolume,
     ListVolumes,
+    VolumeMountpoint,
     RemoveVolume,
 }
 
 impl Op {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Ping,
         Self::Create,
         Self::Start,
@@ -70,6 +71,7 @@ impl Op {
         Self::RemoveNetwork,
         Self::CreateVolume,
         Self::ListVolumes,
+        Self::VolumeMountpoint,
         Self::RemoveVolume,
     ];
 
@@ -103,6 +105,7 @@ impl Op {
             Self::RemoveNetwork => "remove_network",
             Self::CreateVolume => "create_volume",
             Self::ListVolumes => "list_volumes",
+            Self::VolumeMountpoint => "volume_mountpoint",
             Self::RemoveVolume => "remove_volume",
         }
     }

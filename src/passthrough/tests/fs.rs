@@ -10,7 +10,7 @@ use super::super::{Answer, Attr, Fh, KernelNotifier, Request, Result, SetAttr, S
 use super::*;
 
 pub(super) enum Fs {
-    Local(Passthrough),
+    Local(Box<Passthrough>),
     Remote(Wire),
 }
 
