@@ -12,6 +12,7 @@
 #[cfg(test)]
 extern crate self as cthulhu;
 
+pub mod agent;
 pub mod cli;
 pub mod cluster;
 pub mod compose;

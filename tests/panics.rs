@@ -113,10 +113,11 @@ async fn a_panic_is_an_eio_and_a_line_in_the_log_and_no_more() {
     let dir = tempfile::tempdir().unwrap();
     let passthrough = Arc::new(Passthrough::new(None, Descriptors::of_limit(1024, 48)));
     let runtime = tokio::runtime::Handle::current();
-    let serving = match cthulhu::fuse::mount(&f.tree, passthrough, dir.path(), "cthulhu-test", false, runtime) {
-        Ok(mounted) => mounted,
-        Err(error) => return skip::skipped(format!("cannot mount here: {error}")),
-    };
+    let serving =
+        match cthulhu::fuse::mount(&f.tree, passthrough, Arc::default(), dir.path(), "cthulhu-test", false, runtime) {
+            Ok(mounted) => mounted,
+            Err(error) => return skip::skipped(format!("cannot mount here: {error}")),
+        };
     let serving = std::thread::spawn(move || serving.serve());
     let m = Mounted(dir.path().to_owned());
     let is_eio = |done: std::io::Result<()>| assert_eq!(done.unwrap_err().raw_os_error(), Some(libc::EIO));

@@ -10,8 +10,13 @@ use std::time::Duration;
 use clap::Parser;
 
 use super::log_to_stderr;
+use crate::cluster::ClusterId;
+use crate::engine::{self, Engine, EngineError};
 use crate::selfimage::INTERNAL;
-use crate::{daemon, demo, sandbox, sweep};
+use crate::{agent, daemon, demo, provision, sandbox, sweep};
+
+/// How long the engine may take to answer an agent.
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// Options of `cthulhu demo`.
 #[derive(Debug, Parser)]
@@ -40,6 +45,12 @@ pub(crate) fn run(args: &[OsString]) -> Option<ExitCode> {
             let seconds: NonZeroU32 = word(4)?.parse().ok()?;
             Some(sandbox::run(Some(Duration::from_secs(seconds.get().into()))))
         }
+        (INTERNAL, Some("agent"), 6 | 8) => {
+            let acts_as = (word(3)?.parse().ok()?, word(4)?.parse().ok()?);
+            let lease: NonZeroU32 = word(5)?.parse().ok()?;
+            let left = word(6).map(str::to_owned).zip(word(7).map(str::to_owned));
+            Some(run_agent(acts_as, Duration::from_secs(lease.get().into()), left))
+        }
         (INTERNAL, Some("sweep"), 3) => Some(sweep::run(None)),
         (INTERNAL, Some("sweep"), 5) => Some(sweep::run(Some((word(3)?.parse().ok()?, word(4)?.parse().ok()?)))),
         ("demo", ..) => {
@@ -48,6 +59,31 @@ pub(crate) fn run(args: &[OsString]) -> Option<ExitCode> {
         }
         _ => None,
     }
+}
+
+/// Serves the files of the nodes of one engine. With the engine's id, and a cluster, the cluster's containers are removed
+/// from that engine when the daemon has not been heard of for the time of the lease.
+fn run_agent(acts_as: (u32, u32), lease: Duration, left: Option<(String, String)>) -> ExitCode {
+    log_to_stderr();
+    let agent = agent::Agent::new(agent::BASE.into(), acts_as);
+    agent::run(&agent, lease, || {
+        let Some((engine, cluster)) = left else { return };
+        let removed = daemon::runtime().map_err(|error| error.to_string()).and_then(|runtime| {
+            runtime.block_on(remove_containers(&engine, &ClusterId(cluster))).map_err(|error| error.to_string())
+        });
+        if let Err(why) = removed {
+            eprintln!("cthulhu agent: cannot remove what a dead daemon left: {why}");
+        }
+    })
+}
+
+async fn remove_containers(id: &str, cluster: &ClusterId) -> engine::Result<()> {
+    let engine = engine::docker::connect(Some(&format!("unix://{}", agent::SOCKET)), CONNECT).await?;
+    // The socket of another engine would have us remove what a living daemon uses.
+    if id.is_empty() || engine.info().id != id {
+        return Err(EngineError::Refused("the socket is another engine's".into()));
+    }
+    provision::remove_containers(&engine, cluster).await
 }
 
 #[cfg(test)]
@@ -61,7 +97,7 @@ mod tests {
     fn no_subcommand_is_hidden_and_none_of_these_is_one() {
         let cli = Cli::command();
         assert!(cli.get_subcommands().all(|one| !one.is_hide_set()));
-        for name in ["daemon", "sandbox", "sweep", "demo"] {
+        for name in ["agent", "daemon", "sandbox", "sweep", "demo"] {
             assert!(cli.find_subcommand(name).is_none(), "{name}");
         }
         let error = Cli::try_parse_from(["cthulhu", "sleep"]).unwrap_err().to_string();
@@ -82,6 +118,11 @@ mod tests {
             "cthulhu --internal sandbox --lease 0",
             "cthulhu --internal sandbox --lease 1.5",
             "cthulhu --internal sandbox --let 60",
+            "cthulhu --internal agent",
+            "cthulhu --internal agent 0 0",
+            "cthulhu --internal agent 0 0 0",
+            "cthulhu --internal agent root root 60",
+            "cthulhu --internal agent 0 0 60 ID",
             "cthulhu --internal mount",
         ] {
             let args: Vec<_> = line.split(' ').map(OsString::from).collect();

@@ -15,7 +15,7 @@ use super::{Names, NodeName};
 pub(crate) mod label {
     pub(crate) const CLUSTER: &str = "io.cthulhu.cluster";
     pub(crate) const NODE: &str = "io.cthulhu.node";
-    /// `sandbox` or `node`.
+    /// `sandbox`, `node` or `agent`.
     pub(crate) const ROLE: &str = "io.cthulhu.role";
     /// Absolute path of the mountpoint.
     pub(crate) const MOUNTPOINT: &str = "io.cthulhu.mountpoint";
@@ -27,6 +27,8 @@ pub(crate) mod label {
     pub(crate) const CONTAINER: &str = "io.cthulhu.container";
     /// Value of [`ROLE`] for the container that holds a node's network.
     pub(crate) const SANDBOX: &str = "sandbox";
+    /// Value of [`ROLE`] for the container that serves the files of the nodes of its engine.
+    pub(crate) const AGENT: &str = "agent";
     /// Value of [`ROLE`] for the user's container.
     pub(crate) const NODE_ROLE: &str = "node";
 }

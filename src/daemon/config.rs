@@ -3,20 +3,19 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::safe_dir;
+use crate::sweep::{self, Content, IfThere, Planted};
 use crate::template::{self, Nodes, Variables};
 
 /// Bytes of all its files together, which are held in memory and written for every node.
 const MAX_SIZE: u64 = 16 << 20;
 /// Files, directories and links in it.
 const MAX_ENTRIES: usize = 10_000;
-/// Directories in one another. A descriptor is held for each while they are written.
+/// Directories in one another.
 const MAX_DEPTH: usize = 100;
 
 /// A directory of files that are templates.
@@ -71,13 +70,19 @@ impl Config {
         check(&self.entries, &self.dir, nodes)
     }
 
-    /// Writes it into a directory that a node may write to, rendered. `keeps`: what is there already stays.
+    /// Adds what is planted of it in the directory `into` of a node, rendered. `keeps`: what is there already stays.
     ///
     /// # Errors
     /// A sentence that names the file.
-    pub(crate) fn write(&self, into: &Path, keeps: bool, variables: &Variables) -> Result<()> {
-        let parent = safe_dir::open(into).with_context(|| format!("cannot open {}", into.display()))?;
-        write(&self.entries, &self.dir, parent.as_fd(), into, keeps, variables)
+    pub(crate) fn plant(
+        &self,
+        into: &str,
+        keeps: bool,
+        variables: &Variables,
+        planted: &mut Vec<Planted>,
+    ) -> Result<()> {
+        let if_there = if keeps { IfThere::Keep } else { IfThere::ReplaceNoDirectory };
+        plant(&self.entries, &self.dir, Path::new(into), if_there, variables, planted)
     }
 }
 
@@ -152,34 +157,31 @@ fn check(entries: &[Named], dir: &Path, nodes: &Nodes) -> Result<()> {
     Ok(())
 }
 
-fn write(
+fn plant(
     entries: &[Named],
     from: &Path,
-    to: BorrowedFd<'_>,
-    to_path: &Path,
-    keeps: bool,
+    to: &Path,
+    if_there: IfThere,
     variables: &Variables,
+    planted: &mut Vec<Planted>,
 ) -> Result<()> {
     for Named { name, entry } in entries {
-        let is_directory = matches!(entry, ConfigEntry::Directory(_));
-        if keeps && !is_directory && safe_dir::has(to, name) {
-            continue;
-        }
-        let (from, to_path) = (from.join(name), to_path.join(name));
-        let cannot = || format!("cannot write {}", to_path.display());
-        match entry {
-            ConfigEntry::Directory(entries) => {
-                let to = safe_dir::directory(to, name).with_context(cannot)?;
-                write(entries, &from, to.as_fd(), &to_path, keeps, variables)?;
+        let (from, path) = (from.join(name), to.join(name));
+        let content = match entry {
+            // As the etc around it: a node may run as any user.
+            ConfigEntry::Directory(_) => Content::Directory { mode: sweep::OPEN_TO_ALL },
+            ConfigEntry::File { content, mode } => {
+                let content = match std::str::from_utf8(content) {
+                    Ok(source) => template::render(source, &from.to_string_lossy(), variables)?.into_bytes(),
+                    Err(_) => content.clone(),
+                };
+                Content::File { content, mode: *mode, owner: None }
             }
-            ConfigEntry::File { content, mode } => match std::str::from_utf8(content) {
-                Ok(source) => {
-                    let text = template::render(source, &from.to_string_lossy(), variables)?;
-                    safe_dir::file(to, name, text.as_bytes(), *mode).with_context(cannot)?;
-                }
-                Err(_) => safe_dir::file(to, name, content, *mode).with_context(cannot)?,
-            },
-            ConfigEntry::Link(target) => safe_dir::link(to, name, target).with_context(cannot)?,
+            ConfigEntry::Link(target) => Content::Link(target.clone()),
+        };
+        planted.push(Planted { path: path.clone(), content, if_there });
+        if let ConfigEntry::Directory(entries) = entry {
+            plant(entries, &from, &path, if_there, variables, planted)?;
         }
     }
     Ok(())
@@ -212,7 +214,9 @@ mod tests {
     }
 
     fn written(fixture: &Fixture) -> Result<()> {
-        Config::read("--config", &fixture.dir)?.write(&fixture.etc, false, &nodes().variables(1))
+        let mut planted = vec![];
+        Config::read("--config", &fixture.dir)?.plant("etc", false, &nodes().variables(1), &mut planted)?;
+        Ok(sweep::fill(fixture.etc.parent().unwrap(), &planted)?)
     }
 
     #[test]
@@ -261,8 +265,9 @@ mod tests {
         fs::create_dir(f.dir.join("sub")).unwrap();
         fs::write(f.dir.join("sub/id"), "{{ index }}").unwrap();
         let again = || {
-            let config = Config::read("--initial", &f.dir).unwrap();
-            config.write(&f.etc, true, &nodes().variables(1)).unwrap();
+            let (config, mut planted) = (Config::read("--initial", &f.dir).unwrap(), vec![]);
+            config.plant("etc", true, &nodes().variables(1), &mut planted).unwrap();
+            sweep::fill(f.etc.parent().unwrap(), &planted).unwrap();
             fs::read_to_string(f.etc.join("sub/id")).unwrap()
         };
         assert_eq!(again(), "2");

@@ -1,8 +1,7 @@
 //! The directories behind the nodes' bindmounts and logs, and their lock: a process that writes or deletes there holds it.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -11,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::config::Config;
 use super::lock::Lock;
 use super::own::{self, private_dir};
-use super::paths::open_dir;
 use super::plan::PlannedFile;
 use crate::cluster::{ClusterSpec, NodeSpec};
+use crate::sweep::{self, Content, IfThere, Planted};
 use crate::template::Nodes;
 
 /// A cluster whose nodes write to a data directory.
@@ -134,57 +133,66 @@ fn aside(path: &Path) -> Result<PathBuf> {
     free.into_iter().find(|path| fs::symlink_metadata(path).is_err()).context("no name to move it to")
 }
 
-/// Makes a node's directories and what goes into them.
+/// The directory in which the configs and secrets of a node lie, by their number.
+pub(crate) const FILES: &str = "files";
+
+/// What a node's directory begins with.
 ///
 /// # Errors
-/// A sentence.
-pub(crate) fn prepare(
+/// A sentence about a template.
+pub(crate) fn contents(
     spec: &ClusterSpec,
     index: usize,
     config: Option<&Config>,
+    initial: Option<&Config>,
     files: &[PlannedFile],
     nodes: &Nodes,
-) -> Result<()> {
+) -> Result<Vec<Planted>> {
     let node = &spec.nodes[index];
+    let replace = |path: PathBuf, content| Planted { path, content, if_there: IfThere::Replace };
+    let mut planted: Vec<_> = node
+        .own_directories()
+        .map(|own| replace(own.into(), Content::Directory { mode: sweep::OPEN_TO_ALL }))
+        .collect();
+    if !files.is_empty() {
+        planted.push(replace(FILES.into(), Content::Directory { mode: 0o700 }));
+    }
+    planted.extend(files.iter().enumerate().map(|(number, file)| {
+        let content = Content::File { content: file.content.clone(), mode: file.mode, owner: file.owner };
+        replace(Path::new(FILES).join(number.to_string()), content)
+    }));
+    if node.has_etc && !config.is_some_and(|config| config.has("config.json")) {
+        let content = Content::File { content: spec.config_json(index).into(), mode: 0o644, owner: None };
+        planted.push(replace("etc/config.json".into(), content));
+    }
+    if let Some(config) = config {
+        config.plant("etc", false, &nodes.variables(index), &mut planted)?;
+    }
+    if node.has_var {
+        planted.push(empty_file(format!("var/{}.log", node.name), 0o666));
+    }
+    if let Some(initial) = initial {
+        initial.plant("var", true, &nodes.variables(index), &mut planted)?;
+    }
+    Ok(planted)
+}
+
+/// An empty file where there is no regular file; one that is there stays.
+fn empty_file(path: String, mode: u32) -> Planted {
+    let content = Content::File { content: vec![], mode, owner: None };
+    Planted { path: path.into(), content, if_there: IfThere::KeepFile }
+}
+
+/// Makes a node's directory on this machine.
+///
+/// # Errors
+/// A sentence.
+pub(crate) fn prepare(node: &NodeSpec, planted: &[Planted]) -> Result<()> {
     // What is inside is open to every user of a container, so the way to it is closed to every user of the host.
     private_dir(&node.dir)?;
     let _ = fs::set_permissions(&node.dir, fs::Permissions::from_mode(0o700));
     own::check_dir(&node.dir)?;
-    for sub in node.own_directories() {
-        open_dir(&node.dir.join(sub))?;
-    }
-    write_files(&node.dir.join(FILES), files)?;
-    let etc = node.dir.join("etc");
-    if node.has_etc && !config.is_some_and(|config| config.has("config.json")) {
-        replace(&etc.join("config.json"), spec.config_json(index).as_bytes(), 0o644)?;
-    }
-    if let Some(config) = config {
-        config.write(&etc, false, &nodes.variables(index))?;
-    }
-    if node.has_var {
-        keep(&node.dir.join(format!("var/{}.log", node.name)), 0o666)?;
-    }
-    Ok(())
-}
-
-/// The directory in which the configs and secrets of a node lie, by their number.
-pub(crate) const FILES: &str = "files";
-
-/// Writes the files that are mounted into a node one by one.
-fn write_files(dir: &Path, files: &[PlannedFile]) -> Result<()> {
-    if files.is_empty() {
-        return Ok(());
-    }
-    private_dir(dir)?;
-    for (number, file) in files.iter().enumerate() {
-        let path = dir.join(number.to_string());
-        replace(&path, &file.content, file.mode)?;
-        if let Some((user, group)) = file.owner {
-            std::os::unix::fs::chown(&path, Some(user), Some(group))
-                .with_context(|| format!("{}: cannot give it the owner {user}:{group}; only root can", file.target))?;
-        }
-    }
-    Ok(())
+    Ok(sweep::fill(&node.dir, planted)?)
 }
 
 /// Makes a node's log file if it has none.
@@ -192,42 +200,11 @@ fn write_files(dir: &Path, files: &[PlannedFile]) -> Result<()> {
 /// # Errors
 /// A sentence.
 pub(crate) fn prepare_log(node: &NodeSpec) -> Result<()> {
-    keep(&node.dir.join("log"), 0o644)
-}
-
-/// Replaces a file. What a node has put in its place, a link to somewhere else or a directory, is removed, never
-/// followed.
-fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    let named = || format!("cannot write {}", path.display());
-    let removed = match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
-        _ => fs::remove_file(path),
-    };
-    match removed {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            // What is in a directory of root's is not ours to delete, but its name is ours to change.
-            let aside = aside(path).with_context(named)?;
-            fs::rename(path, aside).or(Err(error)).with_context(named)?;
-        }
-        _ => {}
-    }
-    let mut file = File::options().write(true).create_new(true).open(path).with_context(named)?;
-    file.write_all(content).with_context(named)?;
-    file.set_permissions(fs::Permissions::from_mode(mode)).with_context(named)
-}
-
-/// Makes an empty file where there is no regular file; one that is there is left as it is.
-fn keep(path: &Path, mode: u32) -> Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_file() && meta.nlink() == 1 => Ok(()),
-        _ => replace(path, &[], mode),
-    }
+    Ok(sweep::fill(&node.dir, &[empty_file("log".into(), 0o644)])?)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
-
     use super::*;
 
     #[test]
@@ -268,39 +245,5 @@ mod tests {
         // The one who moves it aside has what is there, and the name is free.
         let aside = lock.move_aside().unwrap();
         assert!(is_taken(&aside) && !is_taken(&data) && DataLock::take(&data).unwrap().is_some());
-    }
-
-    #[test]
-    fn what_a_node_planted_is_not_followed() {
-        let dir = tempfile::tempdir().unwrap();
-        let secret = dir.path().join("secret");
-        fs::write(&secret, "secret").unwrap();
-        let before = fs::metadata(&secret).unwrap().permissions();
-        let (link, hard) = (dir.path().join("link"), dir.path().join("hard"));
-        for act in [|path: &Path| replace(path, b"new", 0o666), |path: &Path| keep(path, 0o666)] {
-            let _ = fs::remove_file(&link);
-            let _ = fs::remove_file(&hard);
-            symlink(&secret, &link).unwrap();
-            fs::hard_link(&secret, &hard).unwrap();
-            act(&link).unwrap();
-            act(&hard).unwrap();
-            fs::create_dir_all(dir.path().join("dir/inner")).unwrap();
-            symlink(dir.path(), dir.path().join("dir/inner/up")).unwrap();
-            act(&dir.path().join("dir")).unwrap();
-            assert!(fs::symlink_metadata(dir.path().join("dir")).unwrap().is_file());
-            fs::remove_file(dir.path().join("dir")).unwrap();
-            assert_eq!(fs::read_to_string(&secret).unwrap(), "secret");
-            assert_eq!(fs::metadata(&secret).unwrap().permissions(), before);
-        }
-    }
-
-    #[test]
-    fn what_a_node_wrote_is_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("log");
-        keep(&log, 0o644).unwrap();
-        fs::write(&log, "a line").unwrap();
-        keep(&log, 0o644).unwrap();
-        assert_eq!(fs::read_to_string(&log).unwrap(), "a line");
     }
 }

@@ -29,7 +29,6 @@ mod readiness;
 mod remove_contents;
 mod report;
 mod runtime;
-mod safe_dir;
 mod specs;
 mod start;
 mod teardown;

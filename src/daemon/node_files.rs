@@ -18,6 +18,7 @@ use crate::cluster::ClusterSpec;
 use crate::control;
 use crate::engine::{Engine, Labels};
 use crate::passthrough::Passthrough;
+use crate::sweep::Planted;
 use crate::template::Nodes;
 
 /// What the directories of the nodes of one cluster begin with.
@@ -94,13 +95,15 @@ impl NodeFiles {
         let _ = self.served.set(bindmounts);
     }
 
-    fn prepare(&self, index: usize) -> Result<()> {
+    /// What a node's directory begins with.
+    fn contents(&self, index: usize) -> Result<Vec<Planted>> {
         let recipe = self.recipes[index];
-        data::prepare(&self.spec, index, self.configs[recipe].as_ref(), &self.files[recipe], &self.nodes)?;
-        match &self.initial[recipe] {
-            Some(initial) => initial.write(&self.spec.nodes[index].dir.join("var"), true, &self.nodes.variables(index)),
-            None => Ok(()),
-        }
+        let (config, initial) = (self.configs[recipe].as_ref(), self.initial[recipe].as_ref());
+        data::contents(&self.spec, index, config, initial, &self.files[recipe], &self.nodes)
+    }
+
+    fn prepare(&self, index: usize) -> Result<()> {
+        data::prepare(&self.spec.nodes[index], &self.contents(index)?)
     }
 }
 

@@ -340,8 +340,9 @@ async fn mount(
     plan.paths.check_mountpoint()?;
     let mountpoint = &plan.paths.mountpoint;
     let source = OwnMount::source(&made.id.0);
-    let mounted = fuse::mount(tree, bindmounts, mountpoint, &source, plan.allow_other, Handle::current())
-        .map_err(|error| anyhow!("cannot mount {}: {}", mountpoint.display(), fuse_advice(&error)))?;
+    let mounted =
+        fuse::mount(tree, bindmounts, Arc::default(), mountpoint, &source, plan.allow_other, Handle::current())
+            .map_err(|error| anyhow!("cannot mount {}: {}", mountpoint.display(), fuse_advice(&error)))?;
     let own = OwnMount::at(mountpoint).ok_or_else(|| anyhow!("{} is not mounted", mountpoint.display()))?;
     record.mount = Some(made.mount.get_or_init(|| own).clone());
     plan.paths.write_record(record)?;

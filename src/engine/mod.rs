@@ -4,7 +4,7 @@
 //! bollard) and [`simulated`] (in memory). It does not know clusters, trees or FUSE.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -478,6 +478,8 @@ pub trait Engine: Send + Sync + 'static {
     async fn create_volume(&self, name: &str, labels: &Labels, directory: Option<&Path>) -> Result<()>;
     /// Volumes that carry `label`, or all.
     async fn list_volumes(&self, label: Option<&str>) -> Result<Vec<ListedVolume>>;
+    /// Where a volume's content lies on the engine's host.
+    async fn volume_mountpoint(&self, name: &str) -> Result<PathBuf>;
     /// Removes a volume with what is in it; `Ok` too when it is gone, `Conflict` while a container has it.
     async fn remove_volume(&self, name: &str) -> Result<()>;
 }

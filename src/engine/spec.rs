@@ -123,6 +123,8 @@ pub struct ContainerSpec {
     pub run: RunOptions,
     /// What its process reads. Without a terminal only, unless it is [`Stdin::Unattended`].
     pub stdin: Stdin,
+    /// The engine keeps no copy of its output.
+    pub keeps_no_log: bool,
     /// The engine removes the container when it exits.
     pub auto_remove: bool,
     /// Its users are the host's, also on an engine that remaps users.

@@ -1,6 +1,7 @@
 //! The kernel's requests, one by one: to bindmounts if the inode is theirs, else to the tree.
 
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,16 +21,23 @@ use super::convert::{self, FOREVER, errno};
 use super::negotiate::negotiate;
 use super::pending;
 use super::reply::{self, caught};
-use crate::passthrough::{self, DirFh, OpenFile, Passthrough, SetAttr, XattrReply, owns};
+use crate::agent::RemoteMounts;
+use crate::passthrough::Request as FileRequest;
+use crate::passthrough::{self, Answer, DirFh, FileEntry, OpenFile, Passthrough, SetAttr, elsewhere, owns};
 use crate::sys;
 use crate::tree::{Fh, Ino, Position, Tree};
 
-/// access(2)'s bit.
-const EXECUTE: u32 = libc::X_OK.cast_unsigned();
+/// Bytes of a listing that the kernel has room for at least: a page.
+const LISTING_ROOM: u32 = 4096;
+/// How long the kernel may keep what it was told of a file on another machine. What a node does to it is seen that much
+/// later. Those of this machine are asked each time.
+const REMOTE_TTL: Duration = Duration::from_millis(100);
 
 pub(crate) struct Adapter {
     tree: Tree,
     bindmounts: Arc<Passthrough>,
+    /// The bindmounts of nodes on other machines.
+    remote: Arc<RemoteMounts>,
     runtime: Handle,
     uid: u32,
     gid: u32,
@@ -43,15 +51,38 @@ pub(crate) struct Adapter {
 }
 
 impl Adapter {
-    pub(crate) fn new(tree: Tree, bindmounts: Arc<Passthrough>, runtime: Handle, allow_other: bool) -> Self {
+    pub(crate) fn new(
+        tree: Tree,
+        bindmounts: Arc<Passthrough>,
+        remote: Arc<RemoteMounts>,
+        runtime: Handle,
+        allow_other: bool,
+    ) -> Self {
         let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let (direct, backings) = (AtomicBool::new(false), Backings::default());
-        Self { tree, bindmounts, runtime, uid, gid, allow_other, direct, backings }
+        Self { tree, bindmounts, remote, runtime, uid, gid, allow_other, direct, backings }
     }
 
     fn synthesized_attr(&self, ino: Ino) -> Result<(Duration, fuser::FileAttr), Errno> {
         let ttl = if self.tree.is_cacheable(ino) { FOREVER } else { Duration::ZERO };
         Ok((ttl, convert::attr(&self.tree.attr(ino)?, self.uid, self.gid)))
+    }
+
+    /// Performs an operation on the file `ino` of bindmounts: at once if it lies on this machine, else later. `answer` gets
+    /// the result, and how long the kernel may keep it.
+    fn perform(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        request: FileRequest<'_>,
+        answer: impl FnOnce(passthrough::Result<Answer>, Duration) + Send + 'static,
+    ) {
+        match elsewhere(ino.0) {
+            None => answer(self.bindmounts.perform(&request), Duration::ZERO),
+            Some(at) => self.remote.send(at, req.pid(), request, move |done| {
+                caught("answer", || answer(done, REMOTE_TTL));
+            }),
+        }
     }
 
     /// What the kernel reads and writes by itself for a file that was just opened, if it may.
@@ -84,6 +115,15 @@ macro_rules! answer {
     };
 }
 
+/// What lies on different machines is on different file systems.
+macro_rules! on_one_machine {
+    ($self:ident, $reply:ident, $one:expr, $other:expr) => {
+        if !$self.remote.together($one.0, $other.0) {
+            return $reply.error(fuser::Errno::EXDEV);
+        }
+    };
+}
+
 /// Denied everywhere but in bindmounts: the tree makes its own entries.
 macro_rules! only_in_bindmounts {
     ($reply:ident, $($ino:expr),+) => {
@@ -106,10 +146,13 @@ impl fuser::Filesystem for Adapter {
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         caught("lookup", || {
             if owns(parent.0) {
-                return reply::entry(reply, self.bindmounts.lookup(parent.0, name));
+                let request = FileRequest::Lookup { parent: parent.0, name: name.as_bytes() };
+                return self.perform(req, parent, request, reply::entry(reply));
             }
             match self.tree.lookup(Ino(parent.0), name, req.pid()) {
-                Ok(ino) if owns(ino.0) => reply::root(reply, self.bindmounts.entry(ino.0)),
+                Ok(ino) if owns(ino.0) => {
+                    self.perform(req, INodeNo(ino.0), FileRequest::Entry { ino: ino.0 }, reply::root(reply));
+                }
                 found => match found.and_then(|ino| self.synthesized_attr(ino)) {
                     // Attributes are remembered from getattr only: news of an inode that the kernel is about to make
                     // would find none to invalidate.
@@ -123,20 +166,18 @@ impl fuser::Filesystem for Adapter {
         });
     }
 
-    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
+    fn forget(&self, req: &Request, ino: INodeNo, nlookup: u64) {
         if owns(ino.0) {
-            caught("forget", || self.bindmounts.forget(ino.0, nlookup));
+            let request = FileRequest::Forget { ino: ino.0, count: nlookup };
+            caught("forget", || self.perform(req, ino, request, |_, _| {}));
         }
     }
 
-    fn getattr(&self, _req: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, req: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
         caught("getattr", || {
             if owns(ino.0) {
                 let fh = fh.map(|fh| passthrough::Fh(fh.0));
-                return match self.bindmounts.getattr(ino.0, fh) {
-                    Ok(attr) => reply.attr(&Duration::ZERO, &convert::backing(&attr)),
-                    Err(e) => reply.error(errno(e)),
-                };
+                return self.perform(req, ino, FileRequest::Getattr { ino: ino.0, fh }, reply::attr(reply));
             }
             match self.synthesized_attr(Ino(ino.0)) {
                 Ok((ttl, attr)) => reply.attr(&ttl, &attr),
@@ -167,10 +208,8 @@ impl fuser::Filesystem for Adapter {
             if owns(ino.0) {
                 let (atime, mtime) = (atime.map(convert::set_time), mtime.map(convert::set_time));
                 let set = SetAttr { mode, uid, gid, size, set_id: convert::set_id(req), atime, mtime };
-                return match self.bindmounts.setattr(ino.0, fh.map(|fh| passthrough::Fh(fh.0)), &set) {
-                    Ok(attr) => reply.attr(&Duration::ZERO, &convert::backing(&attr)),
-                    Err(e) => reply.error(errno(e)),
-                };
+                let fh = fh.map(|fh| passthrough::Fh(fh.0));
+                return self.perform(req, ino, FileRequest::Setattr { ino: ino.0, fh, set }, reply::attr(reply));
             }
             let Ok((ttl, attr)) = self.synthesized_attr(Ino(ino.0)) else {
                 return reply.error(fuser::Errno::ENOENT);
@@ -186,23 +225,20 @@ impl fuser::Filesystem for Adapter {
     }
 
     /// Asked for access(2) and chdir(2), unless the kernel decides by itself.
-    fn access(&self, _req: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+    fn access(&self, req: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
         caught("access", || {
             let wanted = mask.bits().cast_unsigned();
             if owns(ino.0) {
-                return answer!(reply, self.bindmounts.access(ino.0, wanted));
+                return self.perform(req, ino, FileRequest::Access { ino: ino.0, wanted }, reply::empty(reply));
             }
             answer!(reply, self.tree.access(Ino(ino.0), wanted, self.uid == 0));
         });
     }
 
-    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+    fn readlink(&self, req: &Request, ino: INodeNo, reply: ReplyData) {
         caught("readlink", || {
             if owns(ino.0) {
-                return match self.bindmounts.readlink(ino.0) {
-                    Ok(target) => reply.data(target.as_encoded_bytes()),
-                    Err(e) => reply.error(errno(e)),
-                };
+                return self.perform(req, ino, FileRequest::Readlink { ino: ino.0 }, reply::data(reply));
             }
             match self.tree.readlink(Ino(ino.0)) {
                 Ok(target) => reply.data(target.as_bytes()),
@@ -214,40 +250,45 @@ impl fuser::Filesystem for Adapter {
     fn mknod(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, rdev: u32, reply: ReplyEntry) {
         only_in_bindmounts!(reply, parent);
         caught("mknod", || {
-            let mode = self.bindmounts.masked(parent.0, mode, umask);
-            reply::entry(reply, self.bindmounts.mknod(convert::caller(req), parent.0, name, mode, rdev));
+            let (caller, parent_ino, name) = (convert::caller(req), parent.0, name.as_bytes());
+            let request = FileRequest::Mknod { caller, parent: parent_ino, name, mode, umask, rdev };
+            self.perform(req, parent, request, reply::entry(reply));
         });
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         only_in_bindmounts!(reply, parent);
         caught("mkdir", || {
-            let mode = self.bindmounts.masked(parent.0, mode, umask);
-            reply::entry(reply, self.bindmounts.mkdir(convert::caller(req), parent.0, name, mode));
+            let (caller, name) = (convert::caller(req), name.as_bytes());
+            let request = FileRequest::Mkdir { caller, parent: parent.0, name, mode, umask };
+            self.perform(req, parent, request, reply::entry(reply));
         });
     }
 
-    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         only_in_bindmounts!(reply, parent);
-        caught("unlink", || answer!(reply, self.bindmounts.unlink(parent.0, name)));
+        let request = FileRequest::Unlink { parent: parent.0, name: name.as_bytes() };
+        caught("unlink", || self.perform(req, parent, request, reply::empty(reply)));
     }
 
-    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         only_in_bindmounts!(reply, parent);
-        caught("rmdir", || answer!(reply, self.bindmounts.rmdir(parent.0, name)));
+        let request = FileRequest::Rmdir { parent: parent.0, name: name.as_bytes() };
+        caught("rmdir", || self.perform(req, parent, request, reply::empty(reply)));
     }
 
     fn symlink(&self, req: &Request, parent: INodeNo, link_name: &OsStr, target: &Path, reply: ReplyEntry) {
         only_in_bindmounts!(reply, parent);
         caught("symlink", || {
-            let target = target.as_os_str();
-            reply::entry(reply, self.bindmounts.symlink(convert::caller(req), parent.0, link_name, target));
+            let (name, target) = (link_name.as_bytes(), target.as_os_str().as_bytes());
+            let request = FileRequest::Symlink { caller: convert::caller(req), parent: parent.0, name, target };
+            self.perform(req, parent, request, reply::entry(reply));
         });
     }
 
     fn rename(
         &self,
-        _req: &Request,
+        req: &Request,
         parent: INodeNo,
         name: &OsStr,
         newparent: INodeNo,
@@ -256,30 +297,36 @@ impl fuser::Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         only_in_bindmounts!(reply, parent, newparent);
+        on_one_machine!(self, reply, parent, newparent);
         caught("rename", || {
-            answer!(reply, self.bindmounts.rename(parent.0, name, newparent.0, newname, flags.bits()));
+            let (name, new_name, flags) = (name.as_bytes(), newname.as_bytes(), flags.bits());
+            let request = FileRequest::Rename { parent: parent.0, name, new_parent: newparent.0, new_name, flags };
+            self.perform(req, parent, request, reply::empty(reply));
         });
     }
 
-    fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+    fn link(&self, req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
         only_in_bindmounts!(reply, ino, newparent);
-        caught("link", || reply::entry(reply, self.bindmounts.link(ino.0, newparent.0, newname)));
+        on_one_machine!(self, reply, ino, newparent);
+        let request = FileRequest::Link { ino: ino.0, parent: newparent.0, name: newname.as_bytes() };
+        caught("link", || self.perform(req, ino, request, reply::entry(reply)));
     }
 
-    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         caught("open", || {
             if owns(ino.0) {
-                let may_run = || if convert::executes(flags) { self.bindmounts.access(ino.0, EXECUTE) } else { Ok(()) };
-                return match may_run().and_then(|()| self.bindmounts.open(ino.0, flags.0)) {
-                    Ok(fh) => {
-                        let close = convert::close_flags(flags.0);
-                        match self.backing(ino.0, fh, |file| reply.open_backing(file)) {
-                            Some(id) => reply.opened_passthrough(FileHandle(fh.0), close, &id),
-                            None => reply.opened(FileHandle(fh.0), self.backing_flags() | close),
-                        }
-                    }
-                    Err(e) => reply.error(errno(e)),
-                };
+                let close = convert::close_flags(flags.0);
+                let request = FileRequest::Open { ino: ino.0, flags: flags.0, executes: convert::executes(flags) };
+                if elsewhere(ino.0).is_some() {
+                    return self.perform(req, ino, request, reply::opened(reply, self.backing_flags() | close));
+                }
+                let done = self.bindmounts.perform(&request);
+                if let Ok(Answer::Opened(fh)) = done
+                    && let Some(id) = self.backing(ino.0, fh, |file| reply.open_backing(file))
+                {
+                    return reply.opened_passthrough(FileHandle(fh.0), close, &id);
+                }
+                return reply::opened(reply, self.backing_flags() | close)(done, Duration::ZERO);
             }
             match self.tree.open(Ino(ino.0), convert::writes(flags.0)) {
                 Ok(fh) => {
@@ -303,25 +350,26 @@ impl fuser::Filesystem for Adapter {
     ) {
         only_in_bindmounts!(reply, parent);
         caught("create", || {
-            let mode = self.bindmounts.masked(parent.0, mode, umask);
-            match self.bindmounts.create(convert::caller(req), parent.0, name, mode, flags) {
-                Ok((entry, fh)) => {
-                    let backing = self.backing(entry.attr.ino, fh, |file| reply.open_backing(file));
-                    let (attr, generation) = (convert::backing(&entry.attr), Generation(entry.generation));
-                    let (ttl, fh, close) = (Duration::ZERO, FileHandle(fh.0), convert::close_flags(flags));
-                    match backing {
-                        Some(id) => reply.created_passthrough(&ttl, &attr, generation, fh, close, &id),
-                        None => reply.created(&ttl, &attr, generation, fh, self.backing_flags() | close),
-                    }
-                }
-                Err(e) => reply.error(errno(e)),
+            let (caller, name, close) = (convert::caller(req), name.as_bytes(), convert::close_flags(flags));
+            let request = FileRequest::Create { caller, parent: parent.0, name, mode, umask, flags };
+            if elsewhere(parent.0).is_some() {
+                return self.perform(req, parent, request, reply::created(reply, self.backing_flags() | close));
             }
+            let done = self.bindmounts.perform(&request);
+            if let Ok(Answer::Created(FileEntry { attr, generation }, fh)) = &done
+                && let Some(id) = self.backing(attr.ino, *fh, |file| reply.open_backing(file))
+            {
+                let (attr, generation) = (convert::backing(attr), Generation(*generation));
+                let (ttl, fh) = (Duration::ZERO, FileHandle(fh.0));
+                return reply.created_passthrough(&ttl, &attr, generation, fh, close, &id);
+            }
+            reply::created(reply, self.backing_flags() | close)(done, Duration::ZERO);
         });
     }
 
     fn read(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -331,12 +379,11 @@ impl fuser::Filesystem for Adapter {
         reply: ReplyData,
     ) {
         caught("read", || {
-            let data = if owns(ino.0) {
-                self.bindmounts.read(passthrough::Fh(fh.0), offset, size)
-            } else {
-                self.tree.read(Fh(fh.0), offset, size as usize)
-            };
-            match data {
+            if owns(ino.0) {
+                let request = FileRequest::Read { fh: passthrough::Fh(fh.0), offset, size };
+                return self.perform(req, ino, request, reply::data(reply));
+            }
+            match self.tree.read(Fh(fh.0), offset, size as usize) {
                 Ok(data) => reply.data(&data),
                 Err(e) => reply.error(errno(e)),
             }
@@ -358,10 +405,8 @@ impl fuser::Filesystem for Adapter {
         caught("write", || {
             if owns(ino.0) {
                 let mode = convert::write_mode(write_flags, flags);
-                return match self.bindmounts.write(passthrough::Fh(fh.0), offset, data, mode) {
-                    Ok(written) => reply.written(u32::try_from(written).unwrap_or(u32::MAX)),
-                    Err(e) => reply.error(errno(e)),
-                };
+                let request = FileRequest::Write { fh: passthrough::Fh(fh.0), offset, data, mode };
+                return self.perform(req, ino, request, reply::written(reply));
             }
             let at = Position { offset, appends: flags.0 & libc::O_APPEND != 0 };
             pending::answer(&self.runtime, self.tree.write(Fh(fh.0), at, data), req.pid(), |result| match result {
@@ -374,7 +419,8 @@ impl fuser::Filesystem for Adapter {
     fn flush(&self, req: &Request, ino: INodeNo, fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
         caught("flush", || {
             if owns(ino.0) {
-                return answer!(reply, self.bindmounts.flush(passthrough::Fh(fh.0)));
+                let request = FileRequest::Flush { fh: passthrough::Fh(fh.0) };
+                return self.perform(req, ino, request, reply::empty(reply));
             }
             pending::answer(&self.runtime, self.tree.flush(Fh(fh.0)), req.pid(), |result| {
                 answer!(reply, result.map(drop));
@@ -384,7 +430,7 @@ impl fuser::Filesystem for Adapter {
 
     fn release(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         fh: FileHandle,
         _flags: OpenFlags,
@@ -394,37 +440,43 @@ impl fuser::Filesystem for Adapter {
     ) {
         caught("release", || {
             if owns(ino.0) {
-                self.backings.released(ino.0);
-                return answer!(reply, self.bindmounts.release(passthrough::Fh(fh.0)));
+                if elsewhere(ino.0).is_none() {
+                    self.backings.released(ino.0);
+                }
+                let request = FileRequest::Release { fh: passthrough::Fh(fh.0) };
+                return self.perform(req, ino, request, reply::empty(reply));
             }
             self.tree.release(Fh(fh.0));
             reply.ok();
         });
     }
 
-    fn fsync(&self, _req: &Request, ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+    fn fsync(&self, req: &Request, ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
         caught("fsync", || {
             if owns(ino.0) {
-                return answer!(reply, self.bindmounts.fsync(passthrough::Fh(fh.0), datasync));
+                let request = FileRequest::Fsync { fh: passthrough::Fh(fh.0), datasync };
+                return self.perform(req, ino, request, reply::empty(reply));
             }
             reply.ok();
         });
     }
 
-    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+    fn opendir(&self, req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         caught("opendir", || {
             if !owns(ino.0) {
                 return reply.opened(FileHandle(0), FopenFlags::empty());
             }
-            match self.bindmounts.opendir(ino.0) {
-                Ok(fh) => reply.opened(FileHandle(fh.0), FopenFlags::empty()),
-                Err(e) => reply.error(errno(e)),
-            }
+            let request = FileRequest::Opendir { ino: ino.0 };
+            self.perform(req, ino, request, reply::opened(reply, FopenFlags::empty()));
         });
     }
 
     fn readdir(&self, req: &Request, ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         caught("readdir", || {
+            if elsewhere(ino.0).is_some() {
+                let request = FileRequest::Readdir { fh: DirFh(fh.0), offset, room: LISTING_ROOM, parent: None };
+                return self.perform(req, ino, request, reply::listing(reply));
+            }
             let listed = if owns(ino.0) {
                 self.bindmounts.readdir(DirFh(fh.0), offset, |entry| {
                     reply.add(INodeNo(entry.ino), entry.next_offset, convert::file_type(entry.kind), entry.name)
@@ -438,35 +490,36 @@ impl fuser::Filesystem for Adapter {
         });
     }
 
-    fn releasedir(&self, _req: &Request, ino: INodeNo, fh: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+    fn releasedir(&self, req: &Request, ino: INodeNo, fh: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
         caught("releasedir", || {
-            let done = if owns(ino.0) { self.bindmounts.releasedir(DirFh(fh.0)) } else { Ok(()) };
-            answer!(reply, done);
+            if !owns(ino.0) {
+                return reply.ok();
+            }
+            self.perform(req, ino, FileRequest::Releasedir { fh: DirFh(fh.0) }, reply::empty(reply));
         });
     }
 
-    fn fsyncdir(&self, _req: &Request, ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+    fn fsyncdir(&self, req: &Request, ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
         caught("fsyncdir", || {
-            let done = if owns(ino.0) { self.bindmounts.fsyncdir(DirFh(fh.0), datasync) } else { Ok(()) };
-            answer!(reply, done);
+            if !owns(ino.0) {
+                return reply.ok();
+            }
+            self.perform(req, ino, FileRequest::Fsyncdir { fh: DirFh(fh.0), datasync }, reply::empty(reply));
         });
     }
 
-    fn statfs(&self, _req: &Request, ino: INodeNo, reply: ReplyStatfs) {
+    fn statfs(&self, req: &Request, ino: INodeNo, reply: ReplyStatfs) {
         caught("statfs", || {
             if !owns(ino.0) {
                 return reply.statfs(0, 0, 0, 0, 0, 4096, 255, 4096);
             }
-            match self.bindmounts.statfs(ino.0) {
-                Ok(s) => reply.statfs(s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen, s.frsize),
-                Err(e) => reply.error(errno(e)),
-            }
+            self.perform(req, ino, FileRequest::Statfs { ino: ino.0 }, reply::file_system(reply));
         });
     }
 
     fn setxattr(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -475,30 +528,35 @@ impl fuser::Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         only_in_bindmounts!(reply, ino);
-        caught("setxattr", || answer!(reply, self.bindmounts.setxattr(ino.0, name, value, flags)));
+        let request = FileRequest::Setxattr { ino: ino.0, name: name.as_bytes(), value, flags };
+        caught("setxattr", || self.perform(req, ino, request, reply::empty(reply)));
     }
 
-    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+    fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         caught("getxattr", || {
             if !owns(ino.0) {
                 // Not ENOSYS: that would turn them off for bindmounts too.
                 return reply.error(fuser::Errno::ENODATA);
             }
-            reply::xattr(reply, self.bindmounts.getxattr(ino.0, name, size));
+            let request = FileRequest::Getxattr { ino: ino.0, name: name.as_bytes(), size };
+            self.perform(req, ino, request, reply::xattr(reply));
         });
     }
 
     fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
         caught("listxattr", || {
-            let nothing = if size == 0 { XattrReply::Size(0) } else { XattrReply::Data(vec![]) };
-            let names = if owns(ino.0) { self.bindmounts.listxattr(ino.0, size, req.uid() == 0) } else { Ok(nothing) };
-            reply::xattr(reply, names);
+            if !owns(ino.0) {
+                return if size == 0 { reply.size(0) } else { reply.data(&[]) };
+            }
+            let request = FileRequest::Listxattr { ino: ino.0, size, privileged: req.uid() == 0 };
+            self.perform(req, ino, request, reply::xattr(reply));
         });
     }
 
-    fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn removexattr(&self, req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         only_in_bindmounts!(reply, ino);
-        caught("removexattr", || answer!(reply, self.bindmounts.removexattr(ino.0, name)));
+        let request = FileRequest::Removexattr { ino: ino.0, name: name.as_bytes() };
+        caught("removexattr", || self.perform(req, ino, request, reply::empty(reply)));
     }
 
     fn poll(
@@ -536,27 +594,24 @@ impl fuser::Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         only_in_bindmounts!(reply, ino);
-        caught("fallocate", || {
-            answer!(
-                reply,
-                self.bindmounts.fallocate(passthrough::Fh(fh.0), offset, length, mode, convert::set_id(req))
-            );
-        });
+        let (fh, set_id) = (passthrough::Fh(fh.0), convert::set_id(req));
+        let request = FileRequest::Fallocate { fh, offset, length, mode, set_id };
+        caught("fallocate", || self.perform(req, ino, request, reply::empty(reply)));
     }
 
-    fn lseek(&self, _req: &Request, ino: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+    fn lseek(&self, req: &Request, ino: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
         caught("lseek", || {
-            let found = if owns(ino.0) {
-                self.bindmounts.lseek(passthrough::Fh(fh.0), offset, whence).map(|at| at as i64)
-            } else {
-                self.tree.attr(Ino(ino.0)).and_then(|attr| match whence {
-                    // No holes: data up to the end, where the only hole begins.
-                    libc::SEEK_DATA if (offset as u64) < attr.size => Ok(offset),
-                    libc::SEEK_HOLE if (offset as u64) < attr.size => Ok(attr.size as i64),
-                    libc::SEEK_DATA | libc::SEEK_HOLE => Err(Errno::NXIO),
-                    _ => Err(Errno::INVAL),
-                })
-            };
+            if owns(ino.0) {
+                let request = FileRequest::Lseek { fh: passthrough::Fh(fh.0), offset, whence };
+                return self.perform(req, ino, request, reply::offset(reply));
+            }
+            let found = self.tree.attr(Ino(ino.0)).and_then(|attr| match whence {
+                // No holes: data up to the end, where the only hole begins.
+                libc::SEEK_DATA if (offset as u64) < attr.size => Ok(offset),
+                libc::SEEK_HOLE if (offset as u64) < attr.size => Ok(attr.size as i64),
+                libc::SEEK_DATA | libc::SEEK_HOLE => Err(Errno::NXIO),
+                _ => Err(Errno::INVAL),
+            });
             match found {
                 Ok(at) => reply.offset(at),
                 Err(e) => reply.error(errno(e)),
@@ -582,11 +637,10 @@ impl fuser::Filesystem for Adapter {
                 // As between file systems: the caller reads and writes instead.
                 return reply.error(fuser::Errno::EXDEV);
             }
-            let (from, to) = (passthrough::Fh(fh_in.0), passthrough::Fh(fh_out.0));
-            match self.bindmounts.copy_file_range((from, offset_in), (to, offset_out), len, convert::set_id(req)) {
-                Ok(copied) => reply.written(u32::try_from(copied).unwrap_or(u32::MAX)),
-                Err(e) => reply.error(errno(e)),
-            }
+            on_one_machine!(self, reply, ino_in, ino_out);
+            let (from, to) = ((passthrough::Fh(fh_in.0), offset_in), (passthrough::Fh(fh_out.0), offset_out));
+            let request = FileRequest::CopyFileRange { from, to, length: len, set_id: convert::set_id(req) };
+            self.perform(req, ino_in, request, reply::written(reply));
         });
     }
 }

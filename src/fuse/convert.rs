@@ -1,5 +1,7 @@
 //! Between the tree's types and fuser's.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime};
 
 use fuser::{FileAttr, FileType, FopenFlags, INodeNo, OpenFlags, PollEvents, Request, TimeOrNow, WriteFlags};
@@ -22,6 +24,11 @@ pub(crate) fn poll_events(is_stream: bool, news: bool) -> PollEvents {
         // As sysfs does.
         (false, true) => ALWAYS.union(PollEvents::POLLPRI).union(PollEvents::POLLERR),
     }
+}
+
+/// A name as it came over the wire.
+pub(crate) fn os(name: &[u8]) -> &OsStr {
+    OsStr::from_bytes(name)
 }
 
 pub(crate) fn errno(errno: rustix::io::Errno) -> fuser::Errno {

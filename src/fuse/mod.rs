@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use adapter::Adapter;
 use notify::{Forgetting, Notifications};
 
+use crate::agent::RemoteMounts;
 use crate::passthrough::Passthrough;
 use crate::tree::Tree;
 
@@ -32,13 +33,15 @@ pub(crate) const SUBTYPE: &str = "cthulhu";
 /// A mounted tree.
 pub struct Mounted(Session<Adapter>);
 
-/// Mounts the tree. `source` is the name that the mount has among others.
+/// Mounts the tree. `remote` serves the bindmounts of nodes on other machines. `source` is the name that the mount has
+/// among others.
 ///
 /// # Errors
 /// From opening /dev/fuse, mount(2) or fusermount3, the latter's own words.
 pub fn mount(
     tree: &Tree,
     bindmounts: Arc<Passthrough>,
+    remote: Arc<RemoteMounts>,
     mountpoint: &Path,
     source: &str,
     allow_other: bool,
@@ -57,10 +60,12 @@ pub fn mount(
     }
     config.acl = if allow_other { SessionACL::All } else { SessionACL::Owner };
     config.n_threads = Some(THREADS);
-    let adapter = Adapter::new(tree.clone(), bindmounts.clone(), runtime, allow_other);
+    let adapter = Adapter::new(tree.clone(), bindmounts.clone(), remote.clone(), runtime, allow_other);
     let session = Session::new(adapter, mountpoint, &config)?;
     tree.connect(Box::new(Notifications::begin(session.notifier())?));
-    bindmounts.connect(Box::new(Forgetting::begin(session.notifier())?));
+    let forgetting = Forgetting::begin(session.notifier())?;
+    remote.connect(Box::new(forgetting.clone()));
+    bindmounts.connect(Box::new(forgetting));
     Ok(Mounted(session))
 }
 

@@ -69,6 +69,7 @@ impl KernelNotifier for Notifications {
 
 /// A channel to another such thread, which has the kernel forget names in bindmounts. It waits for operations in a
 /// directory, and the news above must not wait with it.
+#[derive(Clone)]
 pub(crate) struct Forgetting(Sender<Name>);
 
 impl Forgetting {

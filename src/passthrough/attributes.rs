@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::{Access, AtFlags, CWD, Gid, Mode, OFlags, Statx, StatxTimestamp, Timespec, Timestamps, Uid};
 use rustix::fs::{UTIME_NOW, UTIME_OMIT, makedev};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use super::inodes::Inode;
 use super::{Fh, Passthrough, Result, SetId, resolve};
@@ -20,7 +21,7 @@ pub struct Owner {
 }
 
 /// What stat(2) reports for a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Attr {
     /// The passthrough's inode number.
     pub(crate) ino: u64,
@@ -29,12 +30,16 @@ pub(crate) struct Attr {
     /// Room taken, in units of 512 bytes.
     pub(crate) blocks: u64,
     /// Last read.
+    #[serde(with = "time")]
     pub(crate) atime: SystemTime,
     /// Last change of the content.
+    #[serde(with = "time")]
     pub(crate) mtime: SystemTime,
     /// Last change of content or attributes.
+    #[serde(with = "time")]
     pub(crate) ctime: SystemTime,
     /// Creation; the epoch where the file system doesn't keep it.
+    #[serde(with = "time")]
     pub(crate) btime: SystemTime,
     /// The `S_IFMT` bits of the mode.
     pub(crate) kind: u32,
@@ -50,15 +55,15 @@ pub(crate) struct Attr {
 }
 
 /// A time to be set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum SetTime {
     /// The backing file system's present time.
     Now,
-    At(SystemTime),
+    At(#[serde(with = "time")] SystemTime),
 }
 
 /// What to change of a file; `None` leaves it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SetAttr {
     /// New permissions, setuid, setgid, sticky; file type bits are ignored.
     pub(crate) mode: Option<u32>,
@@ -75,7 +80,7 @@ pub(crate) struct SetAttr {
 }
 
 /// What statvfs(3) reports for a file system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileSystemStat {
     /// Size, in units of `frsize`.
     pub(crate) blocks: u64,
@@ -114,7 +119,7 @@ impl Passthrough {
     /// `EACCES` if not, `EROFS` for writing where nothing can be written.
     pub(crate) fn access(&self, ino: u64, wanted: u32) -> Result<()> {
         let path = resolve::proc_path(&self.inodes.get(ino)?.fd);
-        rustix::fs::access(path.as_str(), Access::from_bits_retain(wanted))
+        rustix::fs::accessat(CWD, path.as_str(), Access::from_bits_retain(wanted), self.access_flags)
     }
 
     /// Changes attributes and returns the new ones.
@@ -232,10 +237,33 @@ pub(super) fn permissions(mode: u32) -> Mode {
 }
 
 fn to_system_time(time: &StatxTimestamp) -> SystemTime {
-    let seconds = Duration::from_secs(time.tv_sec.unsigned_abs());
-    // Nanoseconds always count forwards, before 1970 too.
-    let whole = if time.tv_sec < 0 { UNIX_EPOCH.checked_sub(seconds) } else { UNIX_EPOCH.checked_add(seconds) };
-    whole.and_then(|whole| whole.checked_add(Duration::from_nanos(time.tv_nsec.into()))).unwrap_or(UNIX_EPOCH)
+    from_epoch(time.tv_sec, time.tv_nsec)
+}
+
+/// Nanoseconds always count forwards, before 1970 too.
+fn from_epoch(seconds: i64, nanos: u32) -> SystemTime {
+    let span = Duration::from_secs(seconds.unsigned_abs());
+    let whole = if seconds < 0 { UNIX_EPOCH.checked_sub(span) } else { UNIX_EPOCH.checked_add(span) };
+    whole.and_then(|whole| whole.checked_add(Duration::from_nanos(nanos.into()))).unwrap_or(UNIX_EPOCH)
+}
+
+/// Times as seconds and nanoseconds. serde's own form has none before 1970.
+mod time {
+    use std::time::SystemTime;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{from_epoch, since_epoch};
+
+    pub(super) fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+        let spec = since_epoch(*time);
+        (spec.tv_sec, spec.tv_nsec as u32).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
+        let (seconds, nanos) = Deserialize::deserialize(deserializer)?;
+        Ok(from_epoch(seconds, nanos))
+    }
 }
 
 fn to_timespec(time: Option<SetTime>) -> Timespec {

@@ -4,6 +4,7 @@ use std::io::IoSlice;
 
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
+use serde::{Deserialize, Serialize};
 
 use super::resolve::reopen;
 use super::{Fh, Passthrough, Result};
@@ -13,7 +14,7 @@ use crate::sys::{SetIdGuard, without_setid};
 const COPY_AT_MOST: u64 = 64 << 20;
 
 /// What a change of the content does to a file's setuid and setgid bits. The kernel leaves that to us.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum SetId {
     /// They stay, as when root writes.
     #[default]
@@ -33,7 +34,7 @@ impl SetId {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WriteMode {
     /// At the end of the file, wherever that is by now: what `O_APPEND` of the caller's descriptor means, which
     /// fcntl(2) can set and clear after the open.

@@ -6,29 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use rustix::fs::{Dev, FileType, Statx, makedev};
+use rustix::fs::{FileType, Statx, makedev};
 use rustix::io::Errno;
 
+use super::numbers::{BackingId, Numbering, Numbers};
 use super::reclaim::{Descriptors, LOOKS, Name, Queue, Remembered};
 use super::{Result, resolve};
-
-/// Everything below belongs to the synthesized files.
-const BASE: u64 = 1 << 62;
-/// Numbers from here on are allotted; below, they are computed from the backing inode.
-const ALLOTTED: u64 = 1 << 63;
-/// So many bits of a computed number are the backing inode number; the device's index is in the bits above.
-const INO_BITS: u32 = 48;
-/// Devices that fit between `INO_BITS` and `BASE`.
-const MAX_DEVICES: usize = 1 << (62 - INO_BITS);
-
-/// Whether `ino` is one of the passthrough's numbers rather than a synthesized file's.
-#[must_use]
-pub(crate) fn owns(ino: u64) -> bool {
-    ino >= BASE
-}
-
-/// A backing file: its device and its inode number there. Unique as long as a descriptor holds the file.
-pub(super) type BackingId = (Dev, u64);
 
 /// A file that the kernel knows.
 #[derive(Debug)]
@@ -89,18 +72,11 @@ struct KnownInode {
     remembered: Remembered,
 }
 
-/// How backing files get their numbers; what was once given stays.
-#[derive(Debug, Default)]
-struct Numbers {
-    devices: HashMap<Dev, u64>,
-    allotted: HashMap<BackingId, u64>,
-}
-
 impl Inodes {
-    pub(super) fn new(descriptors: Descriptors) -> Self {
+    pub(super) fn new(numbering: Numbering, descriptors: Descriptors) -> Self {
         let table = Table {
             known: HashMap::new(),
-            numbers: Numbers::default(),
+            numbers: Numbers::new(numbering),
             files: Queue::new(descriptors.files),
             directories: Queue::new(descriptors.directories),
             most: descriptors.most,
@@ -139,9 +115,12 @@ impl Inodes {
         Ok((inode, forgettable))
     }
 
-    /// Makes the file behind `fd` known for good.
-    pub(super) fn pin(&self, fd: OwnedFd, stat: &Statx) -> Result<Arc<Inode>> {
+    /// Makes the file behind `fd` known for good, by `number` if that is given.
+    pub(super) fn pin(&self, fd: OwnedFd, stat: &Statx, number: Option<u64>) -> Result<Arc<Inode>> {
         let mut table = self.table.lock();
+        if let Some(number) = number {
+            table.numbers.fix(backing_id(stat), number);
+        }
         let inode = table.enter(fd, stat, 0, usize::MAX)?;
         // Under the lock, where no forget can come between.
         inode.pinned.store(true, Ordering::Relaxed);
@@ -268,28 +247,6 @@ impl Table {
     }
 }
 
-impl Numbers {
-    fn of(&mut self, backing: BackingId) -> u64 {
-        let (device, ino) = backing;
-        if ino >> INO_BITS == 0
-            && let Some(index) = self.device_index(device)
-        {
-            return BASE | index << INO_BITS | ino;
-        }
-        let next = ALLOTTED + self.allotted.len() as u64;
-        *self.allotted.entry(backing).or_insert(next)
-    }
-
-    fn device_index(&mut self, device: Dev) -> Option<u64> {
-        let next = self.devices.len();
-        match self.devices.get(&device) {
-            Some(&index) => Some(index),
-            None if next < MAX_DEVICES => Some(*self.devices.entry(device).or_insert(next as u64)),
-            None => None,
-        }
-    }
-}
-
 pub(super) fn backing_id(stat: &Statx) -> BackingId {
     (makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino)
 }
@@ -297,33 +254,4 @@ pub(super) fn backing_id(stat: &Statx) -> BackingId {
 fn generation(stat: &Statx) -> u64 {
     let born = stat.stx_btime;
     born.tv_sec.cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(u64::from(born.tv_nsec))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_stable_and_never_clash() {
-        let mut numbers = Numbers::default();
-        let big = 1 << INO_BITS;
-        let files = [(1, 2), (1, 3), (2, 2), (1, big), (2, big), (1, u64::MAX), (1, big - 1)];
-        let first: Vec<_> = files.iter().map(|&file| numbers.of(file)).collect();
-        let again: Vec<_> = files.iter().rev().map(|&file| numbers.of(file)).rev().collect();
-        assert_eq!(first, again);
-        assert!(first.iter().all(|&number| owns(number)));
-        assert_eq!(first.iter().collect::<std::collections::HashSet<_>>().len(), files.len());
-        assert_eq!(first[0], BASE | 2);
-        assert!(!owns(1) && !owns(BASE - 1));
-    }
-
-    #[test]
-    fn too_many_devices_are_allotted_numbers() {
-        let mut numbers = Numbers::default();
-        for device in 0..MAX_DEVICES as u64 {
-            assert!(numbers.of((device, 7)) < ALLOTTED);
-        }
-        assert_eq!(numbers.of((u64::MAX, 7)), ALLOTTED);
-        assert_eq!(numbers.of((u64::MAX, 8)), ALLOTTED + 1);
-    }
 }

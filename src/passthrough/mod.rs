@@ -14,11 +14,13 @@
 //! container's root can plant devices and setuid programs), and the process needs umask 0 for modes to arrive as asked.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 mod attributes;
 mod data;
@@ -27,29 +29,38 @@ mod entries;
 mod files;
 mod handles;
 mod inodes;
+mod numbers;
 mod reclaim;
+mod request;
 mod resolve;
 #[cfg(test)]
 mod tests;
+/// The same over the wire, through both sides of an agent.
+#[cfg(test)]
+#[allow(clippy::duplicate_mod)]
+#[path = "tests/mod.rs"]
+mod wire_tests;
 mod xattrs;
 
 pub(crate) use attributes::{Attr, Owner, SetAttr, SetTime};
 pub(crate) use data::{SetId, WriteMode};
 pub(crate) use files::OpenFile;
 pub(crate) use handles::{DirFh, Fh};
-pub(crate) use inodes::owns;
+pub(crate) use numbers::{Elsewhere, Life, MOST_LIVES, elsewhere, owns, remote_root};
 pub use reclaim::Descriptors;
 pub(crate) use reclaim::Name;
+pub(crate) use request::{Answer, Request};
 pub(crate) use xattrs::XattrReply;
 
 use handles::Handles;
 use inodes::Inodes;
+use numbers::Numbering;
 
 /// Result of an operation; the error is what the caller's system call returns.
 pub(crate) type Result<T> = std::result::Result<T, Errno>;
 
 /// Who asks: the identity under which new files are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Caller {
     /// User id, of the file system kind (fsuid).
     pub(crate) uid: u32,
@@ -60,7 +71,7 @@ pub(crate) struct Caller {
 }
 
 /// What a lookup, or a creation, found. Each one is a lookup that [`Passthrough::forget`] has to undo.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileEntry {
     /// The file's attributes, its inode number among them.
     pub(crate) attr: Attr,
@@ -83,6 +94,8 @@ pub struct Passthrough {
     owner_override: Option<Owner>,
     /// Our own user id; root may create files in another's name.
     uid: u32,
+    /// With which identity access(2) is answered: the process's own, or that of the calling thread.
+    access_flags: AtFlags,
 }
 
 impl Passthrough {
@@ -90,13 +103,32 @@ impl Passthrough {
     /// backing file.
     #[must_use]
     pub fn new(owner_override: Option<Owner>, descriptors: Descriptors) -> Self {
+        let uid = rustix::process::geteuid().as_raw();
+        Self::numbered(Numbering::Local, owner_override, uid, AtFlags::empty(), descriptors)
+    }
+
+    /// The same for a mount on another machine: its numbers are those of `life`. `uid` is the user under whose identity the
+    /// calling threads act, which need not be the process's.
+    #[must_use]
+    pub(crate) fn remote(life: Life, uid: u32, descriptors: Descriptors) -> Self {
+        Self::numbered(Numbering::Remote(life), None, uid, AtFlags::EACCESS, descriptors)
+    }
+
+    fn numbered(
+        numbering: Numbering,
+        owner_override: Option<Owner>,
+        uid: u32,
+        access_flags: AtFlags,
+        descriptors: Descriptors,
+    ) -> Self {
         Self {
-            inodes: Inodes::new(descriptors),
+            inodes: Inodes::new(numbering, descriptors),
             kernel: OnceLock::new(),
             files: Handles::default(),
             directories: Handles::default(),
             owner_override,
-            uid: rustix::process::geteuid().as_raw(),
+            uid,
+            access_flags,
         }
     }
 
@@ -112,9 +144,20 @@ impl Passthrough {
     /// Those of opening it; `ENOTDIR` when it is no directory.
     pub(crate) fn add_root(&self, path: &Path) -> io::Result<u64> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
-        let stat = resolve::stat(&fd)?;
-        Ok(self.inodes.pin(fd, &stat)?.number)
+        Ok(self.pin_root(rustix::fs::openat(CWD, path, flags, Mode::empty())?, None)?)
+    }
+
+    /// Registers a directory by a number of [`remote_root`], whatever number it would get by itself.
+    ///
+    /// # Errors
+    /// Those of statx(2).
+    pub(crate) fn add_root_as(&self, directory: OwnedFd, number: u64) -> Result<()> {
+        self.pin_root(directory, Some(number)).map(drop)
+    }
+
+    fn pin_root(&self, directory: OwnedFd, number: Option<u64>) -> Result<u64> {
+        let stat = resolve::stat(&directory)?;
+        Ok(self.inodes.pin(directory, &stat, number)?.number)
     }
 
     /// Undoes `count` lookups of `ino`; after the last one the number is unknown. Roots stay.

@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 
+use serde::{Deserialize, Serialize};
+
 /// Names kept of one file. More, as only hard links make them, and the kernel is asked to forget the oldest.
 const NAMES: usize = 4;
 /// Entries looked at for one lookup too many: more than one, so that a few in use do not stop the way.
@@ -43,7 +45,7 @@ impl Descriptors {
 }
 
 /// Where the kernel knows a file from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Name {
     /// Inode number of the directory.
     pub(crate) parent: u64,

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use super::resolve::proc_path;
 use super::{Passthrough, Result};
@@ -12,7 +13,7 @@ use super::{Passthrough, Result};
 const LARGEST: usize = 64 << 10;
 
 /// An answer to a question with a size: 0 asks how much room is needed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum XattrReply {
     /// That many bytes are needed.
     Size(u32),

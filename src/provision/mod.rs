@@ -2,6 +2,7 @@
 //!
 //! Knows the recipe of sandbox and node; works through the engine only. It never touches the tree or FUSE.
 
+mod agent;
 mod faults;
 mod lease;
 mod liveness;
@@ -19,6 +20,8 @@ use std::time::Duration;
 
 use liveness::Run;
 
+pub(crate) use agent::remove_containers;
+pub use agent::{AgentPlan, KeptAgent};
 pub(crate) use faults::FaultsError;
 pub use lease::Leases;
 pub(crate) use network::{NetworkPlan, free_subnets, taken_name};

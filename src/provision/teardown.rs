@@ -111,12 +111,16 @@ async fn remove_all(
 
 /// Returns how many were removed, and the first error.
 async fn remove_containers(engine: &dyn Engine, ours: &str) -> (usize, Result<()>) {
-    let containers = match patiently(engine, labelled(engine, ours)).await {
-        Ok(containers) => containers,
-        Err(error) => return (0, Err(error)),
-    };
+    match patiently(engine, labelled(engine, ours)).await {
+        Ok(containers) => remove_listed(engine, &containers).await,
+        Err(error) => (0, Err(error)),
+    }
+}
+
+/// Returns how many were removed, and the first error.
+pub(super) async fn remove_listed(engine: &dyn Engine, containers: &[Listed]) -> (usize, Result<()>) {
     let (mut removed, mut failure) = (0, None);
-    let mut removals = stream::iter(by_node(&containers))
+    let mut removals = stream::iter(by_node(containers))
         .map(|containers| async move {
             let mut removals = vec![];
             for listed in containers {
@@ -294,7 +298,7 @@ fn has_labels_of_its_own(listed: &Listed) -> bool {
     }
 }
 
-fn value<'a>(labels: &'a Labels, key: &str) -> Option<&'a str> {
+pub(super) fn value<'a>(labels: &'a Labels, key: &str) -> Option<&'a str> {
     labels.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
 }
 

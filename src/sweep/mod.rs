@@ -1,4 +1,4 @@
-//! Deletes, or measures, the contents of a directory that nodes could fill with anything.
+//! Fills, measures or deletes the contents of a directory that nodes could fill with anything.
 //!
 //! By descriptors, one name at a time, below the directory that it is given and nowhere else. It never follows a link,
 //! never opens anything but directories, and never crosses into another mount.
@@ -6,6 +6,7 @@
 //! [`run`] does so as root of a container, for a user who may not delete what nodes wrote as root.
 
 mod delete;
+mod fill;
 mod measure;
 
 use std::fs::File;
@@ -21,6 +22,8 @@ use rustix::fs::{
 use serde::{Deserialize, Serialize};
 
 pub(crate) use delete::contents;
+pub(crate) use fill::fill;
+pub use fill::{Content, IfThere, Planted};
 pub(crate) use measure::{Size, measure};
 
 /// Directories in one another that are gone into. A descriptor or two are held for each.
@@ -60,18 +63,25 @@ pub(crate) fn run(owner: Option<(u32, u32)>) -> ExitCode {
 /// # Errors
 /// The directory cannot be opened or given to the owner.
 pub(crate) fn empty(path: &Path, owner: Option<(u32, u32)>) -> io::Result<Swept> {
-    let dir = open(path)?;
+    empty_open(&open(path)?, owner)
+}
+
+/// The same of a directory that is open.
+///
+/// # Errors
+/// It cannot be given to the owner.
+pub(crate) fn empty_open(dir: &OwnedFd, owner: Option<(u32, u32)>) -> io::Result<Swept> {
     let swept = contents(dir.as_fd());
     if let Some((user, group)) = owner {
-        let about = fstat(&dir)?;
+        let about = fstat(dir)?;
         if (about.st_uid, about.st_gid) != (user, group) {
-            fchown(&dir, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
+            fchown(dir, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
         }
         // A list of further rights limits what the mode says. There may be none, and file systems that have none.
         for list in [c"system.posix_acl_access", c"system.posix_acl_default"] {
-            let _ = fremovexattr(&dir, list);
+            let _ = fremovexattr(dir, list);
         }
-        fchmod(&dir, Mode::from_raw_mode(OPEN_TO_ALL))?;
+        fchmod(dir, Mode::from_raw_mode(OPEN_TO_ALL))?;
     }
     Ok(swept)
 }

@@ -24,8 +24,22 @@ pub(crate) struct FsIdGuard {
 /// # Errors
 /// `EPERM` when the process may not take that identity; the thread is then as before.
 pub(crate) fn set_fs_ids(uid: u32, gid: u32) -> io::Result<FsIdGuard> {
-    let (previous_uid, previous_gid) = fs_ids();
     let before = capabilities(None)?;
+    let guard = act_as_user(uid, gid)?;
+    let keep = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH | CapabilitySet::FSETID;
+    let mut now = capabilities(None)?;
+    now.effective |= before.effective & keep;
+    set_capabilities(None, now)?;
+    Ok(guard)
+}
+
+/// The same, and for a user other than root the capabilities that override permissions go: the thread may do with files
+/// what that user and group may.
+///
+/// # Errors
+/// As [`set_fs_ids`].
+pub(crate) fn act_as_user(uid: u32, gid: u32) -> io::Result<FsIdGuard> {
+    let (previous_uid, previous_gid) = fs_ids();
     // The group first: the user's change is what costs the privileges.
     change_gid(gid);
     let guard = FsIdGuard { previous_uid, previous_gid, _this_thread: PhantomData };
@@ -33,10 +47,6 @@ pub(crate) fn set_fs_ids(uid: u32, gid: u32) -> io::Result<FsIdGuard> {
     if fs_ids() != (uid, gid) {
         return Err(io::Error::from_raw_os_error(libc::EPERM));
     }
-    let keep = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH | CapabilitySet::FSETID;
-    let mut now = capabilities(None)?;
-    now.effective |= before.effective & keep;
-    set_capabilities(None, now)?;
     Ok(guard)
 }
 
@@ -105,6 +115,26 @@ mod tests {
         }
         assert_eq!(fs_ids(), before);
         assert_eq!(capabilities(None).unwrap().effective, capabilities_before);
+    }
+
+    #[test]
+    fn a_user_may_do_what_its_permissions_say_until_the_guard_goes() {
+        if !crate::skip::is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, "x").unwrap();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let before = capabilities(None).unwrap().effective;
+        let guard = act_as_user(12_345, 23_456).unwrap();
+        let denied = |done: io::Result<()>| assert_eq!(done.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        denied(std::fs::read(&path).map(drop));
+        denied(std::fs::write(dir.path().join("new"), "x"));
+        drop(guard);
+        assert_eq!(capabilities(None).unwrap().effective, before);
+        assert!(std::fs::read(&path).is_ok());
     }
 
     #[test]

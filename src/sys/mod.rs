@@ -18,7 +18,7 @@ pub(crate) use ask::{Asked, ask};
 pub(crate) use close::{close_in_child_from, close_reporting};
 #[cfg(test)]
 pub(crate) use fsid::fs_ids;
-pub(crate) use fsid::{FsIdGuard, set_fs_ids};
+pub(crate) use fsid::{FsIdGuard, act_as_user, set_fs_ids};
 pub(crate) use limits::{most_nofile, nofile_limit, raise_nofile_limit, resident_bytes};
 pub use mounts::detach_mount;
 pub(crate) use mounts::{MountEntry, leads_to, mount_with_id, mounts_at, mounts_of, wait_for_mounts};

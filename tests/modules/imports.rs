@@ -57,7 +57,7 @@ fn read(dir: &Path, prefix: &str, modules: &mut Modules) {
             modules.insert(name, code(&fs::read_to_string(&path).unwrap()));
         }
     }
-    modules.retain(|name, _| !name.contains("::tests::"));
+    modules.retain(|name, _| !name.contains("::tests::") && !name.ends_with("::tests"));
 }
 
 fn code(text: &str) -> String {

@@ -28,7 +28,7 @@ mod terminal;
 mod time;
 mod volumes;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -192,6 +192,10 @@ impl Engine for DockerEngine {
 
     async fn list_volumes(&self, label: Option<&str>) -> Result<Vec<ListedVolume>> {
         volumes::list(&self.docker, label).await
+    }
+
+    async fn volume_mountpoint(&self, name: &str) -> Result<PathBuf> {
+        volumes::mountpoint(&self.docker, name).await
     }
 
     async fn remove_volume(&self, name: &str) -> Result<()> {

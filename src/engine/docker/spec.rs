@@ -45,6 +45,9 @@ const UNBOUNDED: &str = "1000p";
 const ATTACHED: &str = "1m";
 
 fn log_config(spec: &ContainerSpec, driver: &str) -> HostConfigLogConfig {
+    if spec.keeps_no_log {
+        return HostConfigLogConfig { typ: Some("none".into()), config: None };
+    }
     let size = if spec.stdin.is_attended() { ATTACHED } else { UNBOUNDED };
     let options = [("max-size", size), ("max-file", "1"), ("compress", "false"), ("mode", "blocking")];
     let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bollard::Docker;
 use bollard::models::VolumeCreateRequest;
@@ -31,6 +31,15 @@ pub(super) async fn create(docker: &Docker, name: &str, labels: &Labels, directo
 
 pub(super) async fn list(docker: &Docker, label: Option<&str>) -> Result<Vec<ListedVolume>> {
     Ok(read(&raw::json(docker, &format!("/volumes?{}", raw::label_filter(label))).await?))
+}
+
+/// Where its content lies on the engine's host.
+pub(super) async fn mountpoint(docker: &Docker, name: &str) -> Result<PathBuf> {
+    let volume = raw::json(docker, &format!("/volumes/{}", raw::encode(name))).await?;
+    match volume["Mountpoint"].as_str() {
+        Some(path) if path.starts_with('/') => Ok(path.into()),
+        _ => Err(raw::nonsense("a volume without a mountpoint")),
+    }
 }
 
 /// If there are none, the list is missing.

@@ -13,7 +13,7 @@
 //! - A sandbox ends with its stdin, never by its lease: no time passes in a process that is not there.
 //! - Events are those that change a state; there are none for a signal that changes nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -364,6 +364,14 @@ impl Engine for SimulatedEngine {
     async fn list_volumes(&self, label: Option<&str>) -> Result<Vec<ListedVolume>> {
         self.admit(Op::ListVolumes).await?;
         Ok(self.shared.world.lock().list_volumes(label))
+    }
+
+    async fn volume_mountpoint(&self, name: &str) -> Result<PathBuf> {
+        self.admit(Op::VolumeMountpoint).await?;
+        match self.shared.world.lock().volumes.contains_key(name) {
+            true => Ok(Path::new("/simulated/volumes").join(name)),
+            false => Err(EngineError::NotFound(format!("no such volume: {name}"))),
+        }
     }
 
     async fn remove_volume(&self, name: &str) -> Result<()> {

@@ -39,12 +39,13 @@ pub enum Op {
     RemoveNetwork,
     CreateVolume,
     ListVolumes,
+    VolumeMountpoint,
     RemoveVolume,
 }
 
 impl Op {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Ping,
         Self::Clock,
         Self::SwarmNodes,
@@ -74,6 +75,7 @@ impl Op {
         Self::RemoveNetwork,
         Self::CreateVolume,
         Self::ListVolumes,
+        Self::VolumeMountpoint,
         Self::RemoveVolume,
     ];
 
@@ -109,6 +111,7 @@ impl Op {
             Self::RemoveNetwork => "remove_network",
             Self::CreateVolume => "create_volume",
             Self::ListVolumes => "list_volumes",
+            Self::VolumeMountpoint => "volume_mountpoint",
             Self::RemoveVolume => "remove_volume",
         }
     }

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::{Caller, Descriptors, DirFh, FileEntry, Passthrough};
+use crate::agent::tests::Wire;
 
 mod content;
+mod fs;
 mod hostile;
 mod listing;
 mod metadata;
@@ -15,24 +17,34 @@ mod model;
 mod names;
 mod reclaim;
 
+use fs::Fs;
+
 /// More than any of these tests makes.
 const DESCRIPTORS: Descriptors = Descriptors { files: 1000, directories: 1000, most: 2000, all: 4000 };
 
-/// A backing directory and its passthrough.
+/// A backing directory and what serves it.
 struct Bed {
     dir: TempDir,
-    fs: Passthrough,
+    fs: Fs,
     root: u64,
 }
 
 impl Bed {
     fn new() -> Self {
+        Self::with(DESCRIPTORS)
+    }
+
+    fn with(descriptors: Descriptors) -> Self {
         // As the daemon does, so that modes arrive as asked.
         rustix::process::umask(rustix::fs::Mode::empty());
         let dir = tempfile::tempdir().unwrap();
-        let fs = Passthrough::new(None, DESCRIPTORS);
+        if module_path!().contains("wire_tests") {
+            let (wire, root) = Wire::new(dir.path(), descriptors);
+            return Self { dir, fs: Fs::Remote(wire), root };
+        }
+        let fs = Passthrough::new(None, descriptors);
         let root = fs.add_root(dir.path()).unwrap();
-        Self { dir, fs, root }
+        Self { dir, fs: Fs::Local(Box::new(fs)), root }
     }
 
     /// A path for looking behind the passthrough's back.
@@ -64,7 +76,7 @@ fn us() -> Caller {
 }
 
 /// All that can be listed from an offset on: inode number, offset of the next, name.
-fn list(fs: &Passthrough, fh: DirFh, offset: u64) -> Vec<(u64, u64, String)> {
+fn list(fs: &Fs, fh: DirFh, offset: u64) -> Vec<(u64, u64, String)> {
     let mut found = Vec::new();
     fs.readdir(fh, offset, |entry| {
         found.push((entry.ino, entry.next_offset, entry.name.to_str().unwrap().to_owned()));

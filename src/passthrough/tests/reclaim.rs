@@ -35,9 +35,7 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
-        let mut bed = Bed::new();
-        bed.fs = Passthrough::new(None, FEW);
-        bed.root = bed.fs.add_root(bed.dir.path()).unwrap();
+        let bed = Bed::with(FEW);
         let memory = Arc::default();
         bed.fs.connect(Box::new(Asked(Arc::clone(&memory))));
         Self { bed, memory }
@@ -204,8 +202,8 @@ fn a_file_with_many_names_keeps_few_of_them() {
 
 #[test]
 fn what_a_kernel_cannot_forget_ends_in_enfile_and_only_for_new_files() {
-    let bed = Bed { fs: Passthrough::new(None, FEW), ..Bed::new() };
-    let root = bed.fs.add_root(bed.dir.path()).unwrap();
+    let bed = Bed::with(FEW);
+    let root = bed.root;
     let mut outcome = Ok(());
     let mut known = 0;
     for nth in 0..100 {

@@ -237,6 +237,8 @@ fn a_nodes_output_is_never_rotated_and_a_sandboxs_is_bounded() {
         assert_eq!((options["max-file"].as_str(), options["mode"].as_str()), ("1", "blocking"));
     }
     assert_eq!(body(&node, None, OLD).host_config.unwrap().log_config, None);
+    let unlogged = config(&ContainerSpec { keeps_no_log: true, ..kept });
+    assert_eq!((unlogged.typ.as_deref(), unlogged.config), (Some("none"), None));
 }
 
 #[test]
