@@ -200,6 +200,11 @@ impl ClusterSpec {
         Names::of(words)
     }
 
+    /// The machine of the nodes that use a named volume.
+    pub(crate) fn host_of_volume(&self, name: &str) -> usize {
+        self.nodes.iter().find(|node| node.volumes.iter().any(|used| used == name)).map_or(0, |node| node.host)
+    }
+
     /// How many engines there are.
     pub(crate) fn engines(&self) -> usize {
         self.hosts.len().max(1)

@@ -47,6 +47,11 @@ impl Machines {
         self.fleet.engine(self.of_nodes[index])
     }
 
+    /// Whether a machine's nodes do not see this machine's files. One engine alone is taken to see them, wherever it is.
+    pub(super) fn has_own_files(&self, host: usize) -> bool {
+        self.fleet.len() > 1 && !self.fleet.engine(host).info().is_here
+    }
+
     /// The nodes that run on a machine.
     pub(super) fn nodes_on(&self, host: usize) -> impl Iterator<Item = usize> {
         (0..self.of_nodes.len()).filter(move |index| self.of_nodes[*index] == host)

@@ -2,6 +2,7 @@
 //!
 //! Only `top`, `runner`, `doctor` and `cli` use it.
 
+mod agents;
 mod answers;
 mod background;
 mod check;

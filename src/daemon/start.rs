@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use super::agents::Agents;
 use super::data::{DataLock, Writer};
 use super::images::Images;
 use super::lock::Lock;
@@ -27,7 +28,8 @@ use super::paths::{ClusterPaths, OwnMount, Record};
 use super::plan::{Plan, Readiness};
 use super::readiness;
 use super::report::{Report, Reporter};
-use super::specs::{cluster_spec, node_options};
+use super::specs::{Place, cluster_spec, node_options};
+use crate::agent::RemoteMounts;
 use crate::cluster::faults::SeededRng;
 use crate::cluster::{Cluster, ClusterId, ClusterSpec, State};
 use crate::control::{ControlError, Executor, FirstStart};
@@ -36,7 +38,7 @@ use crate::fleet::{Fleet, connect, connect_all};
 use crate::fuse;
 use crate::history::{History, Recorder};
 use crate::passthrough::{Descriptors, Passthrough};
-use crate::provision::{AT_ONCE, Leases, Provisioner, cluster_labels, clusters, remove_cluster};
+use crate::provision::{AT_ONCE, KeptAgent, Leases, Provisioner, cluster_labels, clusters, remove_cluster};
 use crate::selfimage::{self};
 use crate::sys;
 use crate::template;
@@ -54,6 +56,8 @@ pub(crate) struct Running {
     pub(crate) provisioner: Arc<Provisioner>,
     /// Keeps alive those that are not on this machine.
     pub(crate) leases: Leases,
+    /// Keep the agents running.
+    pub(crate) kept_agents: Vec<KeptAgent>,
     /// What the user should know besides; with a newline at its end, or empty.
     pub(crate) note: String,
 }
@@ -140,14 +144,17 @@ async fn bring_up(plan: &Plan, machines: &Machines, made: &Made, report: &Report
     take_data(plan, &record, made)?;
     let spec = cluster_spec(plan, &made.id, &images, &networks, machines);
     let nodes = Arc::new(plan.template_nodes(spec.nodes.iter().map(|node| node.ip)));
-    let files = Arc::new(NodeFiles::read(plan, &spec, &nodes, fleet.engine(0), &labels, &made.data)?);
+    let (agents, kept_agents) = Agents::begin(plan, machines, &made.id, &labels, &images.own).await?;
+    let emptier = fleet.engines().iter().find(|engine| engine.info().is_here).unwrap_or(fleet.engine(0));
+    let files = Arc::new(NodeFiles::read(plan, &spec, &nodes, agents, emptier, &labels, &made.data)?);
     for missing in plan.recipes.iter().flat_map(|recipe| &recipe.missing) {
         std::fs::create_dir_all(missing).with_context(|| format!("cannot make {}", missing.display()))?;
     }
-    files.prepare_all(&plan.data)?;
+    files.prepare_all(&plan.data).await?;
     let options = (0..plan.nodes.len()).map(|index| {
         let endpoints = networks.endpoints(index, &spec.aliases(index));
-        node_options(plan, &images, index, &nodes.variables(index), endpoints, machines.engine_of(index).info().local)
+        let place = Place::of(&spec.nodes[index], files.agents(), machines);
+        node_options(plan, &images, index, &nodes.variables(index), endpoints, &place)
     });
     let options = options.collect::<Result<_>>()?;
     let model = Model::open(plan, spec, made)?;
@@ -157,7 +164,7 @@ async fn bring_up(plan: &Plan, machines: &Machines, made: &Made, report: &Report
     let leases = provisioner.keep_leases();
     let watch = model.watch(plan, &nodes, machines, &provisioner).await?;
     let seed = plan.seed.map_or_else(drawn_seed, Ok)?;
-    let (tree, bindmounts) = model.tree(plan, seed, files, &watch, &provisioner, descriptors)?;
+    let (tree, bindmounts) = model.tree(plan, seed, files.clone(), &watch, &provisioner, descriptors).await?;
     model.recorder.begin(env!("CARGO_PKG_VERSION"), &sys::boot_id().unwrap_or_default(), seed);
     // In another's network, only after the names of all nodes are known to be free there.
     let has_order = plan.nodes.iter().any(|node| !node.depends_on.is_empty());
@@ -180,13 +187,13 @@ async fn bring_up(plan: &Plan, machines: &Machines, made: &Made, report: &Report
         Err(_) => warn!("a sandbox does not say which network faults are possible"),
     }
 
-    let unmounted = mount(plan, &tree, bindmounts, made, &mut record).await?;
+    let unmounted = mount(plan, &tree, (bindmounts, files.agents().mounts.clone()), made, &mut record).await?;
     if plan.start && !starts_at_once {
         report(Report::Step(format!("starting {}", count(model.cluster.len()))));
         tree.execute("start").await.map_err(cannot_start)?;
     }
     let note = if plan.start { exited_at_once(&model.cluster) } else { String::new() };
-    Ok(Running { tree, watch, unmounted, provisioner, leases, note })
+    Ok(Running { tree, watch, unmounted, provisioner, leases, kept_agents, note })
 }
 
 fn cannot_start(error: ControlError) -> anyhow::Error {
@@ -287,7 +294,7 @@ impl Model {
     }
 
     /// The files over the model, and those of the nodes below `bindmounts`. `limit` is that of open files; `None` for no limit.
-    fn tree(
+    async fn tree(
         &self,
         plan: &Plan,
         seed: u64,
@@ -301,11 +308,28 @@ impl Model {
         let bindmounts = Arc::new(Passthrough::new(None, descriptors));
         let mut roots = vec![];
         for node in &cluster.spec().nodes {
-            let root = |name: &str| Ok((name.to_owned(), Ino(bindmounts.add_root(&node.dir.join(name))?)));
-            roots.push(node.own_directories().map(root).collect::<io::Result<Vec<_>>>()?);
+            let mut own = vec![];
+            for name in node.own_directories() {
+                own.push((
+                    name.to_owned(),
+                    Ino(match files.agents().of(node.host) {
+                        Some(agent) => agent.add_root(node, name).await?,
+                        None => bindmounts.add_root(&node.dir.join(name))?,
+                    }),
+                ));
+            }
+            roots.push(own);
         }
-        let volume = |(name, dir): (&String, &PathBuf)| Ok((name.clone(), Ino(bindmounts.add_root(dir)?)));
-        let volumes = cluster.spec().volumes.iter().map(volume).collect::<io::Result<Vec<_>>>()?;
+        let mut volumes = vec![];
+        for (name, dir) in &cluster.spec().volumes {
+            volumes.push((
+                name.clone(),
+                Ino(match files.agents().of(cluster.spec().host_of_volume(name)) {
+                    Some(agent) => agent.add_volume(name).await?,
+                    None => bindmounts.add_root(dir)?,
+                }),
+            ));
+        }
         files.served_by(bindmounts.clone());
         let layout = Layout::new(cluster, |index| roots[index].clone(), volumes);
         let executor = Executor::new(
@@ -333,16 +357,15 @@ impl Model {
 async fn mount(
     plan: &Plan,
     tree: &Tree,
-    bindmounts: Arc<Passthrough>,
+    (bindmounts, remote): (Arc<Passthrough>, Arc<RemoteMounts>),
     made: &Made,
     record: &mut Record,
 ) -> Result<oneshot::Receiver<io::Result<()>>> {
     plan.paths.check_mountpoint()?;
     let mountpoint = &plan.paths.mountpoint;
     let source = OwnMount::source(&made.id.0);
-    let mounted =
-        fuse::mount(tree, bindmounts, Arc::default(), mountpoint, &source, plan.allow_other, Handle::current())
-            .map_err(|error| anyhow!("cannot mount {}: {}", mountpoint.display(), fuse_advice(&error)))?;
+    let mounted = fuse::mount(tree, bindmounts, remote, mountpoint, &source, plan.allow_other, Handle::current())
+        .map_err(|error| anyhow!("cannot mount {}: {}", mountpoint.display(), fuse_advice(&error)))?;
     let own = OwnMount::at(mountpoint).ok_or_else(|| anyhow!("{} is not mounted", mountpoint.display()))?;
     record.mount = Some(made.mount.get_or_init(|| own).clone());
     plan.paths.write_record(record)?;

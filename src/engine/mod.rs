@@ -88,6 +88,8 @@ pub struct EngineInfo {
     pub labels: Labels,
     /// Its part in a swarm, if it is in one.
     pub swarm: Option<Swarm>,
+    /// Whether it runs on this machine, so that its containers see this machine's files.
+    pub(crate) is_here: bool,
     /// Whether its processes run on this machine, in a pid namespace that we see: pidfds and host routes mean something then.
     pub(crate) local: bool,
     /// How it is set up.

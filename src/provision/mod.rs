@@ -13,7 +13,7 @@ mod volumes;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -64,6 +64,8 @@ pub struct NodeOptions {
     pub command: Option<Vec<String>>,
     /// `KEY=VALUE` each.
     pub env: Vec<String>,
+    /// The directory of its `etc` and `var` on its engine's machine.
+    pub dir: PathBuf,
     /// Where a node's `etc` appears in it.
     pub etc_target: Option<String>,
     /// Where a node's `var` appears in it.

@@ -84,11 +84,11 @@ impl Provisioner {
 
     /// The host directories that are mounted into a node.
     pub(super) fn binds(&self, index: usize) -> Vec<Bind> {
-        let (node, options) = (self.cluster.node_spec(index), &self.options[index]);
+        let options = &self.options[index];
         let own = [("etc", &options.etc_target), ("var", &options.var_target)];
         let own = own.into_iter().filter_map(|(dir, target)| {
             let target = target.clone()?;
-            Some(Bind { source: node.dir.join(dir), target, read_only: false })
+            Some(Bind { source: options.dir.join(dir), target, read_only: false })
         });
         own.chain(options.volumes.iter().cloned()).collect()
     }

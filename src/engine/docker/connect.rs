@@ -70,6 +70,7 @@ async fn open(endpoint: &Endpoint) -> Result<DockerEngine> {
         id: raw::string(&about, "ID"),
         labels: info::labels(&about),
         swarm: info::swarm(&about),
+        is_here: info::is_here(&about),
         local: peer.is_some() && info::is_here(&about),
         setup: info::setup(&about),
     };

@@ -98,6 +98,7 @@ impl SimulatedEngine {
             labels: address.labels.clone(),
             swarm: swarm.as_ref().map(|member| member.describe(&machine)),
             name: machine,
+            is_here: true,
             local: false,
             setup: Setup::default(),
         };
