@@ -135,7 +135,6 @@ host_is() { [ "$(awk -v host="$1" '$1 == host { print $3 }' "$M/hosts")" = "$2" 
     is 0 "$(grep -cE 'i00[13]' "$M/error")"
     back b
     wait_for 60 host_is b up
-    wait_for 60 known
     is 'running running' "$(cat "$M/i002/state" "$M/i004/state" | xargs)"
     echo '@a | @b' >"$M/partition"
     is 'i001 i003 | i002 i004' "$(cat "$M/partition")"
@@ -154,7 +153,7 @@ host_is() { [ "$(awk -v host="$1" '$1 == host { print $3 }' "$M/hosts")" = "$2" 
     is 'running' "$(grep -l '^[ac]$' "$M"/i*/host | sed 's/host$/state/' | xargs cat | sort -u)" 'the nodes of a and c'
     tr -c 'a-z0-9' '\n' <"$M/error" | grep '^i[0-9]' | sort >"$TMP/named"
     back b
-    wait_for 60 known
+    wait_for 60 host_is b up
     grep -L running "$M"/i*/state | sed 's|.*/\(i[0-9]*\)/state|\1|' | sort >"$TMP/missed"
     [ -s "$TMP/missed" ]
     is '' "$(comm -13 "$TMP/named" "$TMP/missed" | head -n 5)" 'who was missed and not named'
