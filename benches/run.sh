@@ -89,6 +89,8 @@ case ${DOCKER_HOST:-unix:} in unix:* | tcp:*) ;; *) fail "DOCKER_HOST must be un
 . "$project/fs-tests/lib.bash"
 # shellcheck source=../fs-tests/debian.bash
 . "$project/fs-tests/debian.bash"
+# shellcheck source=../fs-tests/lab.bash
+. "$project/fs-tests/lab.bash"
 
 bench=''
 # shellcheck disable=SC2317 # the trap calls it
@@ -130,8 +132,10 @@ if [[ $(docker compose version --short 2>/dev/null) != [v2-9]* ]]; then
     fi
 fi
 [ -n "$MINIMAL_FS" ] || skipped 'the minimal fuser file system: cargo is missing'
+NO_LAB=$(lab_missing)
+[ -z "$NO_LAB" ] || skipped "a cluster over several machines: $NO_LAB"
 for package in $(missing "${optional[@]}"); do skipped "$package cannot be installed"; done
-export COMPOSE IMAGE TMP P
+export COMPOSE IMAGE TMP P NO_LAB
 
 # ---- the measurements -----------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import clusters
 import faults
 import files
+import machines
 import reads
 
 
@@ -101,6 +102,19 @@ def file_rows():
     return (*roots, *users)
 
 
+def machine_rows():
+    longest, *shorter = [f"{ms} ms" for ms in machines.LINES]
+    titles = {
+        "cut": "a partition between engines, by the round trip to each", "heal": "its end", "kill": "`kill` of a node",
+        "start": "`start` of a node", "stop all": "`stop` of all", "start all": "`start` of all",
+    }
+    return (
+        Row("up", "up (`mount --start`)", ours="three engines", drawn=False),
+        Row("down", "down (`umount`)", ours="three engines", drawn=False),
+        *(Row(name, title, ours=longest, peers=tuple(shorter), drawn=False) for name, title in titles.items()),
+    )
+
+
 SCENARIOS = (
     Scenario("clusters-3", "Clusters of 3 nodes", lambda: clusters.life(3), life_rows(1.1, 0.3, 1.0, 1.0), 7, warm_up=1),
     Scenario("clusters-30", "Clusters of 30 nodes", lambda: clusters.life(30), life_rows(1.15, 0.4, 1.1, 1.6), 3, 0),
@@ -114,4 +128,6 @@ SCENARIOS = (
     Scenario("reads", "Looking at a node", reads.looks, (Row("look", "open, read, close `pid.txt`"),), 20, 3, 1),
     Scenario("files", "Files of bindmounts/", lambda: files.beside_the_disk(5000, 256), file_rows(), 3,
              quick_begin=lambda: files.beside_the_disk(500, 16)),
+    Scenario("machines", "30 nodes over three engines of one machine", lambda: machines.machines(30), machine_rows(), 5,
+             quick_begin=lambda: machines.machines(3)),
 )

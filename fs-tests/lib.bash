@@ -36,6 +36,8 @@ sweep() {
     [ -n "$dir" ] && [ -d "$dir" ] || return 0
     for pid in $(daemons "$dir"); do kill "$pid" 2>/dev/null || true; done
     wait_for 20 no_daemons "$dir" || for pid in $(daemons "$dir"); do kill -9 "$pid" 2>/dev/null || true; done
+    # shellcheck source=lab.bash
+    [ ! -d "$dir/lab" ] || (. "$FS_TESTS/lab.bash" && LAB=$dir/lab lab_down)
     for pid in $(engine_processes "$dir"); do kill -9 "$pid" 2>/dev/null || true; done
     mounts "$dir" | sort -r | while read -r at; do umount -l "$at" 2>/dev/null || fusermount3 -uz "$at" || true; done
     for id in $(containers "$dir"); do docker rm -fv "$id" >/dev/null 2>&1 || true; done

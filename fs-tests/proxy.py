@@ -34,18 +34,15 @@ class Link:
         self.mended = asyncio.Event()
         self.mended.set()
         self.tasks = set()
-        self.writers = set()
 
     async def serve(self, reader, writer):
         """A new connection. It runs until both directions have ended."""
         task = asyncio.current_task()
         self.tasks.add(task)
-        self.writers.add(writer)
         far = None
         try:
             await self.mended.wait()
             far_reader, far = await connect(self.target)
-            self.writers.add(far)
             async with asyncio.TaskGroup() as directions:
                 directions.create_task(self.carry(reader, far))
                 directions.create_task(self.carry(far_reader, writer))
@@ -58,7 +55,6 @@ class Link:
             self.tasks.discard(task)
             for one in (writer, far):
                 if one:
-                    self.writers.discard(one)
                     one.close()
 
     async def carry(self, reader, writer):
@@ -107,8 +103,8 @@ class Link:
 
     async def command(self, line):
         match line.split():
-            case ["delay", ms]:
-                self.delay = float(ms) / 1000
+            case ["delay", ms] if ms.isdecimal():
+                self.delay = int(ms) / 1000
             case ["cut"]:
                 self.mended.clear()
             case ["mend"]:
@@ -124,7 +120,8 @@ def abort(*writers):
     for writer in writers:
         if writer:
             one = writer.get_extra_info("socket")
-            if one.family != socket.AF_UNIX:
+            # One that the other end has broken off is closed already.
+            if one.family != socket.AF_UNIX and one.fileno() >= 0:
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 

@@ -62,7 +62,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 # These take longest, and so come first: no lane is left with one at the end.
-slow=(engine interference posix file_stress hostile scale faults chaos random stopped patroni)
+slow=(engine machines interference posix file_stress hostile scale faults chaos random stopped patroni)
 # These come last, when all else is over: they measure an idle machine, or look at what is the whole machine's.
 alone=(effects fault_reachability faults_killed netem prune scale)
 declare -A files_of=()

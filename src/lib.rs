@@ -21,6 +21,7 @@ pub mod daemon;
 pub mod demo;
 pub mod doctor;
 pub mod engine;
+pub mod fleet;
 pub mod fuse;
 #[cfg(test)]
 mod fuzzing;

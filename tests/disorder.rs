@@ -248,7 +248,7 @@ async fn a_loss_that_many_notice_is_told_once() {
     for _ in 0..10 {
         f.engine.disconnect();
         // The stream of events breaks, and so does everybody's own connection.
-        futures_util::future::join_all((0..8).map(|_| f.watch.check_liveness())).await;
+        futures_util::future::join_all((0..8).map(|_| f.watch.check_liveness(0))).await;
         eventually("unknown", || f.read("i001/state") == Err(Errno::HOSTDOWN)).await;
         f.engine.reconnect();
         f.write("i001/control", &[b"start\n"]).await.unwrap();

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Fixture, eventually};
@@ -11,6 +12,10 @@ use cthulhu::provision::{NodeOptions, clusters, remove_cluster};
 use rustix::io::Errno;
 
 const CLUSTER: &str = "0123456789ab";
+
+fn engines(f: &Fixture) -> [Arc<dyn Engine>; 1] {
+    [Arc::new(f.engine.clone())]
+}
 
 async fn fixture() -> Fixture {
     let image_volumes = ["/data", "/etc/", "/mine/../theirs", "/var/lib"].map(str::to_owned).to_vec();
@@ -49,7 +54,7 @@ async fn each_next_container_of_a_node_gets_the_volumes_of_the_one_before() {
         assert_eq!(volumes(&f, "i001"), of("i001"), "{gone}");
     }
     assert_eq!(listed(&f).await.len(), 4);
-    let removed = remove_cluster(&f.engine, CLUSTER).await.unwrap();
+    let removed = remove_cluster(&engines(&f), CLUSTER).await.unwrap();
     assert_eq!((removed.containers, removed.volumes), (4, 4));
     assert!(listed(&f).await.is_empty());
 }
@@ -72,16 +77,16 @@ async fn a_volume_that_cannot_be_made_is_told_and_tried_again() {
 async fn a_volume_that_cannot_be_removed_is_told_and_found_again() {
     let f = fixture().await;
     f.engine.fail_next(Op::RemoveVolume, 1, EngineError::Conflict("volume is in use".into()));
-    let failed = remove_cluster(&f.engine, CLUSTER).await;
-    assert_eq!(failed, Err(EngineError::Conflict("volume is in use".into())));
+    let failed = remove_cluster(&engines(&f), CLUSTER).await;
+    assert_eq!(failed.unwrap_err().error, EngineError::Conflict("volume is in use".into()));
     assert_eq!(listed(&f).await.len(), 1, "the others are gone");
     // By its labels alone, as of a cluster whose containers somebody else has removed.
     let found = clusters(&f.engine).await.unwrap();
     assert_eq!((found.len(), found[0].containers, found[0].volumes), (1, 0, 1));
     assert_eq!((found[0].cluster.as_str(), found[0].mountpoint.as_str()), (CLUSTER, "/mnt"));
     assert_eq!(found[0].owners.iter().collect::<Vec<_>>(), ["1.2@boot"]);
-    assert_eq!(remove_cluster(&f.engine, CLUSTER).await.unwrap().volumes, 1);
+    assert_eq!(remove_cluster(&engines(&f), CLUSTER).await.unwrap().volumes, 1);
     assert!(clusters(&f.engine).await.unwrap().is_empty());
     f.engine.disconnect();
-    assert!(matches!(remove_cluster(&f.engine, CLUSTER).await, Err(EngineError::Unreachable(_))));
+    assert!(matches!(remove_cluster(&engines(&f), CLUSTER).await.unwrap_err().error, EngineError::Unreachable(_)));
 }

@@ -2,12 +2,13 @@
 //! addresses of simulated engines.
 
 use std::io::{Seek, Write};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use cthulhu::cli::fuzzed;
 use cthulhu::daemon::Plan;
 use cthulhu::engine::Labels;
 use cthulhu::engine::simulated::SimulatedEngine;
+use cthulhu::fleet::Fleet;
 use cthulhu::provision::{NetworkRequest, plan};
 
 static FILE: Mutex<Option<tempfile::NamedTempFile>> = Mutex::new(None);
@@ -56,8 +57,9 @@ fn environment(text: &[u8]) -> bool {
 /// Addresses are each other's neighbours at most, and in the subnet.
 fn subnet(text: &str) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let fleet = Fleet::from(Arc::new(SimulatedEngine::new()));
     let wish = NetworkRequest::Subnet(text.to_owned()).into();
-    let planned = runtime.block_on(plan(&SimulatedEngine::new(), &wish, &[None; 5], "net", &Labels::new()));
+    let planned = runtime.block_on(plan(&fleet, &[String::new()], &wish, &[None; 5], "net", &Labels::new()));
     planned.is_ok_and(|planned| {
         assert_eq!(planned.addresses.len(), 5);
         let bits: u32 = text.split_once('/').unwrap().1.parse().unwrap();

@@ -8,6 +8,7 @@ use clap::{Args, Parser};
 use super::compose::FileArgs;
 use super::container::ContainerArgs;
 use super::group_args::GroupArgs;
+use super::hosts::{HostArgs, PlaceArgs};
 
 /// The directory in which a path lies.
 pub(super) fn parent(path: &Path) -> PathBuf {
@@ -117,10 +118,10 @@ pub(crate) struct MountArgs {
     /// Makes the random choices of partition the same each time: a number up to 2^64-1 [default: drawn; the history tells it]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// The engine: unix://PATH, tcp://HOST:PORT, or simulated: for none at all
-    /// [default: DOCKER_HOST, the docker context, /var/run/docker.sock, podman's socket]
-    #[arg(long, value_name = "URL")]
-    pub(crate) host: Option<String>,
+    #[command(flatten)]
+    pub(crate) hosts: HostArgs,
+    #[command(flatten)]
+    pub(crate) places: PlaceArgs,
     /// What the nodes run instead of the image's command; each argument is a template
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,

@@ -7,8 +7,10 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
+use super::hosts::HostArgs;
 use super::{complain, print_json, print_lines};
 use crate::daemon::{left_in_engine, records};
+use crate::provision::Found;
 
 /// Arguments of ls.
 #[derive(Debug, Args)]
@@ -16,9 +18,8 @@ pub(crate) struct LsArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// The engine in which to look for what is left over [default: as for mount]
-    #[arg(long, value_name = "URL")]
-    pub(crate) host: Option<String>,
+    #[command(flatten)]
+    pub(crate) hosts: HostArgs,
 }
 
 /// One cluster. Its fields are documented in docs/interface.md.
@@ -32,6 +33,33 @@ struct Line {
     pid: Option<u32>,
     data: Option<PathBuf>,
     engine: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    further_engines: Vec<String>,
+}
+
+/// Adds what only an engine knows of.
+fn add(lines: &mut Vec<Line>, found: Vec<Found>, engine: &str) {
+    for found in found {
+        match lines.iter().position(|line| line.id == found.cluster) {
+            // Found in another engine before.
+            Some(at) if lines[at].data.is_none() => {
+                lines[at].nodes += found.nodes;
+                lines[at].further_engines.push(engine.to_owned());
+            }
+            Some(_) => {}
+            None => lines.push(Line {
+                id: found.cluster,
+                mountpoint: found.mountpoint.into(),
+                state: "left over",
+                nodes: found.nodes,
+                image: found.image,
+                pid: None,
+                data: None,
+                engine: engine.to_owned(),
+                further_engines: vec![],
+            }),
+        }
+    }
 }
 
 /// Prints the clusters of this user.
@@ -51,27 +79,16 @@ pub(crate) fn list(args: &LsArgs) -> Result<ExitCode> {
             pid: daemon,
             data: Some(record.data),
             engine: record.engine,
+            further_engines: record.further_engines,
         })
         .collect();
-    match left_in_engine(args.host.as_deref()) {
-        Ok((found, engine)) => {
-            for found in found {
-                if lines.iter().any(|line| line.id == found.cluster) {
-                    continue;
-                }
-                lines.push(Line {
-                    id: found.cluster,
-                    mountpoint: found.mountpoint.into(),
-                    state: "left over",
-                    nodes: found.nodes,
-                    image: found.image,
-                    pid: None,
-                    data: None,
-                    engine: engine.clone(),
-                });
-            }
+    let hosts = args.hosts.addresses()?;
+    let named = hosts.iter().map(|host| Some(host.address.as_str()));
+    for host in named.chain(hosts.is_empty().then_some(None)) {
+        match left_in_engine(host) {
+            Ok((found, engine)) => add(&mut lines, found, &engine),
+            Err(why) => complain(&format!("what only the engine knows of is not listed: {why}")),
         }
-        Err(why) => complain(&format!("what only the engine knows of is not listed: {why}")),
     }
     lines.sort_by(|a, b| a.mountpoint.cmp(&b.mountpoint));
     if args.json {

@@ -11,6 +11,7 @@ pub mod fuzzed;
 mod group_args;
 mod groups;
 mod history;
+mod hosts;
 mod internal;
 mod list;
 mod man;
@@ -68,7 +69,7 @@ fn act(command: Command) -> Result<ExitCode> {
         Command::Umount(args) => {
             let paths = daemon::ClusterPaths::of(&args.mountpoint)?;
             let at = paths.mountpoint.display();
-            match daemon::umount(&paths, args.host.as_deref())? {
+            match daemon::umount(&paths, &args.hosts.addresses()?)? {
                 Some(kept) => print_lines([format!("unmounted {at}; what the nodes wrote is in {}", kept.display())]),
                 None => Ok(ExitCode::SUCCESS),
             }

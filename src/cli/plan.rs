@@ -56,6 +56,8 @@ pub(crate) fn plan(args: MountArgs) -> Result<Plan> {
     for (index, node) in nodes.iter_mut().enumerate() {
         node.published_port = args.publish.map(|base| base + index as u16);
     }
+    let hosts = args.hosts.addresses()?;
+    let (placement, capacities) = args.places.read(&hosts)?;
     let mut plan = Plan {
         umask: sys::umask().unwrap_or(0o077),
         data,
@@ -72,7 +74,9 @@ pub(crate) fn plan(args: MountArgs) -> Result<Plan> {
         stop_grace: args.stop_grace.map_or(DEFAULT_GRACE, whole_seconds),
         start_timeout: args.start_timeout.unwrap_or(DEFAULT_START_TIMEOUT),
         seed: args.seed,
-        host: args.host,
+        hosts,
+        placement,
+        capacities,
         log_limit: args.log_limit.as_deref().map(log_limit).transpose()?.unwrap_or(DEFAULT_LOG_LIMIT),
         paths,
     };

@@ -9,6 +9,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use indicatif::HumanBytes;
 
+use super::hosts::HostArgs;
 use super::{complain, print_lines};
 use crate::daemon::prune::{Left, PruneFilter, look, remove};
 use crate::daemon::runtime;
@@ -27,9 +28,8 @@ pub(crate) struct PruneArgs {
     /// Remove it without asking
     #[arg(short, long)]
     pub(crate) yes: bool,
-    /// The engine to look in, beside those where clusters are known to be left [default: as for mount]
-    #[arg(long, value_name = "URL")]
-    pub(crate) host: Option<String>,
+    #[command(flatten)]
+    pub(crate) hosts: HostArgs,
 }
 
 /// Shows what is left, asks, and removes it.
@@ -38,8 +38,11 @@ pub(crate) struct PruneArgs {
 /// One sentence for the user.
 pub(crate) fn prune(args: &PruneArgs) -> Result<ExitCode> {
     let runtime = runtime()?;
-    let filter =
-        PruneFilter { mountpoints: args.mountpoints.clone(), host: args.host.clone(), engine_timeout: ENGINE_TIMEOUT };
+    let filter = PruneFilter {
+        mountpoints: args.mountpoints.clone(),
+        hosts: args.hosts.addresses()?,
+        engine_timeout: ENGINE_TIMEOUT,
+    };
     let left = runtime.block_on(look(&filter))?;
     for obstacle in &left.obstacles {
         complain(obstacle);
@@ -87,7 +90,8 @@ fn describe(left: &Left) -> Vec<String> {
             0 => format!("{containers} and {networks}"),
             volumes => format!("{containers}, {networks} and {}", count(volumes as u64, "volume")),
         };
-        lines.push(format!("cluster {} at {}: {what} in {}{of_whom}", found.cluster, found.mountpoint, cluster.engine));
+        let engines = cluster.engines.join(", ");
+        lines.push(format!("cluster {} at {}: {what} in {engines}{of_whom}", found.cluster, found.mountpoint));
     }
     lines.extend(left.mounts.iter().map(|at| format!("dead mount {}", at.display())));
     for place in &left.places {
@@ -97,8 +101,9 @@ fn describe(left: &Left) -> Vec<String> {
         };
         lines.push(format!("{}: {what}, {}", place.path().display(), size(place.size)));
     }
-    lines.extend(left.images.iter().map(|(image, bytes)| {
-        format!("image {image}, {}: made by another version of cthulhu, and unused", HumanBytes(*bytes))
+    lines.extend(left.images.iter().map(|image| {
+        let (reference, size) = (&image.reference, HumanBytes(image.size));
+        format!("image {reference}, {size}: made by another version of cthulhu, and unused")
     }));
     lines
 }

@@ -13,5 +13,6 @@ pub(crate) use model::{Change, News, Node};
 pub use model::{Cluster, State};
 pub use name::NodeName;
 pub use names::Names;
+pub(crate) use names::NodeWords;
 pub(crate) use spec::label;
-pub use spec::{ClusterId, ClusterSpec, Condition, Dependency, NodeSpec};
+pub use spec::{ClusterId, ClusterSpec, Condition, Dependency, HostSpec, NodeSpec};

@@ -262,7 +262,7 @@ pub enum Change {
     Node(usize),
     /// As `Node`, and also whether its network is under control, so whether its faults are known to be in force.
     Network(usize),
-    /// Whether the engine can be reached; affects every live value.
+    /// Whether an engine can be reached, or how its clock goes; affects every live value.
     Reachable,
     /// The network faults in force.
     Faults,
@@ -273,7 +273,8 @@ struct Model {
     /// How many nodes run in a network that their sandbox does not control.
     uncontrolled: usize,
     by_container: HashMap<ContainerId, usize>,
-    reachable: bool,
+    /// Of each engine.
+    reachable: Vec<bool>,
     faults: Arc<Faults>,
 }
 
@@ -356,12 +357,13 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// A new cluster: every node missing, the engine reachable.
+    /// A new cluster: every node missing, its engines reachable.
     pub fn new(spec: ClusterSpec) -> Self {
         let nodes: Vec<_> = spec.nodes.iter().map(|node| TrackedNode::new(node.probed)).collect();
         let names = Arc::new(spec.names());
         let faults = Arc::new(Faults::of(names.clone()));
-        let model = Model { nodes, uncontrolled: 0, by_container: HashMap::new(), reachable: true, faults };
+        let reachable = vec![true; spec.engines()];
+        let model = Model { nodes, uncontrolled: 0, by_container: HashMap::new(), reachable, faults };
         Self { spec: Arc::new(spec), names, model: Arc::new(Mutex::new(model)) }
     }
 
@@ -433,19 +435,25 @@ impl Cluster {
         slot.died.get(slot.node.container.as_ref()?).copied()
     }
 
-    /// Whether the engine can be reached; live values are unknown while it cannot.
-    pub fn is_reachable(&self) -> bool {
-        self.model.lock().reachable
+    /// The engine that a node runs in: index into [`ClusterSpec::hosts`].
+    pub(crate) fn host_of(&self, index: usize) -> usize {
+        self.spec.nodes[index].host
     }
 
-    /// Sets whether the engine can be reached.
-    pub(crate) fn set_reachable(&self, reachable: bool) -> Change {
-        let mut model = self.model.lock();
-        if model.reachable == reachable {
-            return Change::None;
-        }
-        model.reachable = reachable;
-        Change::Reachable
+    /// Whether an engine can be reached; live values of its nodes are unknown while it cannot.
+    pub fn is_reachable(&self, host: usize) -> bool {
+        self.model.lock().reachable[host]
+    }
+
+    /// Whether a node's engine can be reached.
+    pub(crate) fn is_node_reachable(&self, index: usize) -> bool {
+        self.is_reachable(self.host_of(index))
+    }
+
+    /// Sets whether an engine can be reached.
+    pub(crate) fn set_reachable(&self, host: usize, reachable: bool) -> Change {
+        let was_reachable = std::mem::replace(&mut self.model.lock().reachable[host], reachable);
+        if was_reachable == reachable { Change::None } else { Change::Reachable }
     }
 
     /// The network faults in force.

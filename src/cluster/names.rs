@@ -5,15 +5,18 @@ use std::collections::HashMap;
 use super::NodeName;
 
 /// Words of the command language and of `partition` and `links` that stand for something else than a node.
-const RESERVED: [&str; 10] = ["*", "host", "heal", "halves", "majority", "ring", "isolate", "bridge", "drop", "reject"];
+const RESERVED: [&str; 11] =
+    ["*", "host", "hosts", "heal", "halves", "majority", "ring", "isolate", "bridge", "drop", "reject"];
 
 /// The names of a cluster's nodes. Every node is `i001`, `i002`, … by its place. Nodes of services have names of their
-/// own besides, and a service's name stands for all its nodes.
+/// own besides, and a service's name stands for all its nodes. `@NAME` stands for the nodes on a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
     called: Vec<NodeName>,
     /// The nodes of every word but `i001`, …; empty in a cluster of numbered nodes.
     by_word: HashMap<String, Vec<usize>>,
+    /// The machines by name, each with its nodes, if there are several.
+    hosts: Vec<(String, Vec<usize>)>,
 }
 
 /// How one node is named.
@@ -41,7 +44,7 @@ impl NodeName {
 impl Names {
     /// So many nodes, `i001` and so on.
     pub(crate) fn numbered(nodes: usize) -> Self {
-        Self { called: (0..nodes).map(NodeName::nth).collect(), by_word: HashMap::new() }
+        Self { called: (0..nodes).map(NodeName::nth).collect(), by_word: HashMap::new(), hosts: vec![] }
     }
 
     /// The names of these nodes, in order. Of words that two nodes claim, a node's name wins over an alias, and an alias
@@ -57,7 +60,17 @@ impl Names {
         }
         by_word.extend(called.iter().enumerate().map(|(index, name)| (name.to_string(), vec![index])));
         by_word.retain(|word, _| NodeName::parse_index(word).is_none() && !RESERVED.contains(&word.as_str()));
-        Self { called, by_word }
+        Self { called, by_word, hosts: vec![] }
+    }
+
+    /// The same for nodes on these machines.
+    pub(crate) fn on_hosts(self, hosts: Vec<(String, Vec<usize>)>) -> Self {
+        Self { hosts, ..self }
+    }
+
+    /// The nodes of each machine, if there are several.
+    pub(crate) fn by_host(&self) -> impl Iterator<Item = &[usize]> {
+        self.hosts.iter().map(|(_, nodes)| nodes.as_slice())
     }
 
     /// How many nodes there are.
@@ -72,6 +85,10 @@ impl Names {
 
     /// The nodes that a word stands for, in order; none if it stands for none.
     pub(crate) fn find(&self, word: &str) -> Vec<usize> {
+        if let Some(name) = word.strip_prefix('@') {
+            let host = self.hosts.iter().find(|(host, _)| host == name);
+            return host.map(|(_, nodes)| nodes.clone()).unwrap_or_default();
+        }
         match NodeName::parse_index(word) {
             Some(index) if index < self.len() => vec![index],
             Some(_) => vec![],

@@ -56,6 +56,8 @@ pub struct NodeSpec {
     pub aliases: Vec<String>,
     /// The image that it runs.
     pub image: String,
+    /// The machine that it runs on: index into [`ClusterSpec::hosts`]; 0 if there is only one.
+    pub host: usize,
     /// Its pinned address, in its first network.
     pub ip: Ipv4Addr,
     /// In a cluster of different nodes: each network that it is connected to, by the name that the user calls it, and
@@ -117,6 +119,7 @@ impl NodeSpec {
             service: None,
             aliases: vec![],
             image: image.into(),
+            host: 0,
             ip,
             endpoints: vec![],
             published_port: None,
@@ -160,13 +163,32 @@ pub struct ClusterSpec {
     pub port: u16,
     /// The named volumes that are the cluster's own, and the host directories of their content.
     pub volumes: BTreeMap<String, PathBuf>,
+    /// The machines that its nodes run on, if there are several; empty for one, which needs no name.
+    pub hosts: Vec<HostSpec>,
     /// The nodes, in order.
     pub nodes: Vec<NodeSpec>,
+}
+
+/// One of several machines that the nodes of a cluster run on, each with an engine of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostSpec {
+    /// What the user calls it.
+    pub name: String,
+    /// Where its engine is reached.
+    pub address: String,
 }
 
 impl ClusterSpec {
     /// How its nodes are named.
     pub(super) fn names(&self) -> Names {
+        let hosts = self.hosts.iter().enumerate().map(|(host, HostSpec { name, .. })| {
+            let nodes = self.nodes.iter().enumerate().filter(|(_, node)| node.host == host);
+            (name.clone(), nodes.map(|(index, _)| index).collect())
+        });
+        self.names_of_nodes().on_hosts(hosts.collect())
+    }
+
+    fn names_of_nodes(&self) -> Names {
         if !self.has_services() {
             return Names::numbered(self.nodes.len());
         }
@@ -176,6 +198,16 @@ impl ClusterSpec {
             aliases: &node.aliases,
         });
         Names::of(words)
+    }
+
+    /// The machine of the nodes that use a named volume.
+    pub(crate) fn host_of_volume(&self, name: &str) -> usize {
+        self.nodes.iter().find(|node| node.volumes.iter().any(|used| used == name)).map_or(0, |node| node.host)
+    }
+
+    /// How many engines there are.
+    pub(crate) fn engines(&self) -> usize {
+        self.hosts.len().max(1)
     }
 
     /// The images that the nodes run, each once, in words.
@@ -254,7 +286,7 @@ impl ClusterSpec {
 
     /// By which address the node at `index` reaches another: that of the first network in which both are. None if they
     /// share none.
-    fn address_for(&self, other: usize, index: usize) -> Option<Ipv4Addr> {
+    pub(crate) fn address_for(&self, other: usize, index: usize) -> Option<Ipv4Addr> {
         let (own, other) = (&self.nodes[index], &self.nodes[other]);
         if own.endpoints.is_empty() {
             return Some(other.ip);

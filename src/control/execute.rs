@@ -16,6 +16,7 @@ use super::network::Network;
 use crate::cluster::faults::SeededRng;
 use crate::cluster::{Cluster, Node};
 use crate::engine::{Engine, EngineError};
+use crate::fleet::Fleet;
 use crate::history::{AttributionGuard, CanCause, CommandId, CommandOutcome, Recorder};
 use crate::provision::{AT_ONCE, Provisioner};
 use crate::sync::time::{self, Instant};
@@ -122,8 +123,8 @@ pub(super) struct Call {
     /// It is about the cluster as a whole.
     pub(crate) is_whole: bool,
     pub(crate) began: Instant,
-    /// The engine did not answer in time for a node of this command.
-    pub(crate) engine_hangs: Arc<AtomicBool>,
+    /// Which engines did not answer in time for a node of this command.
+    pub(crate) engine_hangs: Arc<[AtomicBool]>,
 }
 
 /// Whose control file was written.
@@ -154,7 +155,8 @@ impl Invoked {
 impl Call {
     /// The same command's next step, about these nodes, with a deadline of its own.
     pub(crate) fn next(&self, nodes: Vec<usize>) -> Self {
-        Self { nodes, began: Instant::now(), engine_hangs: Arc::default(), ..self.clone() }
+        let engine_hangs = self.engine_hangs.iter().map(|_| AtomicBool::default()).collect();
+        Self { nodes, began: Instant::now(), engine_hangs, ..self.clone() }
     }
 }
 
@@ -165,13 +167,13 @@ pub(super) struct NodeOp<'a> {
     pub(crate) id: CommandId,
     /// When its time began to run.
     pub(crate) began: Instant,
-    /// The engine did not answer in time for another node of this command.
+    /// Its engine did not answer in time for another node of this command.
     pub(crate) engine_hangs: &'a AtomicBool,
 }
 
 /// Executes commands on one cluster.
 pub struct Executor {
-    engine: Arc<dyn Engine>,
+    fleet: Fleet,
     cluster: Cluster,
     watch: Watch,
     provisioner: Arc<Provisioner>,
@@ -184,8 +186,8 @@ pub struct Executor {
     files: Option<Arc<dyn NodeFiles>>,
     /// One command on a node at a time.
     turns: Vec<AsyncMutex<()>>,
-    /// How many nodes may do at once what is bound by CPU.
-    turns_of_few: Semaphore,
+    /// How many nodes of each engine may do at once what is bound by CPU.
+    turns_of_few: Vec<Semaphore>,
     /// The cluster is being taken down: nothing is begun any more.
     closing: AtomicBool,
     /// Commands under way on nodes.
@@ -194,10 +196,10 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// An executor whose commands give the engine `timeout` each, and are recorded by `recorder`. `rng` makes random
+    /// An executor whose commands give an engine `timeout` each, and are recorded by `recorder`. `rng` makes random
     /// choices.
     pub fn new(
-        engine: Arc<dyn Engine>,
+        fleet: impl Into<Fleet>,
         cluster: Cluster,
         watch: Watch,
         provisioner: Arc<Provisioner>,
@@ -208,8 +210,7 @@ impl Executor {
         let network = Network::new(cluster.clone(), watch.clone(), provisioner.clone(), timeout, rng);
         let turns = (0..cluster.len()).map(|_| AsyncMutex::default()).collect();
         Self {
-            engine,
-            cluster,
+            fleet: fleet.into(),
             watch,
             provisioner,
             recorder,
@@ -218,7 +219,8 @@ impl Executor {
             start_timeout: DEFAULT_START_TIMEOUT,
             files: None,
             turns,
-            turns_of_few: Semaphore::new(AT_ONCE),
+            turns_of_few: (0..cluster.spec().engines()).map(|_| Semaphore::new(AT_ONCE)).collect(),
+            cluster,
             closing: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
             network,
@@ -264,8 +266,14 @@ impl Executor {
         &self.provisioner
     }
 
-    pub(super) fn engine(&self) -> &dyn Engine {
-        &*self.engine
+    /// The engine that a node runs in.
+    pub(super) fn engine(&self, index: usize) -> &dyn Engine {
+        &**self.fleet.engine(self.cluster.host_of(index))
+    }
+
+    /// A flag for each engine, that it does not answer.
+    pub(super) fn no_engine_hangs(&self) -> Arc<[AtomicBool]> {
+        (0..self.fleet.len()).map(|_| AtomicBool::default()).collect()
     }
 
     pub(super) fn watch(&self) -> &Watch {
@@ -318,7 +326,7 @@ impl Executor {
         let Invoked { id, action, nodes, is_whole, began } = invoked;
         let end = CompletionGuard::of(id, &self.recorder);
         let done = async {
-            let call = Call { id, nodes: nodes?, is_whole, began, engine_hangs: Arc::default() };
+            let call = Call { id, nodes: nodes?, is_whole, began, engine_hangs: self.no_engine_hangs() };
             Ok((call.nodes.len() > 1, action.run(self, &call).await?))
         };
         match done.await {
@@ -395,7 +403,8 @@ impl Executor {
             let until = call.began + self.timeout * 3 / 4;
             let _turn = time::timeout_at(until, self.turns[index].lock()).await.map_err(|_| busy())?;
             let _at_work = self.watch.at_work(index);
-            work(NodeOp { index, id: call.id, began: call.began, engine_hangs: &call.engine_hangs }).await
+            let engine_hangs = &call.engine_hangs[self.cluster.host_of(index)];
+            work(NodeOp { index, id: call.id, began: call.began, engine_hangs }).await
         };
         let done = join_all(call.nodes.iter().map(|&index| on_node(index))).await;
         call.nodes.iter().copied().zip(done).collect()
@@ -408,11 +417,12 @@ impl Executor {
         op: NodeOp<'a>,
         work: impl FnOnce(NodeOp<'a>) -> F + Send,
     ) -> Result<()> {
+        let few = &self.turns_of_few[self.cluster.host_of(op.index)];
         let waits = Instant::now();
         let _permit = loop {
-            match time::timeout(self.timeout, self.turns_of_few.acquire()).await {
+            match time::timeout(self.timeout, few.acquire()).await {
                 Ok(permit) => break permit.ok(),
-                Err(_) if self.cluster.is_reachable() => {}
+                Err(_) if self.cluster.is_node_reachable(op.index) => {}
                 Err(_) => return Err(ControlError::TimedOut { node: self.name(op.index), after: self.timeout }),
             }
         };
@@ -427,6 +437,7 @@ impl Executor {
         work: impl Future<Output = Result<()>> + Send,
     ) -> Result<()> {
         self.check_open()?;
+        self.check_reachable(index)?;
         let late = || ControlError::TimedOut { node: self.name(index), after: self.timeout };
         // With hundreds of nodes in turn, a deadline for each would add up.
         if engine_hangs.load(Ordering::Acquire) {
@@ -440,19 +451,23 @@ impl Executor {
             let left = deadline.saturating_duration_since(Instant::now());
             let _ = time::timeout((limit / 4).min(left / 2), self.watch.settle(index)).await;
             // The engine answers again, but the watch has not noticed yet: the next read would fail.
-            self.watch.reachable().await;
+            self.watch.reachable(index).await;
             Ok(())
         };
         // Half of the time is left to check that the engine is alive. So once a write has timed out on a silent engine,
         // live values read as unknown.
         let doubting = async {
             time::sleep(limit / 2).await;
-            self.watch.check_liveness().await;
-            std::future::pending().await
+            self.watch.check_liveness(index).await;
+            match self.check_reachable(index) {
+                Ok(()) => std::future::pending().await,
+                // The writer waits for the other engines, not for this one.
+                Err(away) => Err(ControlError::Unreachable(format!("{away}; what had begun may still happen"))),
+            }
         };
         let done = select! {
             done = time::timeout(limit, heard) => done,
-            done = doubting => done,
+            away = doubting => Ok(away),
         };
         let done = done.unwrap_or_else(|_| {
             // With less time left, the cause may have been the commands before it.
@@ -464,9 +479,17 @@ impl Executor {
         if matches!(done, Err(ControlError::Unreachable(_)))
             || is_early && matches!(done, Err(ControlError::TimedOut { .. }))
         {
-            self.watch.check_liveness().await;
+            self.watch.check_liveness(index).await;
         }
         done
+    }
+
+    /// Refuses a node whose engine is known to be away while others are there. A cluster in one engine tries it again.
+    fn check_reachable(&self, index: usize) -> Result<()> {
+        match self.fleet.len() > 1 && !self.cluster.is_node_reachable(index) {
+            true => Err(self.network.away(index)),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn name(&self, index: usize) -> String {

@@ -93,9 +93,10 @@ impl Executor {
         end.tell(changed.await.map_err(ControlError::from))
     }
 
-    /// Which network faults are possible here: the content of the file `capabilities`.
+    /// Which network faults are possible on all machines: the content of the file `capabilities`.
     pub(crate) fn capabilities(&self) -> String {
-        self.provisioner().known_kernel().map(|kernel| kernel.capabilities()).unwrap_or_default()
+        let all = self.provisioner().known_kernels().reduce(|all, kernel| all.common(&kernel));
+        all.map(|kernel| kernel.capabilities()).unwrap_or_default()
     }
 
     /// The ports of a node that are published, with the host's port each.

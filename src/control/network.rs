@@ -157,11 +157,14 @@ impl Network {
             .map(|(index, (old, new))| NodeChange { index, old, new })
             .filter(|change| {
                 // If nothing changes, sandboxes with faults are asked whether these are still in force.
-                let is_doubtful =
-                    turn.uncertain.contains(&change.index) || (!is_new && *change.new != NetState::default());
+                let is_uncertain = turn.uncertain.contains(&change.index);
+                // One in an engine that is away applies its state when it is back.
+                let is_here = !self.has_several_engines() || cluster.is_node_reachable(change.index);
+                let is_doubtful = (is_uncertain && is_here) || (!is_new && *change.new != NetState::default());
                 change.old != change.new || (is_doubtful && about.is(change.index))
             })
             .collect();
+        self.check_reachable(&changed)?;
         self.check_possible(&changed, deadline).await?;
         turn.uncertain.extend(changed.iter().map(|change| change.index));
         let done = join_all(changed.iter().map(|change| self.bring_about(change.index, &change.new, deadline))).await;
@@ -182,22 +185,43 @@ impl Network {
         Ok(())
     }
 
-    /// Refuses what the kernel cannot do, before anything is touched.
+    /// Refuses what a kernel cannot do, before anything is touched.
     async fn check_possible(&self, changed: &[NodeChange], deadline: Instant) -> Result<()> {
-        if changed.iter().all(|change| *change.new == NetState::default()) {
+        for NodeChange { index, new, .. } in changed.iter().filter(|change| *change.new != NetState::default()) {
+            let kernel = match time::timeout_at(deadline, self.0.provisioner.kernel_of(*index)).await {
+                Ok(Ok(kernel)) => kernel,
+                Ok(Err(error)) => {
+                    let why = format!("cannot find out which faults are possible here: {error}");
+                    return Err(ControlError::Refused(why));
+                }
+                Err(_) => return Err(self.late(*index)),
+            };
+            if let Some(why) = kernel.refuses(new) {
+                return Err(ControlError::Unsupported(why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a change in an engine that is known to be away while others are there: it could not be applied in all.
+    fn check_reachable(&self, changed: &[NodeChange]) -> std::result::Result<(), Unchanged> {
+        if !self.has_several_engines() {
             return Ok(());
         }
-        let kernel = match time::timeout_at(deadline, self.0.provisioner.kernel()).await {
-            Ok(Ok(kernel)) => kernel,
-            Ok(Err(error)) => {
-                return Err(ControlError::Refused(format!("cannot find out which faults are possible here: {error}")));
-            }
-            Err(_) => return Err(self.late(0)),
-        };
-        match changed.iter().find_map(|change| kernel.refuses(&change.new)) {
-            Some(why) => Err(ControlError::Unsupported(why)),
-            None => Ok(()),
-        }
+        let away = changed.iter().filter(|change| !self.0.cluster.is_node_reachable(change.index));
+        let reasons: Vec<_> = away.map(|change| (Some(change.index), self.away(change.index))).collect();
+        if reasons.is_empty() { Ok(()) } else { Err(Unchanged { reasons }) }
+    }
+
+    fn has_several_engines(&self) -> bool {
+        self.0.cluster.spec().engines() > 1
+    }
+
+    /// That a node's engine is away.
+    pub(super) fn away(&self, index: usize) -> ControlError {
+        let spec = self.0.cluster.spec();
+        let host = spec.hosts.get(spec.nodes[index].host).map_or("", |host| host.name.as_str());
+        ControlError::Unreachable(format!("{}: the engine of {host} cannot be reached", self.name(index)))
     }
 
     /// Has one sandbox apply its part. A sandbox that is gone is an error only if its node still runs.
@@ -209,9 +233,9 @@ impl Network {
             outcome => return outcome.filter_gone(),
         };
         // If the engine is gone, its sandboxes are too unless they have a lease, and it is unknown which nodes run.
-        self.0.watch.check_liveness().await;
+        self.0.watch.check_liveness(index).await;
         let Inner { cluster, .. } = &*self.0;
-        if !cluster.is_reachable() {
+        if !cluster.is_node_reachable(index) {
             return Err(ControlError::Unreachable(format!("{}: {why}", self.name(index))));
         }
         if let Some(error) = unreached {
@@ -274,7 +298,9 @@ impl Network {
             turn.uncertain.insert(change.index);
             tracing::warn!(node = %self.name(change.index), %error, "cannot put the earlier faults back");
             // A sandbox that did not answer the first time is reported already.
-            let is_silent = |error: &ControlError| matches!(error, ControlError::SandboxSilent { .. });
+            let is_silent = |error: &ControlError| {
+                matches!(error, ControlError::SandboxSilent { .. } | ControlError::Unreachable(_))
+            };
             let told = |(index, reason): &(Option<usize>, _)| *index == Some(change.index) && is_silent(reason);
             if !is_silent(&error) || !reasons.iter().any(told) {
                 let why = format!("what was in force before could not be put back: {error}");

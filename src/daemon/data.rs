@@ -20,8 +20,18 @@ use crate::template::Nodes;
 pub(crate) struct Writer {
     pub(crate) cluster: String,
     pub(crate) mountpoint: PathBuf,
-    /// Address of its engine.
+    /// Address of its engine; of the first, if it has several.
     pub(crate) engine: String,
+    /// Addresses of its other engines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) further_engines: Vec<String>,
+}
+
+impl Writer {
+    /// The addresses of all its engines.
+    pub(crate) fn engines(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.engine).chain(&self.further_engines)
+    }
 }
 
 /// A data directory, taken. Its lock file names the cluster that uses it, until that is all gone: what it says when it
@@ -204,7 +214,8 @@ mod tests {
         assert!(!is_taken(&data));
         let mut lock = DataLock::take(&data).unwrap().unwrap();
         assert_eq!(lock.last_writer(), None);
-        let writer = Writer { cluster: "c".into(), mountpoint: "/m".into(), engine: "e".into() };
+        let writer =
+            Writer { cluster: "c".into(), mountpoint: "/m".into(), engine: "e".into(), further_engines: vec![] };
         lock.set_writer(Some(&writer)).unwrap();
         assert!(is_taken(&data) && DataLock::take(&data).unwrap().is_none());
         assert!(taken(&data).contains("the cluster at /m keeps"), "{}", taken(&data));

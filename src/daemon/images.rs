@@ -1,10 +1,12 @@
 //! The images that a cluster's containers are made of.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use anyhow::{Result, anyhow, bail};
 use futures_util::StreamExt;
+use futures_util::future::try_join_all;
 
+use super::machines::Machines;
 use super::plan::Plan;
 use super::report::{Report, Reporter};
 use crate::engine::{Engine, EngineError};
@@ -19,14 +21,22 @@ pub(super) struct Images {
 }
 
 impl Images {
-    /// Pulls those that are missing.
-    pub(super) async fn find(plan: &Plan, own: SelfImage, engine: &dyn Engine, report: &Reporter) -> Result<Self> {
+    /// Pulls those that are missing, on each machine that nodes run them on.
+    pub(super) async fn find(plan: &Plan, own: SelfImage, machines: &Machines, report: &Reporter) -> Result<Self> {
         let mut recipes = vec![];
-        for recipe in &plan.recipes {
-            recipes.push(match &recipe.image {
-                Some(image) => (image.clone(), volumes_of(engine, image, recipe.never_pull.as_deref(), report).await?),
-                None => (own.reference.clone(), vec![]),
-            });
+        for (number, recipe) in plan.recipes.iter().enumerate() {
+            let Some(image) = &recipe.image else {
+                recipes.push((own.reference.clone(), vec![]));
+                continue;
+            };
+            let runs_it = |index: &usize| plan.nodes[*index].recipe == number;
+            let hosts: BTreeSet<_> =
+                (0..plan.nodes.len()).filter(runs_it).map(|index| machines.host_of(index)).collect();
+            let engines = hosts.into_iter().map(|host| machines.fleet.engine(host).as_ref());
+            let volumes = engines.map(|engine| volumes_of(engine, image, recipe.never_pull.as_deref(), report));
+            // All of them have the same, if they have the same image.
+            let volumes = try_join_all(volumes).await?.into_iter().next_back().unwrap_or_default();
+            recipes.push((image.clone(), volumes));
         }
         Ok(Self { own, recipes })
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::owner::Owner;
 use super::runtime::runtime;
-use super::start::connect;
+use crate::fleet::connect;
 use crate::provision::{Found, clusters};
 
 /// How long an engine may take to be asked: who lists clusters does not want to wait.

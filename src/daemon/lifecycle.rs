@@ -59,7 +59,7 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     let data = DataLock::take(&plan.data)?.ok_or_else(|| anyhow!("{}", data_taken(plan)))?;
     let mountpoint = plan.paths.check_mountpoint()?.into();
     let made = Made {
-        engine: Default::default(),
+        fleet: Default::default(),
         id: new_id()?,
         recorder: Default::default(),
         mountpoint,
@@ -86,7 +86,7 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     };
     report(Report::Ready(format!("{}{}", running.note, welcome(plan))));
     info!("the cluster is up");
-    let Running { tree, watch, unmounted, provisioner, leases, note: _ } = running;
+    let Running { tree, watch, unmounted, provisioner, leases, kept_agents, note: _ } = running;
     let detached = detached(made.mount.get().cloned())?;
     tokio::select! {
         served = unmounted => match served {
@@ -103,7 +103,7 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
     join_logs(&tree).await;
     // Only what a terminal sends: a teardown ends by itself, and `cthulhu umount` beside it means no other thing.
     let mut again = self::told([SignalKind::interrupt(), SignalKind::quit()])?;
-    drop(leases);
+    drop((leases, kept_agents));
     let done = tokio::select! {
         done = take_down(plan, &made, Some(provisioner), commands_run) => done,
         () = &mut again => Err(anyhow!("told to end twice, before all was removed")),

@@ -2,6 +2,7 @@
 //!
 //! Only `top`, `runner`, `doctor` and `cli` use it.
 
+mod agents;
 mod answers;
 mod background;
 mod check;
@@ -13,6 +14,7 @@ mod images;
 mod left;
 mod lifecycle;
 mod lock;
+mod machines;
 mod names;
 mod needs;
 mod networks;
@@ -49,5 +51,4 @@ pub(crate) use plan::{
 };
 pub(crate) use readiness::line_pattern;
 pub(crate) use runtime::runtime;
-pub(crate) use start::connect;
 pub(crate) use umount::{await_end, umount};

@@ -20,14 +20,18 @@ pub(crate) fn new_id() -> Result<ClusterId> {
     Ok(ClusterId(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
 }
 
-/// Refuses container names that are taken.
+/// Refuses container names of these nodes that are taken in their engine.
 ///
 /// # Errors
 /// A sentence, or the engine's.
-pub(crate) async fn refuse_taken_names(plan: &Plan, engine: &dyn Engine) -> Result<()> {
+pub(crate) async fn refuse_taken_names(
+    plan: &Plan,
+    engine: &dyn Engine,
+    nodes: impl Iterator<Item = usize>,
+) -> Result<()> {
     let prefix = if plan.prefix.is_empty() { String::new() } else { format!("{}-", plan.prefix) };
     let existing = engine.list(None).await?;
-    for index in 0..plan.nodes.len() {
+    for index in nodes {
         let name = format!("{prefix}{}", plan.own_name(index));
         let sandbox = format!("{name}-sandbox");
         let Some(taken) = existing.iter().find(|listed| listed.name == name || listed.name == sandbox) else {

@@ -4,10 +4,11 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Result, anyhow};
 
+use super::machines::Machines;
 use super::names::needs_prefix;
 use super::plan::Plan;
 use crate::cluster::ClusterId;
-use crate::engine::{Endpoint, Engine, Labels};
+use crate::engine::{Endpoint, Labels};
 use crate::provision::{self, NetworkPlan, NetworkRequest};
 
 /// Where the nodes are connected.
@@ -47,7 +48,7 @@ impl Networks {
 /// A sentence.
 pub(crate) async fn make(
     plan: &Plan,
-    engine: &dyn Engine,
+    machines: &Machines,
     id: &ClusterId,
     labels: &Labels,
     say: &(dyn Fn(String) + Sync),
@@ -56,7 +57,7 @@ pub(crate) async fn make(
     let mut found: Vec<std::vec::IntoIter<Ipv4Addr>> = vec![];
     let mut networks = vec![];
     for index in 0..plan.networks.len() {
-        let network = find(plan, index, engine, id, labels).await?;
+        let network = find(plan, index, machines, id, labels).await?;
         prefixed_host_names |= needs_prefix(plan, &network.network, &network.names, say)?;
         found.push(network.addresses.into_iter());
         networks.push(network.network);
@@ -82,10 +83,10 @@ pub(crate) async fn make(
 ///
 /// # Errors
 /// A sentence.
-pub(crate) async fn check_existing(plan: &Plan, engine: &dyn Engine, id: &ClusterId) -> Result<()> {
+pub(crate) async fn check_existing(plan: &Plan, machines: &Machines, id: &ClusterId) -> Result<()> {
     for index in 0..plan.networks.len() {
         if let NetworkRequest::Existing(_) = plan.networks[index].request {
-            let network = find(plan, index, engine, id, &Labels::new()).await?;
+            let network = find(plan, index, machines, id, &Labels::new()).await?;
             needs_prefix(plan, &network.network, &network.names, &|_| {})?;
         }
     }
@@ -93,7 +94,7 @@ pub(crate) async fn check_existing(plan: &Plan, engine: &dyn Engine, id: &Cluste
 }
 
 /// Finds or makes one network, with an address for each node in it.
-async fn find(plan: &Plan, index: usize, engine: &dyn Engine, id: &ClusterId, labels: &Labels) -> Result<NetworkPlan> {
+async fn find(plan: &Plan, index: usize, machines: &Machines, id: &ClusterId, labels: &Labels) -> Result<NetworkPlan> {
     let endpoints = plan.nodes.iter().flat_map(|node| &node.endpoints);
     let nodes: Vec<_> =
         endpoints.filter(|endpoint| endpoint.network == index).map(|endpoint| endpoint.address).collect();
@@ -102,8 +103,10 @@ async fn find(plan: &Plan, index: usize, engine: &dyn Engine, id: &ClusterId, la
         "" => format!("cthulhu-{id}"),
         called => format!("cthulhu-{id}-{called}"),
     };
-    provision::plan(engine, network, &nodes, &name, labels).await.map_err(|error| match network.called.as_str() {
-        "" => anyhow!("cannot set up the network: {error}"),
-        called => anyhow!("cannot set up the network {called}: {error}"),
+    provision::plan(&machines.fleet, &machines.names, network, &nodes, &name, labels).await.map_err(|error| {
+        match network.called.as_str() {
+            "" => anyhow!("cannot set up the network: {error}"),
+            called => anyhow!("cannot set up the network {called}: {error}"),
+        }
     })
 }

@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use async_trait::async_trait;
+use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use rustix::process::{getegid, geteuid};
 
+use super::agents::Agents;
 use super::config::Config;
 use super::data::{self, DataLock};
 use super::own::private_dir;
@@ -21,6 +24,9 @@ use crate::passthrough::Passthrough;
 use crate::sweep::Planted;
 use crate::template::Nodes;
 
+/// How many nodes' directories are made at once: those on other machines wait for the network.
+const AT_ONCE: usize = 8;
+
 /// What the directories of the nodes of one cluster begin with.
 pub(crate) struct NodeFiles {
     spec: ClusterSpec,
@@ -33,6 +39,7 @@ pub(crate) struct NodeFiles {
     /// Of each recipe: the files that are mounted one by one.
     files: Vec<Vec<PlannedFile>>,
     nodes: Arc<Nodes>,
+    agents: Agents,
     engine: Arc<dyn Engine>,
     how: Emptying,
     /// What serves the directories, once there is a mount.
@@ -48,6 +55,7 @@ impl NodeFiles {
         plan: &Plan,
         spec: &ClusterSpec,
         nodes: &Arc<Nodes>,
+        agents: Agents,
         engine: &Arc<dyn Engine>,
         labels: &Labels,
         data: &Arc<Mutex<DataLock>>,
@@ -66,6 +74,7 @@ impl NodeFiles {
             initial: initial.collect::<Result<_>>()?,
             files: plan.recipes.iter().map(|recipe| recipe.files.clone()).collect(),
             nodes: nodes.clone(),
+            agents,
             engine: engine.clone(),
             how,
             served: OnceLock::new(),
@@ -76,18 +85,41 @@ impl NodeFiles {
     ///
     /// # Errors
     /// A sentence.
-    pub(crate) fn prepare_all(&self, data: &Path) -> Result<()> {
+    pub(crate) async fn prepare_all(&self, data: &Path) -> Result<()> {
         private_dir(data)?;
         if let Some(all) = self.spec.volumes.values().next().and_then(|volume| volume.parent()) {
             // As of a node's directories: what is inside is open to every user of a container.
             private_dir(all)?;
         }
-        self.spec.volumes.values().try_for_each(|volume| open_dir(volume))?;
-        for (index, node) in self.spec.nodes.iter().enumerate() {
-            self.prepare(index)?;
-            data::prepare_log(node)?;
+        for (name, volume) in &self.spec.volumes {
+            match self.agents.of(self.spec.host_of_volume(name)) {
+                Some(agent) => agent.make_volume(name).await.map_err(|why| anyhow!("{name}: {why}"))?,
+                None => open_dir(volume)?,
+            }
+        }
+        let prepare_one = async |index: usize| {
+            let node = &self.spec.nodes[index];
+            match self.agents.of(node.host) {
+                // What it writes to its output is kept here all the same.
+                Some(agent) => {
+                    data::prepare(node, &[])?;
+                    let filled = agent.fill(node, self.contents(index)?).await;
+                    filled.map_err(|why| anyhow!("{}: {why}", node.name))?;
+                }
+                None => self.prepare(index)?,
+            }
+            data::prepare_log(node)
+        };
+        let mut prepared = stream::iter(0..self.spec.nodes.len()).map(prepare_one).buffer_unordered(AT_ONCE);
+        while let Some(prepared) = prepared.next().await {
+            prepared?;
         }
         Ok(())
+    }
+
+    /// What serves the files of nodes on other machines.
+    pub(crate) fn agents(&self) -> &Agents {
+        &self.agents
     }
 
     /// Sets what serves the directories from now on.
@@ -110,10 +142,19 @@ impl NodeFiles {
 #[async_trait]
 impl control::NodeFiles for Arc<NodeFiles> {
     async fn renew(&self, index: usize) -> std::result::Result<(), String> {
-        let dir = &self.spec.nodes[index].dir;
+        let node = &self.spec.nodes[index];
+        let agent = self.agents.of(node.host);
         let mut emptied = Ok(());
-        for sub in self.spec.nodes[index].own_directories() {
-            emptied = emptied.and(empty(&dir.join(sub), Some(&self.engine), &self.how).await);
+        for sub in node.own_directories() {
+            emptied = emptied.and(match agent {
+                Some(agent) => agent.empty(node, sub).await,
+                None => empty(&node.dir.join(sub), Some(&self.engine), &self.how).await,
+            });
+        }
+        if let Some(agent) = agent {
+            let contents = self.contents(index).map_err(|error| format!("{error:#}"))?;
+            let filled = agent.fill(node, contents).await;
+            return emptied.and(filled);
         }
         // Also if something could not be deleted: without its configuration the node would not even start.
         let files = self.clone();
@@ -124,8 +165,11 @@ impl control::NodeFiles for Arc<NodeFiles> {
 
     async fn empty_volumes(&self, names: &[String]) -> std::result::Result<(), String> {
         let mut emptied = Ok(());
-        for dir in names.iter().filter_map(|name| self.spec.volumes.get(name)) {
-            emptied = emptied.and(empty(dir, Some(&self.engine), &self.how).await);
+        for (name, dir) in names.iter().filter_map(|name| self.spec.volumes.get_key_value(name)) {
+            emptied = emptied.and(match self.agents.of(self.spec.host_of_volume(name)) {
+                Some(agent) => agent.empty_volume(name).await,
+                None => empty(dir, Some(&self.engine), &self.how).await,
+            });
         }
         emptied
     }
@@ -138,5 +182,7 @@ impl control::NodeFiles for Arc<NodeFiles> {
             }
         });
         let _ = forgotten.await;
+        // One that does not answer is another one later, which knows no files.
+        join_all(self.agents.all().map(|agent| agent.files.forget_deleted())).await;
     }
 }

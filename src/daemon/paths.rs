@@ -46,8 +46,11 @@ pub struct Record {
     pub(crate) image: String,
     /// Where bindmounts and logs are.
     pub(crate) data: PathBuf,
-    /// Address of its engine.
+    /// Address of its engine; of the first, if it has several.
     pub(crate) engine: String,
+    /// Addresses of its other engines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) further_engines: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) mount: Option<OwnMount>,
     /// Its mountpoint was made for it, and goes with it.
@@ -56,6 +59,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// The addresses of all its engines.
+    pub(crate) fn engines(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.engine).chain(&self.further_engines)
+    }
+
     /// Where it is mounted now: elsewhere than at first if a directory above it was renamed.
     pub(crate) fn now_at(&self) -> PathBuf {
         let mount = self.mount.as_ref().and_then(|mount| mount.now().ok().flatten());

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::paths::ClusterPaths;
 use crate::cluster::{Dependency, NodeName};
 use crate::engine::{Bind, Labels, NetworkOptions, RunOptions};
+use crate::fleet::{HostAddress, Placement};
 use crate::provision::{NetworkRequest, RequestedNetwork};
 use crate::watch::Pace;
 
@@ -48,8 +49,12 @@ pub struct Plan {
     pub(crate) start_timeout: Duration,
     /// Seed of the random choices of partitions; drawn if the user gave none.
     pub(crate) seed: Option<u64>,
-    /// The engine's address, if the user named one.
-    pub(crate) host: Option<String>,
+    /// The engines that the user named; without, the usual one.
+    pub(crate) hosts: Vec<HostAddress>,
+    /// How nodes are distributed over several machines.
+    pub(crate) placement: Placement,
+    /// How many nodes a machine takes at most, by its name.
+    pub(crate) capacities: Vec<(String, usize)>,
     /// How much of a node's output is kept, in bytes.
     pub(crate) log_limit: u64,
 }

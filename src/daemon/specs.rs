@@ -1,11 +1,14 @@
 //! From a plan, and what was found for it, to the model's spec and the options of each node's container.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use anyhow::Result;
 
+use super::agents::{Agent, Agents};
 use super::data::FILES;
 use super::images::Images;
+use super::machines::Machines;
 use super::networks::{Networks, NodeEndpoint};
 use super::plan::{Plan, PlannedFile, PlannedNode, PlannedVolume};
 use super::program::Program;
@@ -14,6 +17,24 @@ use crate::engine::{Bind, Endpoint};
 use crate::provision::{NamedVolume, NodeOptions};
 use crate::template;
 
+/// Where a node runs.
+pub(super) struct Place<'a> {
+    /// The directory of its files, on the engine's machine.
+    dir: PathBuf,
+    /// What serves them, if this machine does not.
+    agent: Option<&'a Agent>,
+    /// Its engine is on this machine.
+    is_local: bool,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn of(node: &NodeSpec, agents: &'a Agents, machines: &Machines) -> Self {
+        let agent = agents.of(node.host);
+        let dir = agent.map_or_else(|| node.dir.clone(), |agent| agent.node_dir(node));
+        Self { dir, agent, is_local: machines.fleet.engine(node.host).info().local }
+    }
+}
+
 /// How the container of one node is run.
 pub(super) fn node_options(
     plan: &Plan,
@@ -21,7 +42,7 @@ pub(super) fn node_options(
     index: usize,
     variables: &template::Variables,
     endpoints: Vec<Endpoint>,
-    local: bool,
+    place: &Place<'_>,
 ) -> Result<NodeOptions> {
     let recipe = plan.recipe(index).clone();
     let Program { mut command, env } = Program::render(&recipe, variables)?;
@@ -31,7 +52,7 @@ pub(super) fn node_options(
         command.get_or_insert_with(|| vec!["demo".into()]);
     }
     let file = |(number, file): (usize, &PlannedFile)| Bind {
-        source: plan.node_data(index).join(FILES).join(number.to_string()),
+        source: place.dir.join(FILES).join(number.to_string()),
         target: file.target.clone(),
         read_only: true,
     };
@@ -44,21 +65,26 @@ pub(super) fn node_options(
         entrypoint,
         command,
         env,
+        dir: place.dir.clone(),
         etc_target: recipe.etc_target,
         var_target: recipe.var_target,
         volumes: recipe.mounts.into_iter().chain(files).collect(),
         image_volumes,
-        named_volumes: recipe.volumes.iter().map(|volume| named_volume(plan, volume, local)).collect(),
+        named_volumes: recipe.volumes.iter().map(|volume| named_volume(plan, volume, place)).collect(),
         run: recipe.run,
         network: recipe.network,
     })
 }
 
-/// A named volume as the engine knows it. With an engine on this machine its content lies in a directory of ours.
-fn named_volume(plan: &Plan, volume: &PlannedVolume, local: bool) -> NamedVolume {
+/// A named volume as the engine knows it. Its content lies in a directory that the mount shows, if one is known.
+fn named_volume(plan: &Plan, volume: &PlannedVolume, place: &Place<'_>) -> NamedVolume {
     let PlannedVolume { name, external, labels, target, read_only, no_copy } = volume.clone();
     NamedVolume {
-        directory: (external.is_none() && local).then(|| plan.volume_data(&name)),
+        directory: match place.agent {
+            _ if external.is_some() => None,
+            Some(agent) => Some(agent.volume_dir(&name)),
+            None => place.is_local.then(|| plan.volume_data(&name)),
+        },
         name,
         external,
         labels,
@@ -69,7 +95,13 @@ fn named_volume(plan: &Plan, volume: &PlannedVolume, local: bool) -> NamedVolume
 }
 
 /// What the model is of.
-pub(super) fn cluster_spec(plan: &Plan, id: &ClusterId, images: &Images, networks: &Networks) -> ClusterSpec {
+pub(super) fn cluster_spec(
+    plan: &Plan,
+    id: &ClusterId,
+    images: &Images,
+    networks: &Networks,
+    machines: &Machines,
+) -> ClusterSpec {
     let node = |(index, endpoints): (usize, &Vec<NodeEndpoint>)| {
         let (name, own_name) = (plan.node_name(index), plan.own_name(index));
         let PlannedNode { service, aliases, published_port, depends_on, oneshot, stop_grace, log_limit, .. } =
@@ -87,6 +119,7 @@ pub(super) fn cluster_spec(plan: &Plan, id: &ClusterId, images: &Images, network
             ip: endpoints[0].address,
             endpoints: if service.is_some() { addresses.collect() } else { vec![] },
             image: images.node(plan, index).to_owned(),
+            host: machines.host_of(index),
             service,
             aliases,
             published_port,
@@ -111,6 +144,7 @@ pub(super) fn cluster_spec(plan: &Plan, id: &ClusterId, images: &Images, network
             .flat_map(|recipe| own_volumes(&recipe.volumes))
             .map(|name| (name.clone(), plan.volume_data(&name)))
             .collect(),
+        hosts: machines.specs(),
         nodes: networks.nodes.iter().enumerate().map(node).collect(),
     }
 }

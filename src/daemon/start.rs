@@ -1,22 +1,24 @@
 //! Brings a cluster up, step by step.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use futures_util::future::try_join;
+use futures_util::future::{select_all, try_join, try_join_all};
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use super::agents::Agents;
 use super::data::{DataLock, Writer};
 use super::images::Images;
 use super::lock::Lock;
+use super::machines::{Machines, check_reach};
 use super::names::{refuse_names_taken_meanwhile, refuse_taken_names};
 use super::needs::{fuse_device, fuse_helper};
 use super::networks::{self};
@@ -26,43 +28,22 @@ use super::paths::{ClusterPaths, OwnMount, Record};
 use super::plan::{Plan, Readiness};
 use super::readiness;
 use super::report::{Report, Reporter};
-use super::specs::{cluster_spec, node_options};
+use super::specs::{Place, cluster_spec, node_options};
+use crate::agent::RemoteMounts;
 use crate::cluster::faults::SeededRng;
 use crate::cluster::{Cluster, ClusterId, ClusterSpec, State};
 use crate::control::{ControlError, Executor, FirstStart};
-use crate::engine::docker;
-use crate::engine::simulated::SimulatedEngine;
 use crate::engine::{Engine, EngineError, falls_silent};
+use crate::fleet::{Fleet, connect, connect_all};
 use crate::fuse;
 use crate::history::{History, Recorder};
 use crate::passthrough::{Descriptors, Passthrough};
-use crate::provision::{AT_ONCE, Leases, Provisioner, cluster_labels, clusters, remove_cluster};
+use crate::provision::{AT_ONCE, KeptAgent, Leases, Provisioner, cluster_labels, clusters, remove_cluster};
 use crate::selfimage::{self};
 use crate::sys;
 use crate::template;
 use crate::tree::{Ino, Layout, Tree};
 use crate::watch::{self, Watch};
-
-/// Connects to the engine that `host` names, or to the one that is there.
-///
-/// # Errors
-/// The engine's.
-pub(crate) async fn connect(host: Option<&str>, timeout: Duration) -> Result<Arc<dyn Engine>, EngineError> {
-    if let Some(url) = host.filter(|url| url.starts_with("simulated:")) {
-        return Ok(Arc::new(SimulatedEngine::from_url(url)?));
-    }
-    let connecting = tokio::time::timeout(timeout, docker::connect(host, timeout)).await;
-    match connecting.unwrap_or(Err(EngineError::TimedOut(timeout))) {
-        Ok(engine) => Ok(Arc::new(engine)),
-        Err(EngineError::TimedOut(_)) => {
-            let which = host.map_or("the engine".to_owned(), |host| format!("the engine at {host}"));
-            let seconds = timeout.as_secs_f64();
-            let advice = "see that it runs, or name another with --host";
-            Err(EngineError::Unreachable(format!("{which} did not answer within {seconds} s: {advice}")))
-        }
-        Err(error) => Err(error),
-    }
-}
 
 /// A cluster that is up.
 pub(crate) struct Running {
@@ -75,14 +56,16 @@ pub(crate) struct Running {
     pub(crate) provisioner: Arc<Provisioner>,
     /// Keeps alive those that are not on this machine.
     pub(crate) leases: Leases,
+    /// Keep the agents running.
+    pub(crate) kept_agents: Vec<KeptAgent>,
     /// What the user should know besides; with a newline at its end, or empty.
     pub(crate) note: String,
 }
 
 /// What a start has made so far, to be removed if it fails.
 pub(crate) struct Made {
-    /// The engine, once connected.
-    pub(crate) engine: Mutex<Option<Arc<dyn Engine>>>,
+    /// The engines, once connected.
+    pub(crate) fleet: Mutex<Option<Fleet>>,
     pub(crate) id: ClusterId,
     /// Records the history, once there is one.
     pub(crate) recorder: Mutex<Option<Recorder>>,
@@ -124,52 +107,64 @@ pub(crate) async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Report
     fuse_device()?;
     fuse_helper()?;
     let timeout = plan.timeout;
-    let engine = connect(plan.host.as_deref(), timeout).await.map_err(|error| anyhow!("{error}"))?;
-    *made.engine.lock() = Some(engine.clone());
-    info!(engine = %engine.info().description, address = %engine.info().address, "connected");
+    let (fleet, names) = connect_all(&plan.hosts, timeout).await.map_err(|error| anyhow!("{error}"))?;
+    *made.fleet.lock() = Some(fleet.clone());
+    for engine in fleet.engines() {
+        info!(engine = %engine.info().description, address = %engine.info().address, "connected");
+    }
+    let machines = Machines::of(plan, fleet, names)?;
     // Pulling and importing take as long as they take; but not on an engine that says nothing any more.
+    let silences = machines.fleet.engines().iter().map(|engine| Box::pin(falls_silent(engine.as_ref(), timeout)));
     tokio::select! {
-        started = bring_up(plan, engine.clone(), made, report) => started,
-        error = falls_silent(engine.as_ref(), timeout) => Err(anyhow!("lost the engine while the cluster was made: {error}")),
+        started = bring_up(plan, &machines, made, report) => started,
+        (error, host, _) = select_all(silences) => match machines.fleet.len() {
+            1 => Err(anyhow!("lost the engine while the cluster was made: {error}")),
+            _ => Err(anyhow!("lost the engine of {} while the cluster was made: {error}", machines.names[host])),
+        },
     }
 }
 
-async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Reporter) -> Result<Running> {
+async fn bring_up(plan: &Plan, machines: &Machines, made: &Made, report: &Reporter) -> Result<Running> {
+    let fleet = &machines.fleet;
     let descriptors = sys::raise_nofile_limit().unwrap_or_else(|error| {
         warn!(%error, "cannot raise the limit of open files");
         sys::nofile_limit()
     });
     // Our own program is hashed meanwhile.
-    let own = async { selfimage::ensure(engine.as_ref()).await.context("cannot make the sandbox image") };
-    let ((), own) = try_join(clear_the_way(plan, &engine, made, report), own).await?;
-    let images = Images::find(plan, own, engine.as_ref(), report).await?;
-    let mut record = begin_record(plan, engine.as_ref(), made, &images)?;
+    let own = try_join_all(fleet.engines().iter().map(|engine| selfimage::ensure(engine.as_ref())));
+    let own = async { own.await.context("cannot make the sandbox image") };
+    let ((), mut own) = try_join(clear_the_way(plan, machines, made, report), own).await?;
+    let images = Images::find(plan, own.remove(0), machines, report).await?;
+    let mut record = begin_record(plan, fleet, made, &images)?;
     let owner = Owner::this_process().to_string();
     let labels = cluster_labels(&made.id, &plan.paths.mountpoint, &owner);
     let say = |text| report(Report::Note(text));
-    let networks = networks::make(plan, engine.as_ref(), &made.id, &labels, &say).await?;
+    let networks = networks::make(plan, machines, &made.id, &labels, &say).await?;
 
     take_data(plan, &record, made)?;
-    let spec = cluster_spec(plan, &made.id, &images, &networks);
+    let spec = cluster_spec(plan, &made.id, &images, &networks, machines);
     let nodes = Arc::new(plan.template_nodes(spec.nodes.iter().map(|node| node.ip)));
-    let files = Arc::new(NodeFiles::read(plan, &spec, &nodes, &engine, &labels, &made.data)?);
+    let (agents, kept_agents) = Agents::begin(plan, machines, &made.id, &labels, &images.own).await?;
+    let emptier = fleet.engines().iter().find(|engine| engine.info().is_here).unwrap_or(fleet.engine(0));
+    let files = Arc::new(NodeFiles::read(plan, &spec, &nodes, agents, emptier, &labels, &made.data)?);
     for missing in plan.recipes.iter().flat_map(|recipe| &recipe.missing) {
         std::fs::create_dir_all(missing).with_context(|| format!("cannot make {}", missing.display()))?;
     }
-    files.prepare_all(&plan.data)?;
+    files.prepare_all(&plan.data).await?;
     let options = (0..plan.nodes.len()).map(|index| {
         let endpoints = networks.endpoints(index, &spec.aliases(index));
-        node_options(plan, &images, index, &nodes.variables(index), endpoints, engine.info().local)
+        let place = Place::of(&spec.nodes[index], files.agents(), machines);
+        node_options(plan, &images, index, &nodes.variables(index), endpoints, &place)
     });
     let options = options.collect::<Result<_>>()?;
     let model = Model::open(plan, spec, made)?;
     let provisioner =
-        Arc::new(Provisioner::new(engine.clone(), model.cluster.clone(), options, images.own, owner, plan.timeout));
+        Arc::new(Provisioner::new(fleet.clone(), model.cluster.clone(), options, images.own, owner, plan.timeout));
     // Making the others may take longer than one lives unasked.
     let leases = provisioner.keep_leases();
-    let watch = model.watch(plan, &nodes, &engine, &provisioner).await?;
+    let watch = model.watch(plan, &nodes, machines, &provisioner).await?;
     let seed = plan.seed.map_or_else(drawn_seed, Ok)?;
-    let (tree, bindmounts) = model.tree(plan, seed, files, &watch, &provisioner, descriptors)?;
+    let (tree, bindmounts) = model.tree(plan, seed, files.clone(), &watch, &provisioner, descriptors).await?;
     model.recorder.begin(env!("CARGO_PKG_VERSION"), &sys::boot_id().unwrap_or_default(), seed);
     // In another's network, only after the names of all nodes are known to be free there.
     let has_order = plan.nodes.iter().any(|node| !node.depends_on.is_empty());
@@ -181,21 +176,24 @@ async fn bring_up(plan: &Plan, engine: Arc<dyn Engine>, made: &Made, report: &Re
     for warning in provisioner.warnings() {
         report(Report::Note(format!("the engine warns: {warning}")));
     }
-    refuse_names_taken_meanwhile(plan, engine.as_ref(), &model.cluster).await?;
-    refuse_unreadable_logs(plan, engine.as_ref(), &model.cluster).await?;
-    match tokio::time::timeout(plan.timeout, provisioner.kernel()).await {
-        Ok(Ok(_)) => {}
+    for engine in fleet.engines() {
+        refuse_names_taken_meanwhile(plan, engine.as_ref(), &model.cluster).await?;
+    }
+    refuse_unreadable_logs(plan, fleet, &model.cluster).await?;
+    check_reach(&model.cluster, &provisioner).await?;
+    match tokio::time::timeout(plan.timeout, provisioner.probe_kernels()).await {
+        Ok(Ok(())) => {}
         Ok(Err(error)) => warn!(%error, "cannot find out which network faults are possible"),
         Err(_) => warn!("a sandbox does not say which network faults are possible"),
     }
 
-    let unmounted = mount(plan, &tree, bindmounts, made, &mut record).await?;
+    let unmounted = mount(plan, &tree, (bindmounts, files.agents().mounts.clone()), made, &mut record).await?;
     if plan.start && !starts_at_once {
         report(Report::Step(format!("starting {}", count(model.cluster.len()))));
         tree.execute("start").await.map_err(cannot_start)?;
     }
     let note = if plan.start { exited_at_once(&model.cluster) } else { String::new() };
-    Ok(Running { tree, watch, unmounted, provisioner, leases, note })
+    Ok(Running { tree, watch, unmounted, provisioner, leases, kept_agents, note })
 }
 
 fn cannot_start(error: ControlError) -> anyhow::Error {
@@ -203,21 +201,24 @@ fn cannot_start(error: ControlError) -> anyhow::Error {
 }
 
 /// Removes what dead daemons have left here, and refuses what cannot work before anything is made or pulled.
-async fn clear_the_way(plan: &Plan, engine: &Arc<dyn Engine>, made: &Made, report: &Reporter) -> Result<()> {
-    remove_leftovers(plan, engine.as_ref(), report).await?;
-    remove_last_writer(plan, engine, made, report).await?;
-    refuse_taken_names(plan, engine.as_ref()).await?;
-    networks::check_existing(plan, engine.as_ref(), &made.id).await
+async fn clear_the_way(plan: &Plan, machines: &Machines, made: &Made, report: &Reporter) -> Result<()> {
+    remove_leftovers(plan, &machines.fleet, report).await?;
+    remove_last_writer(plan, &machines.fleet, made, report).await?;
+    let hosts = machines.fleet.engines().iter().enumerate();
+    try_join_all(hosts.map(|(host, engine)| refuse_taken_names(plan, engine.as_ref(), machines.nodes_on(host))))
+        .await?;
+    networks::check_existing(plan, machines, &made.id).await
 }
 
 /// Makes the mountpoint, and records what must be removed later and in which engine, even if we are killed.
 ///
 /// Not before there is something to mount, and directly before the record says so: who clears away what a killed daemon has left
 /// takes the mountpoint for a directory of ours.
-fn begin_record(plan: &Plan, engine: &dyn Engine, made: &Made, images: &Images) -> Result<Record> {
+fn begin_record(plan: &Plan, fleet: &Fleet, made: &Made, images: &Images) -> Result<Record> {
     if plan.paths.make_mountpoint(plan.umask)? {
         made.mountpoint.store(true, Ordering::Relaxed);
     }
+    let mut engines = fleet.addresses().into_iter();
     let record = Record {
         id: made.id.to_string(),
         mountpoint: plan.paths.mountpoint.clone(),
@@ -225,7 +226,8 @@ fn begin_record(plan: &Plan, engine: &dyn Engine, made: &Made, images: &Images) 
         nodes: plan.nodes.len(),
         image: images.text(),
         data: plan.data.clone(),
-        engine: engine.info().address.clone(),
+        engine: engines.next().unwrap_or_default(),
+        further_engines: engines.collect(),
         mount: None,
         made_mountpoint: made.mountpoint.load(Ordering::Relaxed),
     };
@@ -240,7 +242,8 @@ fn take_data(plan: &Plan, record: &Record, made: &Made) -> Result<()> {
         data.begin_fresh()?;
     }
     let (mountpoint, engine) = (record.mountpoint.clone(), record.engine.clone());
-    data.set_writer(Some(&Writer { cluster: made.id.to_string(), mountpoint, engine }))
+    let further_engines = record.further_engines.clone();
+    data.set_writer(Some(&Writer { cluster: made.id.to_string(), mountpoint, engine, further_engines }))
 }
 
 /// The model of the cluster, and its listeners.
@@ -268,10 +271,13 @@ impl Model {
         &self,
         plan: &Plan,
         nodes: &template::Nodes,
-        engine: &Arc<dyn Engine>,
+        machines: &Machines,
         provisioner: &Arc<Provisioner>,
     ) -> Result<Watch> {
-        let probe = |index| readiness::probe(plan.recipe(index), index, &nodes.variables(index), engine, provisioner);
+        let probe = |index| {
+            let (variables, engine) = (nodes.variables(index), machines.engine_of(index));
+            readiness::probe(plan.recipe(index), index, &variables, engine, provisioner)
+        };
         let probes = (0..plan.nodes.len()).map(probe).collect::<Result<_>>()?;
         let (tree, recorder) = (self.tree.clone(), self.recorder.clone());
         let on_change = Box::new(move |change| {
@@ -283,12 +289,12 @@ impl Model {
         });
         let sandboxes = Some(provisioner.clone() as Arc<dyn watch::Sandboxes>);
         let options = watch::Options { timeout: plan.timeout, log_limit: plan.log_limit, probes, sandboxes };
-        let watch = Watch::begin(engine.clone(), self.cluster.clone(), options, on_change).await;
+        let watch = Watch::begin(machines.fleet.clone(), self.cluster.clone(), options, on_change).await;
         watch.context("cannot follow the engine's events")
     }
 
     /// The files over the model, and those of the nodes below `bindmounts`. `limit` is that of open files; `None` for no limit.
-    fn tree(
+    async fn tree(
         &self,
         plan: &Plan,
         seed: u64,
@@ -302,15 +308,32 @@ impl Model {
         let bindmounts = Arc::new(Passthrough::new(None, descriptors));
         let mut roots = vec![];
         for node in &cluster.spec().nodes {
-            let root = |name: &str| Ok((name.to_owned(), Ino(bindmounts.add_root(&node.dir.join(name))?)));
-            roots.push(node.own_directories().map(root).collect::<io::Result<Vec<_>>>()?);
+            let mut own = vec![];
+            for name in node.own_directories() {
+                own.push((
+                    name.to_owned(),
+                    Ino(match files.agents().of(node.host) {
+                        Some(agent) => agent.add_root(node, name).await?,
+                        None => bindmounts.add_root(&node.dir.join(name))?,
+                    }),
+                ));
+            }
+            roots.push(own);
         }
-        let volume = |(name, dir): (&String, &PathBuf)| Ok((name.clone(), Ino(bindmounts.add_root(dir)?)));
-        let volumes = cluster.spec().volumes.iter().map(volume).collect::<io::Result<Vec<_>>>()?;
+        let mut volumes = vec![];
+        for (name, dir) in &cluster.spec().volumes {
+            volumes.push((
+                name.clone(),
+                Ino(match files.agents().of(cluster.spec().host_of_volume(name)) {
+                    Some(agent) => agent.add_volume(name).await?,
+                    None => bindmounts.add_root(dir)?,
+                }),
+            ));
+        }
         files.served_by(bindmounts.clone());
         let layout = Layout::new(cluster, |index| roots[index].clone(), volumes);
         let executor = Executor::new(
-            provisioner.engine().clone(),
+            provisioner.fleet().clone(),
             cluster.clone(),
             watch.clone(),
             provisioner.clone(),
@@ -334,16 +357,15 @@ impl Model {
 async fn mount(
     plan: &Plan,
     tree: &Tree,
-    bindmounts: Arc<Passthrough>,
+    (bindmounts, remote): (Arc<Passthrough>, Arc<RemoteMounts>),
     made: &Made,
     record: &mut Record,
 ) -> Result<oneshot::Receiver<io::Result<()>>> {
     plan.paths.check_mountpoint()?;
     let mountpoint = &plan.paths.mountpoint;
     let source = OwnMount::source(&made.id.0);
-    let mounted =
-        fuse::mount(tree, bindmounts, Arc::default(), mountpoint, &source, plan.allow_other, Handle::current())
-            .map_err(|error| anyhow!("cannot mount {}: {}", mountpoint.display(), fuse_advice(&error)))?;
+    let mounted = fuse::mount(tree, bindmounts, remote, mountpoint, &source, plan.allow_other, Handle::current())
+        .map_err(|error| anyhow!("cannot mount {}: {}", mountpoint.display(), fuse_advice(&error)))?;
     let own = OwnMount::at(mountpoint).ok_or_else(|| anyhow!("{} is not mounted", mountpoint.display()))?;
     record.mount = Some(made.mount.get_or_init(|| own).clone());
     plan.paths.write_record(record)?;
@@ -439,11 +461,11 @@ async fn make_nodes(
 }
 
 /// A node would never be ready by its log where the engine keeps none that can be read.
-async fn refuse_unreadable_logs(plan: &Plan, engine: &dyn Engine, cluster: &Cluster) -> Result<()> {
+async fn refuse_unreadable_logs(plan: &Plan, fleet: &Fleet, cluster: &Cluster) -> Result<()> {
     let by_log = |index: &usize| matches!(plan.recipe(*index).readiness, Some(Readiness::Log(_)));
     let Some(index) = (0..plan.nodes.len()).find(by_log) else { return Ok(()) };
     let Some(container) = cluster.node(index).container.clone() else { return Ok(()) };
-    match engine.logs(&container, 0, false).await?.next().await {
+    match fleet.engine(cluster.host_of(index)).logs(&container, 0, false).await?.next().await {
         Some(Err(EngineError::Refused(why))) => {
             bail!("--ready-log: the engine does not give the nodes' output ({why}); use --ready-port or --ready-cmd")
         }
@@ -460,33 +482,49 @@ fn fuse_advice(error: &std::io::Error) -> String {
     text
 }
 
-async fn remove_leftovers(plan: &Plan, engine: &dyn Engine, report: &Reporter) -> Result<()> {
+async fn remove_leftovers(plan: &Plan, fleet: &Fleet, report: &Reporter) -> Result<()> {
     let say =
         |mountpoint: &str| report(Report::Step(format!("removing what is left of an earlier cluster at {mountpoint}")));
-    remove_earlier(&plan.paths, engine, say).await.context("cannot remove what is left of an earlier cluster here")
+    remove_earlier(&plan.paths, fleet.engines(), say)
+        .await
+        .context("cannot remove what is left of an earlier cluster here")
 }
 
-/// Removes what clusters at a place have left in the engine, their daemons being gone, having said of each that it does.
-pub(crate) async fn remove_earlier(paths: &ClusterPaths, engine: &dyn Engine, say: impl Fn(&str)) -> Result<()> {
-    for found in clusters(engine).await? {
-        if Path::new(&found.mountpoint) == paths.mountpoint && Owner::all_gone(&found.owners, engine.info().local) {
-            say(&found.mountpoint);
-            remove_cluster(engine, &found.cluster).await?;
+/// Removes what clusters at a place have left in these engines, their daemons being gone, having said of each that it does.
+pub(crate) async fn remove_earlier(
+    paths: &ClusterPaths,
+    engines: &[Arc<dyn Engine>],
+    say: impl Fn(&str),
+) -> Result<()> {
+    let mut left = BTreeMap::new();
+    for engine in engines {
+        for found in clusters(engine.as_ref()).await? {
+            let is_here = Path::new(&found.mountpoint) == paths.mountpoint;
+            if is_here && Owner::all_gone(&found.owners, engine.info().local) {
+                left.insert(found.cluster, found.mountpoint);
+            }
         }
+    }
+    for (cluster, mountpoint) in left {
+        say(&mountpoint);
+        remove_cluster(engines, &cluster).await?;
     }
     Ok(())
 }
 
 /// Removes what the cluster has left that had the data directory last, as its daemon was killed: its nodes may run on, and write there.
-async fn remove_last_writer(plan: &Plan, engine: &Arc<dyn Engine>, made: &Made, report: &Reporter) -> Result<()> {
+async fn remove_last_writer(plan: &Plan, fleet: &Fleet, made: &Made, report: &Reporter) -> Result<()> {
     let Some(last) = made.data.lock().last_writer() else { return Ok(()) };
     let at = last.mountpoint.display();
     let removal = async {
-        let engine = match last.engine == engine.info().address {
-            true => engine.clone(),
-            false => connect(Some(&last.engine), plan.timeout).await?,
-        };
-        remove_cluster(engine.as_ref(), &last.cluster).await
+        let mut engines = vec![];
+        for address in last.engines() {
+            engines.push(match fleet.engines().iter().find(|engine| engine.info().address == *address) {
+                Some(engine) => engine.clone(),
+                None => connect(Some(address), plan.timeout).await?,
+            });
+        }
+        anyhow::Ok(remove_cluster(&engines, &last.cluster).await?)
     };
     match removal.await {
         Ok(removed) if removed == Default::default() => {}

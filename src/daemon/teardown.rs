@@ -12,7 +12,7 @@ use super::paths::{ClusterPaths, OwnMount};
 use super::plan::Plan;
 use super::start::{self, Made};
 use crate::engine::EngineError;
-use crate::provision::{Provisioner, remove_cluster};
+use crate::provision::{NotRemoved, Provisioner, remove_cluster};
 
 /// After requests were cut off, a teardown is over when this number of listings, [`ROUND`] apart, have found nothing.
 /// The slowest request that can be under way then is a start: 300 to 400 ms on two busy cores.
@@ -36,13 +36,13 @@ pub(super) async fn take_down(
     if let Err(error) = &detached {
         warn!(%error, "cannot detach the mount");
     }
-    let engine = made.engine.lock().clone();
+    let fleet = made.fleet.lock().clone();
     let mut done = Ok(());
-    if let Some(engine) = &engine {
+    if let Some(fleet) = &fleet {
         let quiet_rounds = if unsettled { UNSETTLED_ROUNDS } else { 1 };
         let (mut quiet, mut failures) = (0, 0);
         while quiet < quiet_rounds && failures < FAILURES {
-            match remove_cluster(engine.as_ref(), &made.id.0).await {
+            match remove_cluster(fleet.engines(), &made.id.0).await {
                 Ok(removed) => {
                     done = Ok(());
                     quiet = if removed == Default::default() { quiet + 1 } else { 0 };
@@ -50,7 +50,7 @@ pub(super) async fn take_down(
                 Err(error) => {
                     done = Err(anyhow!("{}", what_is_left(&error, &plan.paths)));
                     // A minute for one thing, or silence: it would be the same again.
-                    failures += if matches!(error, EngineError::TimedOut(_)) { FAILURES } else { 1 };
+                    failures += if matches!(error.error, EngineError::TimedOut(_)) { FAILURES } else { 1 };
                 }
             }
             // After a removal of everything one look is enough, unless a request that was cut off may still be carried out.
@@ -60,9 +60,9 @@ pub(super) async fn take_down(
         }
     }
     drop(sandboxes);
-    if let (Ok(()), Some(engine)) = (&done, engine) {
+    if let (Ok(()), Some(fleet)) = (&done, fleet) {
         // What a killed daemon had asked a busy engine for may have come when we had looked for it already.
-        let again = start::remove_earlier(&plan.paths, engine.as_ref(), |_| {});
+        let again = start::remove_earlier(&plan.paths, fleet.engines(), |_| {});
         if !matches!(tokio::time::timeout(EARLIER, again).await, Ok(Ok(()))) {
             warn!("cannot look once more for what an earlier cluster here has left");
         }
@@ -79,9 +79,9 @@ pub(super) async fn take_down(
 }
 
 /// Why a teardown failed, and how what is left goes away.
-fn what_is_left(error: &EngineError, paths: &ClusterPaths) -> String {
+fn what_is_left(error: &NotRemoved, paths: &ClusterPaths) -> String {
     let at = paths.mountpoint.display();
-    match error {
+    match error.error {
         EngineError::Unreachable(_) | EngineError::TimedOut(_) => format!(
             "{error}; when it answers, cthulhu umount {at} removes the containers and the network that are left in it, \
              and so does the next mount there"

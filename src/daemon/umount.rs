@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use futures_util::future::join_all;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,10 +15,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::answers::no_answer;
 use super::data;
 use super::paths::SILENCE;
-use super::paths::{ClusterPaths, moved_to, records};
+use super::paths::{ClusterPaths, Record, moved_to, records};
 use super::runtime::runtime;
-use super::start::connect;
 use super::start::remove_earlier;
+use crate::fleet::{HostAddress, connect};
 use crate::sys::{self, Asked};
 use crate::text::harmless;
 
@@ -28,7 +29,7 @@ const ENGINE_TIMEOUT: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// A sentence.
-pub(crate) fn umount(paths: &ClusterPaths, host: Option<&str>) -> Result<Option<PathBuf>> {
+pub(crate) fn umount(paths: &ClusterPaths, hosts: &[HostAddress]) -> Result<Option<PathBuf>> {
     let moved = if paths.holder().is_none() { moved_to(&paths.mountpoint)? } else { None };
     let paths = moved.as_ref().unwrap_or(paths);
     let record = records()?.into_iter().map(|(record, _)| record).find(|record| record.mountpoint == paths.mountpoint);
@@ -58,8 +59,12 @@ pub(crate) fn umount(paths: &ClusterPaths, host: Option<&str>) -> Result<Option<
         // Only if it is empty, as at the end of every mount.
         let _ = fs::remove_dir(&paths.mountpoint);
     }
-    let host = host.map(str::to_owned).or(record.as_ref().map(|record| record.engine.clone()));
-    let removed = remove_left(paths, host.as_deref()).with_context(|| {
+    let recorded = record.iter().flat_map(Record::engines).cloned();
+    let engines = match hosts {
+        [] => recorded.collect(),
+        named => named.iter().map(|host| host.address.clone()).collect::<Vec<_>>(),
+    };
+    let removed = remove_left(paths, &engines).with_context(|| {
         let at = paths.mountpoint.display();
         format!("nothing is mounted at {at} any more, but what may be left of it in the engine cannot be removed")
     })?;
@@ -130,11 +135,16 @@ pub(crate) fn await_end(paths: &ClusterPaths, pid: u32, pidfd: &OwnedFd, mut tol
     }
 }
 
-fn remove_left(paths: &ClusterPaths, host: Option<&str>) -> Result<bool> {
+/// Removes what is left in these engines, or in the usual one. One that does not answer does not hold back the others.
+fn remove_left(paths: &ClusterPaths, addresses: &[String]) -> Result<bool> {
     runtime()?.block_on(async {
-        let engine = connect(host, ENGINE_TIMEOUT).await?;
+        let addresses =
+            if addresses.is_empty() { vec![None] } else { addresses.iter().map(|it| Some(&**it)).collect() };
+        let connected = join_all(addresses.into_iter().map(|address| connect(address, ENGINE_TIMEOUT))).await;
+        let (reached, missed): (Vec<_>, Vec<_>) = connected.into_iter().partition(Result::is_ok);
+        let engines: Vec<_> = reached.into_iter().flatten().collect();
         let any = Cell::new(false);
-        remove_earlier(paths, engine.as_ref(), |_| any.set(true)).await?;
-        Ok(any.get())
+        remove_earlier(paths, &engines, |_| any.set(true)).await?;
+        missed.into_iter().next().map_or(Ok(any.get()), |missed| missed.map(|_| false).map_err(Into::into))
     })
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Finding, Verdict};
-use crate::daemon::connect;
 use crate::daemon::prune::{PruneFilter, look};
 use crate::engine::{Engine, EngineError, Setup};
+use crate::fleet::{HostAddress, connect};
 use crate::provision::free_subnets;
 
 /// How long it may take to answer.
@@ -47,6 +47,15 @@ pub(crate) async fn reach(host: Option<&str>) -> Result<(Arc<dyn Engine>, Findin
             };
             Err(Finding::new("engine", Verdict::Problem, format!("{error}{advice}")))
         }
+    }
+}
+
+/// How its clock goes.
+pub(crate) async fn clock(engine: &dyn Engine) -> Finding {
+    let finding = |verdict, text: String| Finding::new("clock", verdict, text);
+    match engine.clock().await {
+        Ok(clock) => finding(Verdict::Ok, format!("{}: {clock} against this machine's", engine.info().address)),
+        Err(error) => finding(Verdict::Unknown, format!("{}: {error}", engine.info().address)),
     }
 }
 
@@ -122,9 +131,9 @@ pub(crate) async fn subnets(engine: &dyn Engine) -> Finding {
 }
 
 /// What dead clusters have left.
-pub(crate) async fn leftovers(host: Option<&str>) -> Finding {
+pub(crate) async fn leftovers(hosts: &[HostAddress]) -> Finding {
     let finding = |verdict, text: String| Finding::new("leftovers", verdict, text);
-    let filter = PruneFilter { mountpoints: vec![], host: host.map(str::to_owned), engine_timeout: ENGINE_TIMEOUT };
+    let filter = PruneFilter { mountpoints: vec![], hosts: hosts.to_vec(), engine_timeout: ENGINE_TIMEOUT };
     match look(&filter).await {
         Err(error) => finding(Verdict::Unknown, format!("{error:#}")),
         Ok(left) if left.is_empty() && left.obstacles.is_empty() => finding(Verdict::Ok, "none".into()),

@@ -11,6 +11,9 @@ mod trial;
 
 use serde::Serialize;
 
+use crate::engine::Engine;
+use crate::fleet::HostAddress;
+
 /// The result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -49,10 +52,19 @@ impl Finding {
     fn new(check: &'static str, verdict: Verdict, text: impl Into<String>) -> Self {
         Self { check, verdict, text: text.into() }
     }
+
+    /// Says which engine it is about, if there are several.
+    fn of(self, engine: &dyn Engine, is_one_of_several: bool) -> Self {
+        let text = match is_one_of_several {
+            true => format!("{}: {}", engine.info().address, self.text),
+            false => self.text,
+        };
+        Self { text, ..self }
+    }
 }
 
 /// Makes all checks, and reports each as soon as it is made. Returns whether `cthulhu mount` works.
-pub(crate) async fn examine(host: Option<&str>, tell: &mut (dyn FnMut(Finding) + Send)) -> bool {
+pub(crate) async fn examine(hosts: &[HostAddress], tell: &mut (dyn FnMut(Finding) + Send)) -> bool {
     let mut well = true;
     let mut told = |finding: Finding| {
         well &= finding.verdict != Verdict::Problem;
@@ -62,35 +74,42 @@ pub(crate) async fn examine(host: Option<&str>, tell: &mut (dyn FnMut(Finding) +
     told(fuse::helper());
     told(fuse::others());
     told(fuse::passthrough());
-    let engine = match engine::reach(host).await {
-        Ok((engine, finding)) => {
-            told(finding);
-            Some(engine)
+    let usual = [HostAddress { name: None, address: String::new() }];
+    let mut engines = vec![];
+    for host in if hosts.is_empty() { &usual } else { hosts } {
+        match engine::reach(Some(host.address.as_str()).filter(|address| !address.is_empty())).await {
+            Ok((engine, finding)) => {
+                told(finding);
+                if hosts.len() > 1 {
+                    told(engine::clock(engine.as_ref()).await);
+                }
+                engines.push(engine);
+            }
+            Err(finding) => told(finding),
         }
-        Err(finding) => {
-            told(finding);
-            None
-        }
-    };
+    }
     told(machine::cgroup());
     told(machine::descriptors());
     told(machine::state());
-    if let Some(engine) = &engine {
+    for engine in &engines {
+        let of = |finding: Finding| finding.of(engine.as_ref(), hosts.len() > 1);
         for finding in engine::setup(&engine.info().setup) {
-            told(finding);
+            told(of(finding));
         }
         if let Some(finding) = engine::isolated(engine.as_ref()).await {
-            told(finding);
+            told(of(finding));
         }
-        told(engine::subnets(engine.as_ref()).await);
+        told(of(engine::subnets(engine.as_ref()).await));
         for finding in kernel::faults(engine.info().local) {
-            told(finding);
+            told(of(finding));
         }
-        told(engine::leftovers(host).await);
+    }
+    if !engines.is_empty() {
+        told(engine::leftovers(hosts).await);
     }
     // What is known to be broken need not be tried.
     if well {
-        for finding in trial::mount(host).await {
+        for finding in trial::mount(hosts).await {
             well &= finding.verdict != Verdict::Problem;
             tell(finding);
         }

@@ -10,13 +10,14 @@ use tokio::process::Command;
 
 use super::{Finding, Verdict};
 use crate::daemon::within_reach;
+use crate::fleet::HostAddress;
 
 /// How long mounting, and unmounting, may take.
 const TRIAL_LIMIT: Duration = Duration::from_secs(90);
 
 /// Tries it, at a mountpoint of its own among temporary files, with state where the user's is. The last finding says whether
 /// it works.
-pub(crate) async fn mount(host: Option<&str>) -> Vec<Finding> {
+pub(crate) async fn mount(hosts: &[HostAddress]) -> Vec<Finding> {
     let began = Instant::now();
     let finding = |verdict, text: String| Finding::new("trial", verdict, text);
     let mountpoint = match directory() {
@@ -24,13 +25,25 @@ pub(crate) async fn mount(host: Option<&str>) -> Vec<Finding> {
         Err(why) => return vec![finding(Verdict::Problem, why)],
     };
     let prefix = format!("doctor{}", std::process::id());
-    let mut begin = vec!["mount", "-n", "1", "--start", "--prefix", &prefix];
-    begin.extend(host.iter().flat_map(|host| ["--host", host]));
+    let what = match hosts.len() {
+        0 | 1 => "one demo node".to_owned(),
+        several => format!("{several} demo nodes"),
+    };
+    let named = options(hosts);
+    let named: Vec<_> = named.iter().map(String::as_str).collect();
+    let nodes = hosts.len().max(1).to_string();
+    let mut begin = vec!["mount", "-n", &nodes, "--start", "--prefix", &prefix];
+    begin.extend(&named);
+    if hosts.len() > 1 {
+        begin.push("--insecure");
+    }
     let mounted = ourselves(&begin, &mountpoint).await;
     let mut seen = vec![];
     if mounted.is_ok() {
         seen.push(faults(&mountpoint));
         seen.push(addresses(&mountpoint).await);
+        // The mount itself has tried it.
+        seen.extend(pairs(hosts));
     }
     let unmounted = match &mounted {
         Ok(()) => ourselves(&["umount"], &mountpoint).await,
@@ -39,22 +52,40 @@ pub(crate) async fn mount(host: Option<&str>) -> Vec<Finding> {
     };
     // What the demo node wrote too.
     let mut end = vec!["prune", "--yes"];
-    end.extend(host.iter().flat_map(|host| ["--host", host]));
+    end.extend(&named);
     let pruned = ourselves(&end, &mountpoint).await;
     let _ = fs::remove_dir(&mountpoint);
     let trial = match (mounted, unmounted.and(pruned)) {
         (Ok(()), Ok(())) => {
             let took = began.elapsed().as_secs_f64();
-            finding(
-                Verdict::Ok,
-                format!("a cluster of one demo node was mounted, started and unmounted in {took:.1} s"),
-            )
+            finding(Verdict::Ok, format!("a cluster of {what} was mounted, started and unmounted in {took:.1} s"))
         }
-        (Err(why), _) => finding(Verdict::Problem, format!("a cluster of one demo node cannot be mounted: {why}")),
-        (_, Err(why)) => finding(Verdict::Problem, format!("a cluster of one demo node cannot be unmounted: {why}")),
+        (Err(why), _) => finding(Verdict::Problem, format!("a cluster of {what} cannot be mounted: {why}")),
+        (_, Err(why)) => finding(Verdict::Problem, format!("a cluster of {what} cannot be unmounted: {why}")),
     };
     seen.push(trial);
     seen
+}
+
+/// That nodes of each two machines reach each other.
+fn pairs(hosts: &[HostAddress]) -> Vec<Finding> {
+    let name = |host: &HostAddress| host.name.clone().unwrap_or_else(|| host.address.clone());
+    let names: Vec<_> = hosts.iter().map(name).collect();
+    let pairs = names.iter().enumerate().flat_map(|(nth, a)| names[nth + 1..].iter().map(move |b| (a, b)));
+    let text = |(a, b)| format!("nodes on {a} and on {b} reach each other");
+    pairs.map(|pair| Finding::new("machines", Verdict::Ok, text(pair))).collect()
+}
+
+/// The options that name these engines.
+fn options(hosts: &[HostAddress]) -> Vec<String> {
+    let option = |host: &HostAddress| {
+        let name = host.name.iter().map(|name| format!("{name}=")).collect::<String>();
+        match host.address.strip_prefix("context:") {
+            Some(context) => ["--context".to_owned(), format!("{name}{context}")],
+            None => ["--host".to_owned(), format!("{name}{}", host.address)],
+        }
+    };
+    hosts.iter().flat_map(option).collect()
 }
 
 /// Which network faults its sandbox has found possible.

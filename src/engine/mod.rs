@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+mod clock;
 pub mod docker;
 mod liveness;
 mod options;
@@ -19,6 +20,7 @@ mod signal;
 pub mod simulated;
 mod spec;
 
+pub use clock::Clock;
 pub(crate) use liveness::{falls_silent, while_it_answers};
 pub(crate) use options::check_tmpfs_options;
 pub use options::{
@@ -78,12 +80,40 @@ pub struct EngineInfo {
     pub description: String,
     /// The address in use, for example `unix:///var/run/docker.sock`.
     pub address: String,
+    /// What its machine is called; empty if it does not say.
+    pub name: String,
     /// The engine's own id, which no other engine has; empty if it does not say.
     pub id: String,
+    /// The labels that its administrator gave it.
+    pub labels: Labels,
+    /// Its part in a swarm, if it is in one.
+    pub swarm: Option<Swarm>,
+    /// Whether it runs on this machine, so that its containers see this machine's files.
+    pub(crate) is_here: bool,
     /// Whether its processes run on this machine, in a pid namespace that we see: pidfds and host routes mean something then.
     pub(crate) local: bool,
     /// How it is set up.
     pub(crate) setup: Setup,
+}
+
+/// An engine's part in a Docker swarm, as it was when we connected.
+///
+/// Two engines are in one swarm if [`Engine::swarm_nodes`] of a manager names the [`node`](Self::node) of the other: workers
+/// do not know the swarm's id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Swarm {
+    /// The swarm's id; empty on a worker.
+    pub cluster: String,
+    /// This engine's id in the swarm.
+    pub node: String,
+    /// The address at which the swarm's other engines reach this one.
+    pub address: String,
+    /// Whether it answers for the swarm: only a manager creates overlay networks and lists nodes.
+    pub is_manager: bool,
+    /// Whether it takes part now. One that has joined but lost the managers, or whose swarm is locked, does not.
+    pub is_active: bool,
+    /// Addresses of the managers it knows, `HOST:PORT`, sorted.
+    pub managers: Vec<String>,
 }
 
 /// How an engine is set up, as far as that changes what its containers can do. What an engine does not report counts as
@@ -122,9 +152,30 @@ impl Default for Setup {
 /// have more nodes.
 pub(crate) const BRIDGE_PORTS: usize = 1023;
 
-/// A bridge network to create.
+/// How far a network reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NetworkDriver {
+    /// The engine's host.
+    #[default]
+    Bridge,
+    /// All engines of a swarm. Any container may be attached; traffic between engines is not encrypted.
+    Overlay,
+}
+
+impl NetworkDriver {
+    /// The engine's word for it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Overlay => "overlay",
+        }
+    }
+}
+
+/// A network to create.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewNetwork {
+    pub(crate) driver: NetworkDriver,
     /// `ADDRESS/BITS`.
     pub subnet: String,
     /// The address of the bridge itself; the engine chooses the first one if there is none.
@@ -360,6 +411,10 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Succeeds when the engine answers.
     async fn ping(&self) -> Result<()>;
+    /// Its clock beside ours. `Refused` if it does not tell its time.
+    async fn clock(&self) -> Result<Clock>;
+    /// The ids ([`Swarm::node`]) of all engines in its swarm, sorted. `Refused` unless it is a manager.
+    async fn swarm_nodes(&self) -> Result<Vec<String>>;
 
     /// Creates a container, with all its endpoints or not at all. [`EngineError::Conflict`] when the name is taken, `NotFound` when
     /// the image is missing.
@@ -410,7 +465,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Removes an image; `Ok` too when it is gone, [`EngineError::Conflict`] while a container uses it.
     async fn remove_image(&self, reference: &str) -> Result<()>;
 
-    /// Creates a bridge network and returns its id. `Conflict` when the name or the subnet is taken.
+    /// Creates a network and returns its id. `Conflict` when the name or the subnet is taken; `Refused` for an overlay
+    /// on an engine that is not a swarm's manager.
     async fn create_network(&self, name: &str, network: &NewNetwork, labels: &Labels) -> Result<String>;
     /// Networks that carry `label`, or all, without [`ListedNetwork::used`] and [`ListedNetwork::names`].
     async fn list_networks(&self, label: Option<&str>) -> Result<Vec<ListedNetwork>>;

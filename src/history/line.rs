@@ -81,22 +81,43 @@ pub enum ClusterEvent {
         /// What random choices come from: the same one makes the same choices.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seed: Option<u64>,
+        /// The machines that the nodes run on, if there are several.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        hosts: Vec<HostAddress>,
     },
     /// The last line of a mount.
     #[serde(rename = "unmounting")]
     Unmounting,
     /// From here on nothing is known of the nodes.
     #[serde(rename = "engine lost")]
-    EngineLost,
+    EngineLost(EngineOf),
     /// What had changed meanwhile is in the lines before this one.
     #[serde(rename = "engine back")]
-    EngineBack,
+    EngineBack(EngineOf),
     /// The disk was full: lines of the daemon's own are missing just before this one.
     #[serde(rename = "lines lost")]
     LinesLost {
         /// How many are missing.
         lost: u64,
     },
+}
+
+/// Whose engine it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineOf {
+    /// The machine, if there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+}
+
+/// One of several machines that nodes run on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostAddress {
+    /// What the user calls it.
+    pub name: String,
+    /// Where its engine is reached.
+    #[serde(default)]
+    pub address: String,
 }
 
 /// A node and its address.
@@ -107,6 +128,9 @@ pub struct NodeAddress {
     /// IPv4; empty if the line has none.
     #[serde(default)]
     pub ip: String,
+    /// The machine that it runs on, if there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
 }
 
 /// Where a command is.

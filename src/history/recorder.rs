@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::attribution::{self, CanCause};
 use super::{
-    Cause, ClusterEvent, CommandEvent, CommandId, CommandPhase, FaultEvent, HealthEvent, History, HistoryEvent,
-    NodeAddress, ReadyEvent, SandboxEvent, SandboxPhase, StateEvent,
+    Cause, ClusterEvent, CommandEvent, CommandId, CommandPhase, EngineOf, FaultEvent, HealthEvent, History,
+    HistoryEvent, HostAddress, NodeAddress, ReadyEvent, SandboxEvent, SandboxPhase, StateEvent,
 };
 use crate::cluster::faults::FaultInForce;
 use crate::cluster::{Change, Cluster, Node, State};
@@ -54,7 +54,8 @@ struct Inner {
 struct Recording {
     /// Nothing is recorded before the first line of the mount, and nothing after the last.
     begun: bool,
-    reachable: bool,
+    /// Of each engine.
+    reachable: Vec<bool>,
     nodes: Vec<LastRecorded>,
     /// Commands that have begun and not ended.
     open: BTreeMap<CommandId, (Option<&'static str>, Vec<String>)>,
@@ -106,7 +107,7 @@ impl Recorder {
         };
         let recording = Recording {
             begun: false,
-            reachable: true,
+            reachable: vec![true; cluster.spec().engines()],
             nodes: (0..cluster.len()).map(|_| told()).collect(),
             open: BTreeMap::new(),
             next: history.first_command(),
@@ -130,9 +131,18 @@ impl Recorder {
             nodes: spec
                 .nodes
                 .iter()
-                .map(|node| NodeAddress { name: node.name.to_string(), ip: node.ip.to_string() })
+                .map(|node| NodeAddress {
+                    name: node.name.to_string(),
+                    ip: node.ip.to_string(),
+                    host: spec.hosts.get(node.host).map(|host| host.name.clone()),
+                })
                 .collect(),
             seed: Some(seed),
+            hosts: spec
+                .hosts
+                .iter()
+                .map(|host| HostAddress { name: host.name.clone(), address: host.address.clone() })
+                .collect(),
         };
         let mut recording = self.0.recording.lock();
         recording.begun = true;
@@ -166,11 +176,13 @@ impl Recorder {
             let links = in_force.iter().flat_map(FaultInForce::texts).collect();
             lines.push(HistoryEvent::Fault(FaultEvent { links, in_force }));
         }
-        let reachable = cluster.is_reachable();
-        if change == Change::Reachable && recording.reachable != reachable {
-            recording.reachable = reachable;
-            let phase = if reachable { ClusterEvent::EngineBack } else { ClusterEvent::EngineLost };
-            lines.push(HistoryEvent::Cluster(phase));
+        for (host, recorded) in recording.reachable.iter_mut().enumerate().filter(|_| change == Change::Reachable) {
+            let reachable = cluster.is_reachable(host);
+            if std::mem::replace(recorded, reachable) != reachable {
+                let of = EngineOf { host: cluster.spec().hosts.get(host).map(|host| host.name.clone()) };
+                let phase = if reachable { ClusterEvent::EngineBack(of) } else { ClusterEvent::EngineLost(of) };
+                lines.push(HistoryEvent::Cluster(phase));
+            }
         }
     }
 

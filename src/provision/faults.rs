@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use super::liveness::Lost;
 use super::{Provisioner, Sandbox, SandboxSlot};
 use crate::cluster::faults::NetState;
@@ -40,30 +42,48 @@ impl From<ClientError> for FaultsError {
 }
 
 impl Provisioner {
-    /// What the kernel can do in a sandbox. The first sandbox that there is finds out, once.
+    /// What each engine's kernel can do in a sandbox. Those that cannot be asked now are left out.
+    ///
+    /// # Errors
+    /// The first sandbox's.
+    pub async fn probe_kernels(&self) -> Result<(), FaultsError> {
+        let probed = join_all((0..self.kernels.len()).map(|host| self.kernel_on(host))).await;
+        probed.into_iter().try_for_each(|probed| probed.map(drop))
+    }
+
+    /// What the kernel of a node's engine can do.
+    ///
+    /// # Errors
+    /// As [`Provisioner::kernel_on`].
+    pub(crate) async fn kernel_of(&self, index: usize) -> Result<Capabilities, FaultsError> {
+        self.kernel_on(self.cluster.host_of(index)).await
+    }
+
+    /// What an engine's kernel can do in a sandbox. The first sandbox that there is finds out, once.
     ///
     /// # Errors
     /// The sandbox's; [`FaultsError::Gone`] if there is none.
-    pub async fn kernel(&self) -> Result<Capabilities, FaultsError> {
-        if let Some(kernel) = self.kernel.get() {
+    async fn kernel_on(&self, host: usize) -> Result<Capabilities, FaultsError> {
+        if let Some(kernel) = self.kernels[host].get() {
             return Ok(*kernel);
         }
-        for slot in &self.sandboxes {
+        let here = (0..self.sandboxes.len()).filter(|index| self.cluster.host_of(*index) == host);
+        for slot in here.map(|index| &self.sandboxes[index]) {
             if let Some(sandbox) = slot.lock().await.live.as_mut() {
                 let kernel = match sandbox.client.probe().await.map_err(FaultsError::from) {
                     Err(FaultsError::Gone) => continue,
                     answer => answer?,
                 };
                 // Two callers at once get the same answer.
-                return Ok(*self.kernel.get_or_init(|| kernel));
+                return Ok(*self.kernels[host].get_or_init(|| kernel));
             }
         }
         Err(FaultsError::Gone)
     }
 
-    /// The same, if it is known already.
-    pub(crate) fn known_kernel(&self) -> Option<Capabilities> {
-        self.kernel.get().copied()
+    /// What the kernels of all engines can do, those that are known already.
+    pub(crate) fn known_kernels(&self) -> impl Iterator<Item = Capabilities> {
+        self.kernels.iter().filter_map(|kernel| kernel.get().copied())
     }
 
     /// Has a node's sandbox apply this state. A sandbox that is made later begins with it.
@@ -71,7 +91,7 @@ impl Provisioner {
     /// # Errors
     /// The sandbox's.
     pub(crate) async fn apply(&self, index: usize, desired: &Arc<NetState>) -> Result<(), FaultsError> {
-        let kernel = self.kernel().await?;
+        let kernel = self.kernel_of(index).await?;
         let mut slot = self.sandboxes[index].lock().await;
         let applied = self.tell(index, &mut slot, kernel, desired).await;
         if matches!(applied, Ok(()) | Err(FaultsError::Gone)) {
@@ -86,7 +106,7 @@ impl Provisioner {
     /// # Errors
     /// The sandbox's.
     pub(crate) async fn put_back(&self, index: usize, desired: &Arc<NetState>) -> Result<(), FaultsError> {
-        let kernel = self.kernel().await?;
+        let kernel = self.kernel_of(index).await?;
         let mut slot = self.sandboxes[index].lock().await;
         slot.desired = desired.clone();
         self.tell(index, &mut slot, kernel, desired).await
@@ -108,9 +128,9 @@ impl Provisioner {
         }
         // Perhaps only the connection is gone.
         let id = sandbox.id.clone();
-        let checked = self.in_time(self.check_slot(index, slot, false)).await;
+        let checked = self.in_time(index, self.check_slot(index, slot, false)).await;
         // Its network may be there whatever the engine says: only its end is an end.
-        let told = if self.is_leased() { Err(self.silent()) } else { told };
+        let told = if self.is_leased(index) { Err(self.silent()) } else { told };
         match checked {
             Some(Ok(Ok(()))) => {
                 let sandbox = slot.live.as_mut().ok_or(FaultsError::Gone)?;
@@ -120,9 +140,9 @@ impl Provisioner {
                 }
             }
             // It is connected to again when it can be reached.
-            Some(Ok(Err(Lost::Silent(_)))) if self.is_leased() => told,
+            Some(Ok(Err(Lost::Silent(_)))) if self.is_leased(index) => told,
             // A sandbox that cannot be reached must not control a network any more.
-            Some(Ok(Err(_))) => match self.engine.remove(&id).await {
+            Some(Ok(Err(_))) => match self.engine_of(index).remove(&id).await {
                 Ok(()) | Err(EngineError::NotFound(_) | EngineError::Conflict(_)) => {
                     self.drop_sandbox(slot);
                     Err(FaultsError::Gone)
@@ -149,7 +169,7 @@ impl Provisioner {
         kernel: Capabilities,
         desired: &NetState,
     ) -> Result<(), FaultsError> {
-        if let Some(told) = self.in_time(self.apply_to(index, sandbox, kernel, desired)).await {
+        if let Some(told) = self.in_time(index, self.apply_to(index, sandbox, kernel, desired)).await {
             return told;
         }
         sandbox.client.disconnect();
@@ -158,8 +178,8 @@ impl Provisioner {
 
     /// Awaits what is asked of a sandbox; of a leased one, whose connection may be dead without having said so, only for
     /// as long as a live one needs.
-    async fn in_time<T>(&self, asked: impl Future<Output = T>) -> Option<T> {
-        if !self.is_leased() {
+    async fn in_time<T>(&self, index: usize, asked: impl Future<Output = T>) -> Option<T> {
+        if !self.is_leased(index) {
             return Some(asked.await);
         }
         time::timeout(self.leased_answer(), asked).await.ok()
@@ -186,13 +206,13 @@ impl Provisioner {
     /// # Errors
     /// The sandbox's.
     pub(crate) async fn abort(&self, index: usize) -> Result<(), FaultsError> {
-        if !self.kernel().await?.sock_destroy {
+        if !self.kernel_of(index).await?.sock_destroy {
             return Ok(());
         }
         let mut slot = self.sandboxes[index].lock().await;
         let sandbox = slot.live.as_mut().ok_or(FaultsError::Gone)?;
         let aborted = sandbox.client.abort().await;
-        if !matches!(aborted, Err(ClientError::Ended | ClientError::Io(_))) || !self.is_leased() {
+        if !matches!(aborted, Err(ClientError::Ended | ClientError::Io(_))) || !self.is_leased(index) {
             return Ok(aborted.map(drop)?);
         }
         match self.check_slot(index, &mut slot, false).await {
@@ -207,11 +227,16 @@ impl Provisioner {
     }
 
     /// Has a new sandbox apply the state of its predecessor.
-    pub(super) async fn hand_on(&self, sandbox: &mut Sandbox, desired: &NetState) -> Result<(), EngineError> {
+    pub(super) async fn hand_on(
+        &self,
+        index: usize,
+        sandbox: &mut Sandbox,
+        desired: &NetState,
+    ) -> Result<(), EngineError> {
         if *desired == NetState::default() {
             return Ok(());
         }
-        let kernel = match self.kernel.get() {
+        let kernel = match self.kernels[self.cluster.host_of(index)].get() {
             Some(kernel) => *kernel,
             None => sandbox.client.probe().await.map_err(|error| refused(&error))?,
         };

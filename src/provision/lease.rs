@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 
 use super::Provisioner;
+use crate::engine::Engine;
 use crate::sandbox::{self, ClientError};
 use crate::sync::{JoinSet, time};
 
@@ -38,7 +39,7 @@ const AT_ONCE: usize = 64;
 /// Renews the leases of a cluster's sandboxes until it is dropped, or their provisioner.
 #[must_use]
 pub struct Leases {
-    _task: JoinSet<()>,
+    _tasks: JoinSet<()>,
 }
 
 /// Arguments of the sandbox program.
@@ -47,9 +48,9 @@ pub(super) fn arguments() -> [String; 2] {
 }
 
 impl Provisioner {
-    /// Whether sandboxes outlive their connections.
-    pub(super) fn is_leased(&self) -> bool {
-        !self.engine.info().local
+    /// Whether a node's sandbox outlives its connections.
+    pub(super) fn is_leased(&self, index: usize) -> bool {
+        !self.engine_of(index).info().local
     }
 
     /// How long a leased sandbox may take to answer.
@@ -59,22 +60,24 @@ impl Provisioner {
 
     /// Begins to renew the leases of all sandboxes. It tells nobody what it finds: the engine's events do.
     pub fn keep_leases(self: &Arc<Self>) -> Leases {
-        let mut task = JoinSet::default();
-        if self.is_leased() {
-            task.spawn(beat(Arc::downgrade(self)));
+        let mut tasks = JoinSet::default();
+        for (host, engine) in self.fleet.engines().iter().enumerate().filter(|(_, engine)| !engine.info().local) {
+            tasks.spawn(beat(Arc::downgrade(self), host, engine.clone()));
         }
-        Leases { _task: task }
+        Leases { _tasks: tasks }
     }
 
-    /// Asks every sandbox. Returns whether all could be reached.
-    async fn beat(&self) -> bool {
+    /// Asks every sandbox in an engine. Returns whether all could be reached.
+    async fn beat(&self, host: usize) -> bool {
         let is_away = AtomicBool::new(false);
-        let beats = stream::iter(0..self.sandboxes.len()).map(async |index| {
-            // Those after the first that cannot be reached are left for later.
-            if !is_away.load(Ordering::Relaxed) && !self.renew(index).await {
-                is_away.store(true, Ordering::Relaxed);
-            }
-        });
+        let beats = stream::iter((0..self.sandboxes.len()).filter(|index| self.cluster.host_of(*index) == host)).map(
+            async |index| {
+                // Those after the first that cannot be reached are left for later.
+                if !is_away.load(Ordering::Relaxed) && !self.renew(index).await {
+                    is_away.store(true, Ordering::Relaxed);
+                }
+            },
+        );
         beats.buffer_unordered(AT_ONCE).collect::<()>().await;
         !is_away.into_inner()
     }
@@ -96,12 +99,12 @@ impl Provisioner {
     }
 }
 
-async fn beat(provisioner: Weak<Provisioner>) {
+async fn beat(provisioner: Weak<Provisioner>, host: usize, engine: Arc<dyn Engine>) {
     let mut all_reached = true;
     loop {
         time::sleep(if all_reached { BEAT } else { RETRY }).await;
         let Some(provisioner) = provisioner.upgrade() else { return };
-        let is_there = all_reached || matches!(time::timeout(PING, provisioner.engine.ping()).await, Ok(Ok(())));
-        all_reached = is_there && provisioner.beat().await;
+        let is_there = all_reached || matches!(time::timeout(PING, engine.ping()).await, Ok(Ok(())));
+        all_reached = is_there && provisioner.beat(host).await;
     }
 }

@@ -76,9 +76,9 @@ impl Provisioner {
         let SandboxSlot { live: Some(sandbox), desired } = slot else {
             return gone("is gone");
         };
-        let is_leased = self.is_leased();
+        let is_leased = self.is_leased(index);
         let limit = if is_leased { self.leased_answer() } else { ANSWER.min(self.timeout / 2) };
-        let seen = match self.engine.inspect(&sandbox.id).await {
+        let seen = match self.engine_of(index).inspect(&sandbox.id).await {
             Ok(seen) => seen,
             Err(EngineError::NotFound(_)) => return gone("was removed"),
             Err(error) => return Err(error),
@@ -97,7 +97,7 @@ impl Provisioner {
         };
         let hello = match hello {
             Ok(Err(ClientError::Ended | ClientError::Io(_))) => {
-                match timeout(limit, self.connect_again(sandbox))
+                match timeout(limit, self.connect_again(index, sandbox))
                     .await
                     .unwrap_or_else(|_| Ok(Err("no answer".into())))?
                 {
@@ -115,7 +115,7 @@ impl Provisioner {
         }
         if reapply || sandbox.client.is_unconfirmed() {
             let apply = async {
-                let kernel = match self.kernel.get() {
+                let kernel = match self.kernels[self.cluster.host_of(index)].get() {
                     Some(kernel) => *kernel,
                     None => sandbox.client.probe().await?,
                 };
@@ -130,8 +130,8 @@ impl Provisioner {
         Ok(Ok(()))
     }
 
-    async fn connect_again(&self, sandbox: &mut Sandbox) -> Result<std::result::Result<Hello, String>> {
-        let attachment = match self.engine.attach(&sandbox.id).await {
+    async fn connect_again(&self, index: usize, sandbox: &mut Sandbox) -> Result<std::result::Result<Hello, String>> {
+        let attachment = match self.engine_of(index).attach(&sandbox.id).await {
             Ok(attachment) => attachment,
             Err(error @ (EngineError::NotFound(_) | EngineError::Conflict(_) | EngineError::Refused(_))) => {
                 return Ok(Err(error.to_string()));

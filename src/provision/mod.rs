@@ -11,7 +11,9 @@ mod teardown;
 mod volumes;
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -25,7 +27,7 @@ pub use lease::Leases;
 pub(crate) use network::{NetworkPlan, free_subnets, taken_name};
 pub use network::{NetworkRequest, RequestedNetwork, plan};
 pub(crate) use teardown::Found;
-pub use teardown::{clusters, remove_cluster};
+pub use teardown::{NotRemoved, clusters, remove_cluster};
 pub use volumes::NamedVolume;
 pub(crate) use volumes::clean as clean_path;
 
@@ -35,12 +37,16 @@ use crate::engine::{
     Bind, ContainerId, ContainerSpec, Endpoint, Engine, EngineError, Labels, Listed, Network, NetworkOptions, Protocol,
     PublishedPort, Result, RunOptions, Stdin,
 };
+use crate::fleet::Fleet;
 use crate::sandbox::{self, protocol::Capabilities};
 use crate::selfimage::{self, SelfImage};
 use crate::sync::{AsyncMutex, Mutex, time};
 
 /// Containers made at once. The work is bound by CPU: more than this gains nothing (docs/performance.md).
 pub(crate) const AT_ONCE: usize = 8;
+
+/// A TCP port on which hardly any program listens (tcpmux, RFC 1078).
+const SELDOM_USED: u16 = 1;
 
 /// How long a sandbox may take to answer.
 const SANDBOX: Duration = Duration::from_secs(2);
@@ -58,6 +64,8 @@ pub struct NodeOptions {
     pub command: Option<Vec<String>>,
     /// `KEY=VALUE` each.
     pub env: Vec<String>,
+    /// The directory of its `etc` and `var` on its engine's machine.
+    pub dir: PathBuf,
     /// Where a node's `etc` appears in it.
     pub etc_target: Option<String>,
     /// Where a node's `var` appears in it.
@@ -91,7 +99,7 @@ struct SandboxSlot {
 
 /// Makes the containers of one cluster.
 pub struct Provisioner {
-    engine: Arc<dyn Engine>,
+    fleet: Fleet,
     cluster: Cluster,
     options: Vec<NodeOptions>,
     image: SelfImage,
@@ -102,19 +110,19 @@ pub struct Provisioner {
     ports: Vec<Mutex<Vec<PublishedPort>>>,
     /// Whose sandbox a container is.
     sandbox_ids: Mutex<HashMap<ContainerId, usize>>,
-    /// What the kernel can do, once that is known.
-    kernel: OnceLock<Capabilities>,
-    /// The engine's warnings, each once.
+    /// What the kernel of each engine can do, once that is known.
+    kernels: Vec<OnceLock<Capabilities>>,
+    /// The engines' warnings, each once.
     warnings: Mutex<BTreeSet<String>>,
     /// How many containers were described.
     described: AtomicU64,
 }
 
 impl Provisioner {
-    /// A provisioner for a cluster whose network exists, with the options of each node in order. It gives the engine `timeout` for a
+    /// A provisioner for a cluster whose network exists, with the options of each node in order. It gives an engine `timeout` for a
     /// node.
     pub fn new(
-        engine: Arc<dyn Engine>,
+        fleet: impl Into<Fleet>,
         cluster: Cluster,
         options: Vec<NodeOptions>,
         image: SelfImage,
@@ -123,9 +131,10 @@ impl Provisioner {
     ) -> Self {
         let sandboxes = (0..cluster.len()).map(|_| AsyncMutex::default()).collect();
         let ports = (0..cluster.len()).map(|_| Mutex::default()).collect();
-        let (sandbox_ids, kernel, warnings, described) = Default::default();
+        let kernels = (0..cluster.spec().engines()).map(|_| OnceLock::new()).collect();
+        let (sandbox_ids, warnings, described) = Default::default();
         Self {
-            engine,
+            fleet: fleet.into(),
             cluster,
             options,
             image,
@@ -134,15 +143,20 @@ impl Provisioner {
             sandboxes,
             ports,
             sandbox_ids,
-            kernel,
+            kernels,
             warnings,
             described,
         }
     }
 
-    /// The engine that it works through.
-    pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
-        &self.engine
+    /// The engines that it works through.
+    pub(crate) fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// The engine that a node runs in.
+    fn engine_of(&self, index: usize) -> &dyn Engine {
+        &**self.fleet.engine(self.cluster.host_of(index))
     }
 
     /// The ports of a node that are published, with the host's port each.
@@ -150,7 +164,7 @@ impl Provisioner {
         self.ports[index].lock().clone()
     }
 
-    /// The engine's warnings when containers were created, each once.
+    /// The engines' warnings when containers were created, each once.
     pub(crate) fn warnings(&self) -> Vec<String> {
         self.warnings.lock().iter().cloned().collect()
     }
@@ -184,18 +198,18 @@ impl Provisioner {
         if slot.live.is_none() || !keeps_sandbox {
             // Remove the old one: it may still hold the address, under another name.
             if let Some(sandbox) = &slot.live {
-                self.engine.remove(&sandbox.id).await?;
+                self.engine_of(index).remove(&sandbox.id).await?;
                 self.drop_sandbox(&mut slot);
             }
             let mut sandbox = self.make_sandbox_when_free(index).await?;
-            self.hand_on(&mut sandbox, &slot.desired).await?;
+            self.hand_on(index, &mut sandbox, &slot.desired).await?;
             self.sandbox_ids.lock().insert(sandbox.id.clone(), index);
             slot.live = Some(sandbox);
         }
         let sandbox = slot.live.as_ref().map(|sandbox| sandbox.id.clone());
         let spec = self.node(index, sandbox.ok_or_else(|| EngineError::NotFound("no sandbox".into()))?);
         self.make_volumes(index, &spec.labels).await?;
-        self.create(&spec).await
+        self.create(index, &spec).await
     }
 
     /// Closes the connection to a sandbox and forgets it.
@@ -238,17 +252,17 @@ impl Provisioner {
             has(label::NODE, node.name.as_str()) && has(label::ROLE, label::SANDBOX) && listed.name != own
         };
         let mut removed = false;
-        for listed in self.listed().await?.iter().filter(|listed| is_its(listed)) {
-            self.engine.remove(&listed.id).await?;
+        for listed in self.listed(index).await?.iter().filter(|listed| is_its(listed)) {
+            self.engine_of(index).remove(&listed.id).await?;
             removed = true;
         }
         Ok(removed)
     }
 
-    /// The cluster's containers in the engine.
-    async fn listed(&self) -> Result<Vec<Listed>> {
+    /// The cluster's containers in a node's engine.
+    async fn listed(&self, index: usize) -> Result<Vec<Listed>> {
         let ours = format!("{}={}", label::CLUSTER, self.cluster.spec().id);
-        teardown::labelled(self.engine.as_ref(), &ours).await
+        teardown::labelled(self.engine_of(index), &ours).await
     }
 
     /// Whether a node's port accepts TCP connections. Tried from the node's own network namespace, so neither the
@@ -265,20 +279,35 @@ impl Provisioner {
         answer.map_err(|error| EngineError::Refused(error.to_string()))
     }
 
+    /// Whether a node reaches another's address: something answers there, if only that no program listens.
+    ///
+    /// # Errors
+    /// The sandbox's, or that there is none.
+    pub(crate) async fn reaches(&self, from: usize, address: Ipv4Addr) -> Result<bool> {
+        let mut slot = self.sandboxes[from].lock().await;
+        let sandbox = slot.live.as_mut().ok_or_else(|| EngineError::NotFound("no sandbox".into()))?;
+        let asked = time::timeout(SANDBOX, sandbox.client.connects(address, SELDOM_USED)).await;
+        let answer = asked.map_err(|_| EngineError::TimedOut(SANDBOX))?;
+        let refused = io::ErrorKind::ConnectionRefused.to_string();
+        let answer = answer.map_err(|error| EngineError::Refused(error.to_string()))?;
+        Ok(answer.map_or_else(|why| why == refused, |()| true))
+    }
+
     async fn make_sandbox(&self, index: usize) -> Result<Sandbox> {
+        let engine = self.engine_of(index);
         let spec = self.sandbox(index);
-        let id = self.create(&spec).await?;
-        let mut client = sandbox::Client::new(self.engine.attach(&id).await?);
+        let id = self.create(index, &spec).await?;
+        let mut client = sandbox::Client::new(engine.attach(&id).await?);
         let ip = self.cluster.node_spec(index).ip;
         let network = self.options[index].endpoints.first().map_or("", |endpoint| endpoint.network.as_str());
-        self.engine.start(&id).await.map_err(|error| network::address_taken(error, ip, network))?;
+        engine.start(&id).await.map_err(|error| network::address_taken(error, ip, network))?;
         let hello =
             client.hello().await.map_err(|error| EngineError::Refused(format!("its sandbox failed: {error}")))?;
         let addresses = self.cluster.node_spec(index).addresses();
         if let Some(ip) = addresses.iter().find(|ip| !hello.addresses.contains(ip)) {
             return Err(EngineError::Refused(format!("its sandbox did not get the address {ip}")));
         }
-        let seen = self.engine.inspect(&id).await?;
+        let seen = engine.inspect(&id).await?;
         let run = Run::of(&seen);
         *self.ports[index].lock() = seen.ports;
         Ok(Sandbox { id, run, client })
@@ -286,22 +315,23 @@ impl Provisioner {
 
     /// Creates a container in place of one of ours that has its name: a sandbox on its way out, or what a create made
     /// whose answer was lost.
-    async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
-        let (id, warnings) = match self.engine.create_with_warnings(spec).await {
+    async fn create(&self, index: usize, spec: &ContainerSpec) -> Result<ContainerId> {
+        let engine = self.engine_of(index);
+        let (id, warnings) = match engine.create_with_warnings(spec).await {
             Err(EngineError::Conflict(_)) => {
-                self.remove_by_name(&spec.name).await?;
-                self.engine.create_with_warnings(spec).await
+                self.remove_by_name(index, &spec.name).await?;
+                engine.create_with_warnings(spec).await
             }
             // `cthulhu prune` by another version of the program, while no container of ours used the image.
             Err(EngineError::NotFound(_)) if spec.image == self.image.reference => {
-                selfimage::ensure(self.engine.as_ref()).await?;
-                self.engine.create_with_warnings(spec).await
+                selfimage::ensure(engine).await?;
+                engine.create_with_warnings(spec).await
             }
             done => done,
         }?;
         let is_limited = spec.run.memory.is_some() || spec.run.nano_cpus.is_some();
         if let Some(warning) = warnings.iter().find(|warning| is_limited && tells_a_lost_limit(warning)) {
-            self.engine.remove(&id).await?;
+            engine.remove(&id).await?;
             return Err(EngineError::Refused(format!("the engine would not keep its limits: {warning}")));
         }
         for warning in warnings {
@@ -311,10 +341,10 @@ impl Provisioner {
         Ok(id)
     }
 
-    async fn remove_by_name(&self, name: &str) -> Result<()> {
-        for listed in self.listed().await? {
+    async fn remove_by_name(&self, index: usize, name: &str) -> Result<()> {
+        for listed in self.listed(index).await? {
             if listed.name == name {
-                self.engine.remove(&listed.id).await?;
+                self.engine_of(index).remove(&listed.id).await?;
             }
         }
         Ok(())
@@ -335,7 +365,7 @@ impl Provisioner {
         let name = self.cluster.spec().sandbox_name(node);
         let mut options = self.options[index].network.clone();
         let mut entrypoint = self.image.internal("sandbox");
-        let stdin = if self.is_leased() {
+        let stdin = if self.is_leased(index) {
             entrypoint.extend(lease::arguments());
             Stdin::Kept
         } else {
@@ -361,7 +391,7 @@ impl Provisioner {
             },
             stdin,
             // With live-restore, Docker 20.10 removes containers that are to remove themselves when it starts again, running ones too.
-            auto_remove: !self.engine.info().setup.live_restore,
+            auto_remove: !self.engine_of(index).info().setup.live_restore,
             ..ContainerSpec::default()
         }
     }

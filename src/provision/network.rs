@@ -3,7 +3,10 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
-use crate::engine::{BRIDGE_PORTS, Engine, EngineError, Labels, NewNetwork, Result};
+use futures_util::future::join_all;
+
+use crate::engine::{BRIDGE_PORTS, Engine, EngineError, Labels, ListedNetwork, NetworkDriver, NewNetwork, Result};
+use crate::fleet::Fleet;
 
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -40,8 +43,15 @@ impl From<NetworkRequest> for RequestedNetwork {
 }
 
 impl RequestedNetwork {
-    fn new_on(&self, subnet: String) -> NewNetwork {
-        NewNetwork { subnet, gateway: self.gateway, ip_range: self.ip_range.clone(), internal: self.internal }
+    /// On this subnet. An overlay's range is that of the engines, which take an address each.
+    fn new_on(&self, subnet: String, of_engines: Option<Subnet>) -> NewNetwork {
+        NewNetwork {
+            driver: if of_engines.is_some() { NetworkDriver::Overlay } else { NetworkDriver::Bridge },
+            subnet,
+            gateway: self.gateway,
+            ip_range: of_engines.map(|range| range.to_string()).or_else(|| self.ip_range.clone()),
+            internal: self.internal,
+        }
     }
 }
 
@@ -88,6 +98,14 @@ impl Subnet {
         u32::from(address) & Self::mask(self.bits) == self.base
     }
 
+    /// The part at its end from which the engines of an overlay take their addresses: one each, and some to spare. None
+    /// for one engine, whose bridge has the gateway's.
+    fn of_engines(self, engines: usize) -> Option<Self> {
+        let size = room_for_engines(engines)?;
+        let bits = 32 - size.ilog2();
+        (bits > self.bits).then(|| Self { base: self.base + (!Self::mask(self.bits)) - (size - 1), bits })
+    }
+
     /// Addresses for nodes: all but the network's own, the gateway (the first unless it is given) and the broadcast
     /// address.
     fn hosts(self, gateway: Option<Ipv4Addr>) -> impl Iterator<Item = Ipv4Addr> {
@@ -98,18 +116,32 @@ impl Subnet {
     }
 }
 
+impl std::fmt::Display for Subnet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", Ipv4Addr::from(self.base), self.bits)
+    }
+}
+
+/// How many addresses of an overlay are kept for so many engines, a power of two; `None` for one.
+fn room_for_engines(engines: usize) -> Option<u32> {
+    (engines > 1).then(|| (engines as u32 + 2).next_power_of_two().max(16))
+}
+
 /// Finds, or makes, the network and gives every node its address: the one that it asks for, or a free one.
 ///
+/// One that is made for several engines, whose machines are called `hosts`, is an overlay over all of them.
+///
 /// # Errors
-/// The engine's; [`EngineError::Refused`] with a sentence if the request cannot be met.
+/// An engine's; [`EngineError::Refused`] with a sentence if the request cannot be met.
 pub async fn plan(
-    engine: &dyn Engine,
+    fleet: &Fleet,
+    hosts: &[String],
     wish: &RequestedNetwork,
     nodes: &[Option<Ipv4Addr>],
     name: &str,
     labels: &Labels,
 ) -> Result<NetworkPlan> {
-    if nodes.len() > BRIDGE_PORTS {
+    if nodes.len() > BRIDGE_PORTS * fleet.len() {
         return Err(EngineError::Refused(format!(
             "{} nodes do not fit: a Linux bridge holds at most {BRIDGE_PORTS} ports",
             nodes.len()
@@ -117,14 +149,23 @@ pub async fn plan(
     }
     let labels = &[labels.as_slice(), wish.labels.as_slice()].concat();
     match &wish.request {
-        NetworkRequest::Existing(network) => existing(engine, network, nodes).await,
+        NetworkRequest::Existing(network) => existing(fleet, hosts, network, nodes).await,
         NetworkRequest::Subnet(text) => {
             let subnet = Subnet::parse(text)
                 .ok_or_else(|| EngineError::Refused(format!("'{text}' is no IPv4 subnet such as 172.30.0.0/24")))?;
             let range = wish.ip_range.as_deref().and_then(Subnet::parse).unwrap_or(subnet);
-            let hosts = || subnet.hosts(wish.gateway);
-            let addresses = take(hosts(), hosts().filter(|address| range.contains(*address)), nodes, text)?;
-            match engine.create_network(name, &wish.new_on(text.clone()), labels).await {
+            let of_engines = subnet.of_engines(fleet.len());
+            if fleet.len() > 1 && of_engines.is_none() {
+                return Err(EngineError::Refused(format!(
+                    "the subnet {text} is too small for {} engines",
+                    fleet.len()
+                )));
+            }
+            let is_engines = |address: &Ipv4Addr| of_engines.is_some_and(|range| range.contains(*address));
+            let free = || subnet.hosts(wish.gateway).filter(|address| !is_engines(address));
+            let addresses = take(free(), free().filter(|address| range.contains(*address)), nodes, text)?;
+            let engine = fleet.manager(hosts).await?;
+            match engine.create_network(name, &wish.new_on(text.clone(), of_engines), labels).await {
                 Ok(network) => Ok(NetworkPlan { network, addresses, names: vec![] }),
                 Err(EngineError::Conflict(why)) => {
                     Err(EngineError::Conflict(format!("the subnet {text} is in use: {why}")))
@@ -132,7 +173,7 @@ pub async fn plan(
                 Err(error) => Err(error),
             }
         }
-        NetworkRequest::Any => any_free(engine, wish, nodes.len(), name, labels).await,
+        NetworkRequest::Any => any_free(fleet, hosts, wish, nodes.len(), name, labels).await,
     }
 }
 
@@ -158,16 +199,22 @@ async fn taken(engine: &dyn Engine) -> Result<Vec<Subnet>> {
 }
 
 async fn any_free(
-    engine: &dyn Engine,
+    fleet: &Fleet,
+    hosts: &[String],
     wish: &RequestedNetwork,
     nodes: usize,
     name: &str,
     labels: &Labels,
 ) -> Result<NetworkPlan> {
-    let taken = taken(engine).await?;
-    for subnet in candidates(nodes).filter(|subnet| !taken.iter().any(|other| subnet.overlaps(*other))) {
-        let text = format!("{}/{}", Ipv4Addr::from(subnet.base), subnet.bits);
-        match engine.create_network(name, &wish.new_on(text), labels).await {
+    let engine = fleet.manager(hosts).await?;
+    let mut taken = vec![];
+    for engine in fleet.engines() {
+        taken.extend(self::taken(engine.as_ref()).await?);
+    }
+    let of_engines = room_for_engines(fleet.len()).unwrap_or_default() as usize;
+    for subnet in candidates(nodes + of_engines).filter(|subnet| !taken.iter().any(|other| subnet.overlaps(*other))) {
+        let new = wish.new_on(subnet.to_string(), subnet.of_engines(fleet.len()));
+        match engine.create_network(name, &new, labels).await {
             Ok(network) => {
                 return Ok(NetworkPlan { network, addresses: subnet.hosts(None).take(nodes).collect(), names: vec![] });
             }
@@ -179,11 +226,43 @@ async fn any_free(
     Err(EngineError::Refused("no private subnet is free on this machine; name one with --subnet CIDR".into()))
 }
 
-async fn existing(engine: &dyn Engine, name: &str, nodes: &[Option<Ipv4Addr>]) -> Result<NetworkPlan> {
-    let network = engine.network(name).await.map_err(|error| match error {
-        EngineError::NotFound(_) => EngineError::NotFound(format!("there is no network '{name}'")),
-        other => other,
-    })?;
+/// The network of this name, which reaches all engines.
+async fn find(fleet: &Fleet, hosts: &[String], name: &str) -> Result<ListedNetwork> {
+    let not_found = || EngineError::NotFound(format!("there is no network '{name}'"));
+    let (mut found, mut missing): (Option<ListedNetwork>, _) = (None, None);
+    let asked = join_all(fleet.engines().iter().map(|engine| engine.network(name))).await;
+    for (network, host) in asked.into_iter().zip(hosts) {
+        match (network, &mut found) {
+            (Err(EngineError::NotFound(_)), _) => drop(missing.get_or_insert(host)),
+            (Err(error), _) => return Err(error),
+            (Ok(network), None) => found = Some(network),
+            (Ok(network), Some(found)) => {
+                found.used.extend(network.used);
+                found.names.extend(network.names);
+                if found.subnets != network.subnets {
+                    return Err(EngineError::Refused(format!(
+                        "the network '{name}' has not the same subnet on all machines: create it with the same --subnet"
+                    )));
+                }
+            }
+        }
+    }
+    let network = found.ok_or_else(not_found)?;
+    match (network.driver.as_str(), missing) {
+        _ if fleet.len() == 1 => Ok(network),
+        // A worker knows it once it has a container there.
+        ("overlay", _) => fleet.manager(hosts).await.map(|_| network),
+        ("bridge", _) => Err(EngineError::Refused(format!(
+            "the network '{name}' is a bridge, which connects the containers of one engine only: name an overlay network, or \
+             leave --network out"
+        ))),
+        (_, Some(host)) => Err(EngineError::NotFound(format!("there is no network '{name}' on {host}"))),
+        (_, None) => Ok(network),
+    }
+}
+
+async fn existing(fleet: &Fleet, hosts: &[String], name: &str, nodes: &[Option<Ipv4Addr>]) -> Result<NetworkPlan> {
+    let network = find(fleet, hosts, name).await?;
     let subnet = network.subnets.iter().find_map(|text| Subnet::parse(text));
     let Some(subnet) = subnet.filter(|_| !matches!(network.driver.as_str(), "host" | "null")) else {
         return Err(EngineError::Refused(format!("the network '{name}' has no IPv4 subnet to give addresses from")));
@@ -270,7 +349,10 @@ fn host_routes() -> Vec<Subnet> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::engine::simulated::SimulatedEngine;
 
     #[test]
     fn subnets() {
@@ -304,9 +386,10 @@ mod tests {
         engine
     }
 
-    async fn addresses(engine: &dyn Engine, nodes: usize) -> Result<Vec<u8>> {
+    async fn addresses(engine: &SimulatedEngine, nodes: usize) -> Result<Vec<u8>> {
         let wish = NetworkRequest::Existing("net".into()).into();
-        let planned = plan(engine, &wish, &vec![None; nodes], "", &vec![]).await?;
+        let fleet = Fleet::from(Arc::new(engine.clone()) as Arc<dyn Engine>);
+        let planned = plan(&fleet, &["".into()], &wish, &vec![None; nodes], "", &vec![]).await?;
         Ok(planned.addresses.iter().map(|address| address.octets()[3]).collect())
     }
 

@@ -1,13 +1,15 @@
-//! Removes what a cluster left in an engine, found by its labels.
+//! Removes what a cluster left in its engines, found by its labels.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 
 use super::AT_ONCE;
 use crate::cluster::label;
-use crate::engine::{Engine, EngineError, Labels, Listed, Result, while_it_answers};
+use crate::engine::{Engine, EngineError, Labels, Listed, NetworkDriver, Result, while_it_answers};
 use crate::sync::time;
 
 /// How long the engine may take for one step of a teardown. Removing a busy container can take it ten seconds.
@@ -37,24 +39,74 @@ pub struct Removed {
     pub volumes: usize,
 }
 
-/// Removes every container, network and volume of a cluster, each node before its sandbox.
+/// Why not all of a cluster could be removed.
+#[derive(Debug, thiserror::Error)]
+#[error("{}{error}", .address.as_ref().map(|address| format!("{address}: ")).unwrap_or_default())]
+pub struct NotRemoved {
+    /// The engine in which something is left, if the cluster had several.
+    pub(crate) address: Option<String>,
+    /// The engine's error.
+    pub error: EngineError,
+}
+
+/// Removes every container, network and volume of a cluster from its engines, each node before its sandbox, and networks
+/// after all nodes.
 ///
 /// # Errors
-/// The first of the engine's; everything else was still tried, unless the engine is gone or silent: an error of the
+/// The first of an engine's; everything else was still tried, unless the engine is gone or silent: an error of the
 /// kind `Unreachable` or `TimedOut`, a quarter of a minute later at most.
-pub async fn remove_cluster(engine: &dyn Engine, cluster: &str) -> Result<Removed> {
+pub async fn remove_cluster(engines: &[Arc<dyn Engine>], cluster: &str) -> std::result::Result<Removed, NotRemoved> {
     const PASSES: u32 = 5;
     let ours = format!("{}={cluster}", label::CLUSTER);
     let mut removed = Removed::default();
     for _ in 1..PASSES {
-        let Err(error) = remove_all(engine, &ours, &mut removed).await else { return Ok(removed) };
+        let Err(failure) = remove_all(engines, &ours, &mut removed).await else { return Ok(removed) };
         // A container that a dead daemon had asked for can come after the others were listed. It keeps volumes and networks.
-        if is_away(&error) || patiently(engine, labelled(engine, &ours)).await?.is_empty() {
-            return Err(error);
+        if is_away(&failure.error) || !is_any_left(engines, &ours).await? {
+            return Err(failure);
         }
         time::sleep(Duration::from_millis(100)).await;
     }
-    remove_all(engine, &ours, &mut removed).await.map(|()| removed)
+    remove_all(engines, &ours, &mut removed).await.map(|()| removed)
+}
+
+/// Says where an error is from, if there are several engines.
+fn from_one_of<T>(engines: &[Arc<dyn Engine>], host: usize, done: Result<T>) -> std::result::Result<T, NotRemoved> {
+    let address = || (engines.len() > 1).then(|| engines[host].info().address.clone());
+    done.map_err(|error| NotRemoved { address: address(), error })
+}
+
+async fn is_any_left(engines: &[Arc<dyn Engine>], ours: &str) -> std::result::Result<bool, NotRemoved> {
+    for (host, engine) in engines.iter().enumerate() {
+        let listed = patiently(engine.as_ref(), labelled(engine.as_ref(), ours)).await;
+        if !from_one_of(engines, host, listed)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Removes what there is with a label, and counts it.
+async fn remove_all(
+    engines: &[Arc<dyn Engine>],
+    ours: &str,
+    removed: &mut Removed,
+) -> std::result::Result<(), NotRemoved> {
+    let mut failure = None;
+    let mut is_away = vec![false; engines.len()];
+    let removals = engines.iter().map(|engine| remove_containers(engine.as_ref(), ours));
+    for (host, (containers, done)) in join_all(removals).await.into_iter().enumerate() {
+        removed.containers += containers;
+        is_away[host] = done.as_ref().is_err_and(self::is_away);
+        failure = failure.or(from_one_of(engines, host, done).err());
+    }
+    // An engine that is away may still have containers in the networks that reach all of them.
+    let all_answer = !is_away.contains(&true);
+    for (host, engine) in engines.iter().enumerate().filter(|(host, _)| !is_away[*host]) {
+        let done = remove_networks_and_volumes(engine.as_ref(), ours, all_answer, removed).await;
+        failure = failure.or(from_one_of(engines, host, done).err());
+    }
+    failure.map_or(Ok(()), Err)
 }
 
 /// Returns how many were removed, and the first error.
@@ -92,15 +144,19 @@ pub(super) async fn remove_listed(engine: &dyn Engine, containers: &[Listed]) ->
     (removed, failure.map_or(Ok(()), Err))
 }
 
-/// Removes what there is with a label, and counts it.
-async fn remove_all(engine: &dyn Engine, ours: &str, removed: &mut Removed) -> Result<()> {
-    let (containers, done) = remove_containers(engine, ours).await;
-    removed.containers += containers;
-    let mut failure = match done {
-        Err(error) if is_away(&error) => return Err(error),
-        done => done.err(),
-    };
+async fn remove_networks_and_volumes(
+    engine: &dyn Engine,
+    ours: &str,
+    all_answer: bool,
+    removed: &mut Removed,
+) -> Result<()> {
+    let mut failure = None;
+    let makes_overlays = engine.info().swarm.as_ref().is_some_and(|swarm| swarm.is_manager);
     for network in patiently(engine, engine.list_networks(Some(ours))).await? {
+        // Only a manager removes those; from the other engines they go by themselves.
+        if network.driver == NetworkDriver::Overlay.name() && !(makes_overlays && all_answer) {
+            continue;
+        }
         match remove_network(engine, &network.id).await {
             Ok(()) => removed.networks += 1,
             Err(error) if is_away(&error) => return Err(error),
@@ -169,6 +225,20 @@ pub struct Found {
     pub(crate) networks: Vec<String>,
     /// How many volumes it has.
     pub volumes: usize,
+}
+
+impl Found {
+    /// Adds what the same cluster has in another engine.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.owners.extend(other.owners);
+        self.uid = self.uid.or(other.uid);
+        self.image = self.image.take().or(other.image);
+        self.nodes += other.nodes;
+        self.containers += other.containers;
+        self.networks
+            .extend(other.networks.into_iter().filter(|name| !self.networks.contains(name)).collect::<Vec<_>>());
+        self.volumes += other.volumes;
+    }
 }
 
 /// All clusters that have something in the engine, by mountpoint.
@@ -295,7 +365,8 @@ mod tests {
         let a = found.iter().find(|found| found.cluster == "a").unwrap();
         assert_eq!((found.len(), a.networks.len(), a.volumes), (2, 1, 2));
         assert_eq!(a.owners.iter().map(String::as_str).collect::<Vec<_>>(), ["o", "q"]);
-        let removed = remove_cluster(&engine, "a").await.unwrap();
+        let shared: [Arc<dyn Engine>; 1] = [Arc::new(engine.clone())];
+        let removed = remove_cluster(&shared, "a").await.unwrap();
         assert_eq!((removed.networks, removed.volumes), (1, 2));
         assert_eq!(clusters(&engine).await.unwrap().len(), 1);
     }
@@ -314,7 +385,8 @@ mod tests {
             ..ContainerSpec::default()
         };
         engine.delay(Op::ListNetworks, Duration::from_secs(1));
-        let (removed, made) = tokio::join!(remove_cluster(&engine, "a"), async {
+        let shared: [Arc<dyn Engine>; 1] = [Arc::new(engine.clone())];
+        let (removed, made) = tokio::join!(remove_cluster(&shared, "a"), async {
             time::sleep(Duration::from_millis(500)).await;
             engine.create(&late).await
         });

@@ -69,24 +69,26 @@ impl Provisioner {
     /// Makes a node's volumes that are not there yet. `labels` are those of its container.
     pub(super) async fn make_volumes(&self, index: usize, labels: &Labels) -> Result<()> {
         for volume in self.own_volumes(index) {
-            self.engine.create_volume(&volume.name, labels, None).await?;
+            self.engine_of(index).create_volume(&volume.name, labels, None).await?;
         }
         let spec = self.cluster.spec();
         let shared = cluster_labels(&spec.id, &spec.mountpoint, &self.owner);
         for volume in self.options[index].named_volumes.iter().filter(|volume| volume.external.is_none()) {
             let labels = [volume.labels.as_slice(), shared.as_slice()].concat();
-            self.engine.create_volume(&self.engine_name(volume), &labels, volume.directory.as_deref()).await?;
+            self.engine_of(index)
+                .create_volume(&self.engine_name(volume), &labels, volume.directory.as_deref())
+                .await?;
         }
         Ok(())
     }
 
     /// The host directories that are mounted into a node.
     pub(super) fn binds(&self, index: usize) -> Vec<Bind> {
-        let (node, options) = (self.cluster.node_spec(index), &self.options[index]);
+        let options = &self.options[index];
         let own = [("etc", &options.etc_target), ("var", &options.var_target)];
         let own = own.into_iter().filter_map(|(dir, target)| {
             let target = target.clone()?;
-            Some(Bind { source: node.dir.join(dir), target, read_only: false })
+            Some(Bind { source: options.dir.join(dir), target, read_only: false })
         });
         own.chain(options.volumes.iter().cloned()).collect()
     }
@@ -97,7 +99,7 @@ impl Provisioner {
     /// The engine's.
     pub(crate) async fn remove_volumes(&self, index: usize) -> Result<()> {
         for volume in self.own_volumes(index) {
-            self.remove_volume(&volume.name).await?;
+            self.remove_volume(index, &volume.name).await?;
         }
         Ok(())
     }
@@ -111,18 +113,22 @@ impl Provisioner {
         let mut removed = vec![];
         for name in self.cluster.spec().volumes.keys() {
             let uses = |index: &usize| self.cluster.node_spec(*index).volumes.contains(name);
-            let mut users = (0..self.cluster.len()).filter(uses);
-            if users.all(|index| nodes.contains(&index)) {
-                self.remove_volume(&self.engine_name(&NamedVolume { name: name.clone(), ..NamedVolume::default() }))
-                    .await?;
+            let users: Vec<_> = (0..self.cluster.len()).filter(uses).collect();
+            // All of them are on one machine.
+            if let Some(first) = users.first().filter(|_| users.iter().all(|index| nodes.contains(index))) {
+                self.remove_volume(
+                    *first,
+                    &self.engine_name(&NamedVolume { name: name.clone(), ..NamedVolume::default() }),
+                )
+                .await?;
                 removed.push(name.clone());
             }
         }
         Ok(removed)
     }
 
-    async fn remove_volume(&self, name: &str) -> Result<()> {
-        match self.engine.remove_volume(name).await {
+    async fn remove_volume(&self, index: usize, name: &str) -> Result<()> {
+        match self.engine_of(index).remove_volume(name).await {
             Ok(()) | Err(EngineError::NotFound(_)) => Ok(()),
             Err(error) => Err(error),
         }

@@ -128,7 +128,7 @@ impl Job {
             return Err(anyhow!("not all of the cluster is gone: {}", why.trim()));
         }
         if paths.has_record() {
-            umount(paths, self.plan.host.as_deref())?;
+            umount(paths, &self.plan.hosts)?;
             say("the daemon was killed; what it left is removed");
         }
         let _ = std::fs::remove_dir(&paths.mountpoint);
@@ -138,7 +138,7 @@ impl Job {
     /// Removes what is kept of a cluster that is gone: its place is not mounted again.
     fn forget(&self) -> Result<()> {
         let mountpoints = vec![self.plan.paths.mountpoint.clone()];
-        let filter = PruneFilter { mountpoints, host: self.plan.host.clone(), engine_timeout: SWEEP_TIMEOUT };
+        let filter = PruneFilter { mountpoints, hosts: self.plan.hosts.clone(), engine_timeout: SWEEP_TIMEOUT };
         let failures = runtime()?.block_on(async { Ok::<_, anyhow::Error>(remove(look(&filter).await?).await) })?;
         match failures.first() {
             None => Ok(()),

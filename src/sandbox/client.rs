@@ -104,7 +104,7 @@ impl Client {
         self.request(&Request::Hello).await
     }
 
-    /// Asks whether one of the sandbox's own addresses accepts TCP connections; the inner error says why not.
+    /// Asks whether an address accepts TCP connections at a port, as seen from the sandbox; the inner error says why not.
     pub(crate) async fn connects(&mut self, address: Ipv4Addr, port: u16) -> Result<std::result::Result<(), String>> {
         let answer: Connected = self.request(&Request::Connect { address, port }).await?;
         Ok(if answer.connected { Ok(()) } else { Err(answer.error.unwrap_or_default()) })

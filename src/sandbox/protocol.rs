@@ -24,7 +24,7 @@ pub(crate) enum Request<'a> {
     Hello,
     /// Does this port accept connections?
     Connect {
-        /// One of the sandbox's own addresses.
+        /// One of the sandbox's own addresses, or another node's.
         address: Ipv4Addr,
         /// TCP.
         port: u16,
@@ -109,6 +109,21 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// What both can do.
+    pub(crate) fn common(&self, other: &Self) -> Self {
+        Self {
+            nftables: self.nftables && other.nftables,
+            reject: self.reject && other.reject,
+            numgen: self.numgen && other.numgen,
+            dup: self.dup && other.dup,
+            queue: self.queue.and(other.queue),
+            netem: self.netem && other.netem,
+            htb: self.htb && other.htb,
+            sock_destroy: self.sock_destroy && other.sock_destroy,
+            ipv6: self.ipv6 || other.ipv6,
+        }
+    }
+
     /// One that can do all of it.
     pub(crate) fn everything() -> Self {
         Self {

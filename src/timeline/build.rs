@@ -152,10 +152,10 @@ impl Building {
                 }
             }
             ClusterEvent::Unmounting => self.ended = true,
-            ClusterEvent::EngineLost => {
+            ClusterEvent::EngineLost(_) => {
                 self.outage.get_or_insert(at);
             }
-            ClusterEvent::EngineBack => {
+            ClusterEvent::EngineBack(_) => {
                 let outage = self.outage.take().map(|from| span(from, at, "engine lost"));
                 self.outages.extend(outage);
             }

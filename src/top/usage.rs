@@ -8,8 +8,8 @@ use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 
 use super::snapshot::Snapshot;
-use crate::daemon::connect;
 use crate::engine::{ContainerId, Engine, EngineError, Usage};
+use crate::fleet::connect;
 
 /// So many questions at once.
 const AT_ONCE: usize = 8;

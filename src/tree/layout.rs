@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
+use std::sync::Arc;
 
 use super::Ino;
 use super::table::{self, File, Role};
@@ -33,8 +34,10 @@ pub(crate) struct LayoutEntry {
 /// All synthesized entries. Numbers count from 1, the root.
 pub struct Layout {
     entries: Vec<LayoutEntry>,
+    /// The files of the root.
+    root_files: Arc<[&'static File]>,
     /// The files that each node has.
-    node_files: &'static [File],
+    node_files: Arc<[&'static File]>,
     /// The first file of each node; the others follow, in the table's order.
     nodes: Vec<Ino>,
 }
@@ -48,9 +51,10 @@ impl Layout {
         volumes: Vec<(String, Ino)>,
     ) -> Self {
         let spec = cluster.spec();
-        let mut layout = Self { entries: vec![], node_files: table::node(spec.has_services()), nodes: vec![] };
+        let (root_files, node_files) = (table::root(spec), table::node(spec));
+        let mut layout = Self { entries: vec![], root_files, node_files, nodes: vec![] };
         let root = layout.directory(Ino::ROOT);
-        for file in &table::ROOT {
+        for &file in layout.root_files.clone().iter() {
             layout.add(root, file.name, Kind::File(file, None));
         }
         for (index, node) in spec.nodes.iter().enumerate() {
@@ -68,7 +72,7 @@ impl Layout {
             let dir = layout.directory(root);
             layout.link_in(root, &node.ip.to_string(), dir);
             layout.nodes.push(Ino(layout.entries.len() as u64 + 1));
-            for file in layout.node_files {
+            for &file in layout.node_files.clone().iter() {
                 layout.add(dir, file.name, Kind::File(file, Some(index)));
             }
             let binds = layout.directory(dir);
@@ -152,10 +156,10 @@ impl Layout {
     /// The files of a node, or of the root, with their numbers.
     pub(crate) fn files(&self, node: Option<usize>) -> impl Iterator<Item = (Ino, &'static File)> + use<> {
         let (first, files) = match node {
-            Some(index) => (self.nodes[index], self.node_files),
-            None => (Ino(Ino::ROOT.0 + 1), table::ROOT.as_slice()),
+            Some(index) => (self.nodes[index], self.node_files.clone()),
+            None => (Ino(Ino::ROOT.0 + 1), self.root_files.clone()),
         };
-        files.iter().enumerate().map(move |(at, file)| (Ino(first.0 + at as u64), file))
+        (0..files.len()).map(move |at| (Ino(first.0 + at as u64), files[at]))
     }
 
     /// The file of a node, or of the root, that has this role.

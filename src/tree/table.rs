@@ -4,12 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
 
 use crate::cluster::faults::Faults;
-use crate::cluster::{Cluster, Node, NodeName, NodeSpec, State};
+use crate::cluster::{Cluster, ClusterSpec, HostSpec, Node, NodeName, NodeSpec, State};
 use crate::control::Executor;
 use crate::engine::{Health, PublishedPort};
 use crate::text::first_lines;
@@ -25,6 +26,7 @@ pub(crate) struct File {
     /// when a reader asks.
     pub(crate) polled: bool,
     pub(crate) depends_on: DependsOn,
+    clusters: Clusters,
     /// Its content. `Err` if it is unknown now: EHOSTDOWN.
     render: fn(&Source) -> Result<String, Errno>,
 }
@@ -101,14 +103,17 @@ impl File {
 }
 
 impl Source<'_> {
-    /// A live value: unknown while the engine cannot be reached.
-    fn live(&self, value: impl FnOnce(&Cluster) -> String) -> Result<String, Errno> {
-        if self.cluster.is_reachable() { Ok(value(self.cluster)) } else { Err(Errno::HOSTDOWN) }
+    /// Live values of all nodes: unknown while the only engine cannot be reached. With several, they say which nodes are
+    /// unknown.
+    fn nodes(&self, value: impl FnOnce(&Cluster) -> String) -> Result<String, Errno> {
+        let is_known = self.cluster.spec().engines() > 1 || self.cluster.is_reachable(0);
+        if is_known { Ok(value(self.cluster)) } else { Err(Errno::HOSTDOWN) }
     }
 
-    /// A live value of the file's node.
+    /// A live value of the file's node: unknown while its engine cannot be reached.
     fn node(&self, value: impl FnOnce(&Node) -> String) -> Result<String, Errno> {
-        self.live(|cluster| value(&cluster.node(self.index)))
+        let is_known = self.cluster.is_node_reachable(self.index);
+        if is_known { Ok(value(&self.cluster.node(self.index))) } else { Err(Errno::HOSTDOWN) }
     }
 
     fn spec(&self) -> &NodeSpec {
@@ -123,7 +128,15 @@ impl Source<'_> {
 }
 
 const fn value(name: &'static str, depends_on: DependsOn, render: fn(&Source) -> Result<String, Errno>) -> File {
-    File { name, perm: 0o444, role: Role::Value, polled: false, depends_on, render }
+    File { name, perm: 0o444, role: Role::Value, polled: false, depends_on, clusters: Clusters::All, render }
+}
+
+const fn of_services(file: File) -> File {
+    File { clusters: Clusters::OfServices, ..file }
+}
+
+const fn over_hosts(file: File) -> File {
+    File { clusters: Clusters::OverHosts, ..file }
 }
 
 const fn polled(name: &'static str, render: fn(&Source) -> Result<String, Errno>) -> File {
@@ -139,31 +152,53 @@ const fn other(name: &'static str, perm: u16, role: Role) -> File {
     File { role, perm, ..value(name, DependsOn::Nothing, |_| Ok(String::new())) }
 }
 
+/// The clusters that have a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clusters {
+    All,
+    /// Whose nodes are those of services.
+    OfServices,
+    /// Over several machines.
+    OverHosts,
+}
+
+impl Clusters {
+    fn contain(self, spec: &ClusterSpec) -> bool {
+        match self {
+            Self::All => true,
+            Self::OfServices => spec.has_services(),
+            Self::OverHosts => !spec.hosts.is_empty(),
+        }
+    }
+}
+
 /// The files of the root directory, in their order.
-pub(crate) static ROOT: [File; 8] = [
+pub(crate) fn root(spec: &ClusterSpec) -> Arc<[&'static File]> {
+    ROOT.iter().filter(|file| file.clusters.contain(spec)).collect()
+}
+
+/// The files of each node's directory, in their order.
+pub(crate) fn node(spec: &ClusterSpec) -> Arc<[&'static File]> {
+    NODE.iter().filter(|file| file.clusters.contain(spec)).collect()
+}
+
+static ROOT: [File; 9] = [
     File {
         perm: 0o755,
         role: Role::Control,
         ..value("control", DependsOn::Nothing, |_| Ok(crate::control::script(true)))
     },
-    value("status", DependsOn::Nodes, |source| source.live(status)),
-    value("spec.json", DependsOn::Nodes, |source| source.live(spec_json)),
+    value("status", DependsOn::Nodes, |source| source.nodes(status)),
+    value("spec.json", DependsOn::Nodes, |source| source.nodes(spec_json)),
     File { polled: true, ..other("history", 0o644, Role::History) },
     setting("partition", Role::Partition, |source| source.faults(Faults::partition)),
     setting("links", Role::Links, |source| source.faults(Faults::links)),
     value("capabilities", DependsOn::Faults, |source| Ok(source.executor.capabilities())),
     other("error", 0o444, Role::Error),
+    over_hosts(value("hosts", DependsOn::Nodes, |source| Ok(hosts(source.cluster)))),
 ];
 
-/// How many files of each node there are in every cluster. Those that follow are for clusters of different nodes.
-const NUMBERED: usize = 15;
-
-/// The files of each node's directory, in their order.
-pub(crate) fn node(has_services: bool) -> &'static [File] {
-    if has_services { &NODE } else { &NODE[..NUMBERED] }
-}
-
-static NODE: [File; 19] = [
+static NODE: [File; 20] = [
     File {
         perm: 0o755,
         role: Role::Control,
@@ -183,10 +218,13 @@ static NODE: [File; 19] = [
     other("log", 0o444, Role::Log),
     value("inspect.json", DependsOn::Nodes, |source| source.node(|node| line_or_empty(node.raw.as_deref()))),
     other("error", 0o444, Role::Error),
-    value("index", DependsOn::Nothing, |source| Ok(line(NodeName::nth(source.index)))),
-    value("service", DependsOn::Nothing, |source| Ok(line_or_empty(source.spec().service.as_ref()))),
-    value("addresses", DependsOn::Nothing, |source| Ok(addresses(source.spec()))),
-    value("ports", DependsOn::Nodes, |source| source.live(|_| ports(&source.executor.ports(source.index)))),
+    of_services(value("index", DependsOn::Nothing, |source| Ok(line(NodeName::nth(source.index))))),
+    of_services(value("service", DependsOn::Nothing, |source| Ok(line_or_empty(source.spec().service.as_ref())))),
+    of_services(value("addresses", DependsOn::Nothing, |source| Ok(addresses(source.spec())))),
+    of_services(value("ports", DependsOn::Nodes, |source| {
+        source.node(|_| ports(&source.executor.ports(source.index)))
+    })),
+    over_hosts(value("host", DependsOn::Nothing, |source| Ok(line(host(source.cluster.spec(), source.spec()))))),
 ];
 
 fn line(value: impl ToString) -> String {
@@ -252,14 +290,40 @@ fn ports(ports: &[PublishedPort]) -> String {
     ports.iter().filter_map(line).collect()
 }
 
+/// The name of the machine that a node runs on; empty if there is only one.
+fn host<'a>(spec: &'a ClusterSpec, node: &NodeSpec) -> &'a str {
+    spec.hosts.get(node.host).map_or("", |host| host.name.as_str())
+}
+
 fn status(cluster: &Cluster) -> String {
-    let longest = cluster.spec().nodes.iter().map(|node| node.name.as_str().len()).max().unwrap_or_default();
+    let spec = cluster.spec();
+    let longest = spec.nodes.iter().map(|node| node.name.as_str().len()).max().unwrap_or_default();
     let width = longest.max(6);
-    let mut text = format!("{:<width$} {:<15} {:<8} {}\n", "NAME", "ADDRESS", "STATE", "PID");
-    for (spec, node) in cluster.spec().nodes.iter().zip(cluster.snapshot()) {
-        let pid = line_or_empty(node.pid);
-        let pid = if pid.is_empty() { "-\n" } else { &pid };
-        text.push_str(&format!("{:<width$} {:<15} {:<8} {pid}", spec.name.as_str(), spec.ip.to_string(), node.state));
+    let of_host = spec.hosts.iter().map(|host| host.name.len()).max().map(|longest| longest.max(4));
+    let host = |name: &str| of_host.map(|width| format!("{name:<width$} ")).unwrap_or_default();
+    let mut text = format!("{:<width$} {:<15} {}{:<8} {}\n", "NAME", "ADDRESS", host("HOST"), "STATE", "PID");
+    for (index, (node, known)) in spec.nodes.iter().zip(cluster.snapshot()).enumerate() {
+        let known = Some(known).filter(|_| cluster.is_node_reachable(index));
+        let state = known.as_ref().map_or_else(|| "unknown".to_owned(), |known| known.state.to_string());
+        let pid = known.and_then(|known| known.pid).map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+        let (name, ip, host) = (node.name.as_str(), node.ip.to_string(), host(self::host(spec, node)));
+        text.push_str(&format!("{name:<width$} {ip:<15} {host}{state:<8} {pid}\n"));
+    }
+    text
+}
+
+/// A line for each machine: its name, where its engine is reached, whether it is, and how many nodes run on it.
+fn hosts(cluster: &Cluster) -> String {
+    let spec = cluster.spec();
+    let width = |of: fn(&HostSpec) -> &str, title: &str| {
+        spec.hosts.iter().map(|host| of(host).len()).max().unwrap_or_default().max(title.len())
+    };
+    let (name, address) = (width(|host| &host.name, "NAME"), width(|host| &host.address, "ADDRESS"));
+    let mut text = format!("{:<name$} {:<address$} {:<5} {:<5}\n", "NAME", "ADDRESS", "STATE", "NODES");
+    for (index, host) in spec.hosts.iter().enumerate() {
+        let state = if cluster.is_reachable(index) { "up" } else { "away" };
+        let nodes = spec.nodes.iter().filter(|node| node.host == index).count();
+        text.push_str(&format!("{:<name$} {:<address$} {state:<5} {nodes:<5}\n", host.name, host.address));
     }
     text
 }
@@ -273,8 +337,11 @@ fn spec_json(cluster: &Cluster) -> String {
             "published_port": node.published_port,
             "root": spec.mountpoint.join(node.ip.to_string()),
             "image": node.image,
-            "container_id": known.container,
+            "container_id": known.container.as_ref().filter(|_| cluster.is_node_reachable(index)),
         });
+        if !spec.hosts.is_empty() {
+            value["host"] = serde_json::json!(host(spec, node));
+        }
         if let Some(service) = &node.service {
             let addresses: BTreeMap<_, _> = node.endpoints.iter().map(|(network, ip)| (network, ip)).collect();
             value["service"] = serde_json::json!(service);

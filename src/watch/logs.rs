@@ -64,7 +64,7 @@ impl Watch {
             self.0.nodes[index].output.notify_one();
         }
         for limit in SETTLE {
-            if self.0.nodes[index].no_room.load(Ordering::Acquire) || !self.0.cluster.is_reachable() {
+            if self.0.nodes[index].no_room.load(Ordering::Acquire) || !self.0.cluster.is_node_reachable(index) {
                 return;
             }
             let before = self.log(index).total();
@@ -190,7 +190,7 @@ impl Collector {
                             break;
                         }
                     }
-                    Err(EngineError::Unreachable(_)) => watch.check_liveness().await,
+                    Err(EngineError::Unreachable(_)) => watch.check_liveness(self.index).await,
                     // An error of the engine within the stream. The rest may come the next time.
                     Err(error) if self.gained => {
                         let name = &cluster.node_spec(index).name;
@@ -215,7 +215,7 @@ impl Collector {
                 }
                 // A stream should end with its run. If it ended before, as far as we know, request it again from where
                 // it stopped.
-                if !cluster.is_reachable() {
+                if !cluster.is_node_reachable(self.index) {
                     break;
                 }
                 time::sleep(RETRY).await;
@@ -297,7 +297,7 @@ impl Collector {
         self.gained = false;
         let watch = self.watch.clone();
         let cuts = watch.log(self.index).cuts();
-        let mut chunks = watch.0.engine.logs(container, since, follow).await?;
+        let mut chunks = watch.engine_of(self.index).logs(container, since, follow).await?;
         let mut leaves: Option<Instant> = None;
         loop {
             let tells_again = self.tells_again();

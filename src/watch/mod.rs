@@ -21,11 +21,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use tracing::warn;
 
 use crate::cluster::{Change, Cluster, News};
 use crate::engine::{ContainerId, Engine, EngineError, Event, EventKind, Result};
-use crate::sync::time::{self, Instant};
+use crate::fleet::Fleet;
+use crate::sync::time;
 use crate::sync::{AsyncMutex, JoinSet, Mutex, Notify, Semaphore, watch};
 
 /// Called after every change of the model, right away.
@@ -69,26 +71,20 @@ const CHECK_FOLLOWS: [Duration; 2] = [Duration::from_millis(100), Duration::from
 pub struct Watch(Arc<Inner>);
 
 struct Inner {
-    engine: Arc<dyn Engine>,
+    fleet: Fleet,
     cluster: Cluster,
     on_change: OnChange,
     timeout: Duration,
     sandboxes: Option<Arc<dyn Sandboxes>>,
     nodes: Vec<WatchedNode>,
+    /// Of each engine.
+    engines: Vec<reach::WatchedEngine>,
     /// How many changes of the model there have been.
     changes: watch::Sender<u64>,
     /// Output from now on is not collected.
     closing: watch::Sender<bool>,
     /// Limits how many readiness questions run at once.
     questions: Semaphore,
-    /// Held from a change of whether the engine can be reached until all listeners have been notified.
-    notifying_reachable: Mutex<()>,
-    /// A caller waits for the engine to be reachable.
-    reconnect: Notify,
-    /// A caller has found the engine gone, even if the event stream is still open.
-    lost: Notify,
-    /// When the engine last answered a liveness check. Held while it is asked.
-    answered: AsyncMutex<Option<Instant>>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -166,12 +162,12 @@ impl Drop for AtWork<'_> {
 }
 
 impl Watch {
-    /// Subscribes to the engine's events and begins to follow them.
+    /// Subscribes to the events of all engines and begins to follow them.
     ///
     /// # Errors
-    /// The engine's, when the first subscription fails; later it is tried again for as long as it takes.
+    /// An engine's, when the first subscription fails; later it is tried again for as long as it takes.
     pub async fn begin(
-        engine: Arc<dyn Engine>,
+        fleet: impl Into<Fleet>,
         cluster: Cluster,
         options: Options,
         on_change: OnChange,
@@ -187,7 +183,8 @@ impl Watch {
         let probes = probes.into_iter().chain(std::iter::repeat_with(|| None));
         let nodes = spec.nodes.iter().zip(probes).map(open).collect::<Result<_>>()?;
         let watch = Self(Arc::new(Inner {
-            engine,
+            engines: (0..cluster.spec().engines()).map(|_| Default::default()).collect(),
+            fleet: fleet.into(),
             on_change,
             timeout,
             sandboxes,
@@ -195,15 +192,13 @@ impl Watch {
             changes: watch::channel(0).0,
             closing: watch::channel(false).0,
             questions: Semaphore::new(probe::AT_ONCE),
-            notifying_reachable: Mutex::default(),
-            reconnect: Notify::new(),
-            lost: Notify::new(),
-            answered: AsyncMutex::default(),
             tasks: Mutex::default(),
             cluster,
         }));
-        let events = watch.subscribe().await?;
-        watch.spawn(watch.clone().follow(events));
+        let subscriptions = (0..watch.0.engines.len()).map(|host| watch.subscribe(host));
+        for (host, events) in try_join_all(subscriptions).await?.into_iter().enumerate() {
+            watch.spawn(watch.clone().follow(host, events));
+        }
         for index in 0..watch.0.nodes.len() {
             watch.spawn(logs::collect(watch.clone(), index));
             if let Some(Probe::Ask { .. }) = watch.0.nodes[index].probe {
@@ -251,7 +246,7 @@ impl Watch {
     async fn inspect(&self, index: usize, container: &ContainerId) -> Result<()> {
         let asked_at_epoch = self.0.cluster.exit_epoch(index);
         let events = self.0.nodes[index].events.load(Ordering::Acquire);
-        match self.limited(self.0.engine.inspect(container)).await {
+        match self.limited(self.engine_of(index).inspect(container)).await {
             Ok(seen) => self.apply(index, &News::Inspected { seen, asked_at_epoch }),
             Err(EngineError::NotFound(_)) => self.apply(index, &News::Removed(container.clone())),
             Err(error) => return Err(error),
@@ -284,7 +279,7 @@ impl Watch {
         self.notify_change(change);
         drop(telling);
         self.0.nodes[index].probe_wakeup.notify_one();
-        if let (Some(pid), true) = (node.pid, self.0.engine.info().local) {
+        if let (Some(pid), true) = (node.pid, self.engine_of(index).info().local) {
             self.watch_process(index, pid, node.started_at);
         }
     }
@@ -327,6 +322,11 @@ impl Watch {
             }
             watch.apply(index, &News::ProcessEnded { pid, started_at });
         });
+    }
+
+    /// The engine that a node runs in.
+    fn engine_of(&self, index: usize) -> &dyn Engine {
+        &**self.0.fleet.engine(self.0.cluster.host_of(index))
     }
 
     async fn limited<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
@@ -386,8 +386,10 @@ impl Watch {
                 warn!(node = %watch.0.cluster.node_spec(index).name, %error, "cannot inspect");
                 // Something has happened, and the model is older. Either the engine is gone and everything is read
                 // again later, or this node is inspected again.
-                watch.check_liveness().await;
-                if !watch.0.cluster.is_reachable() || watch.0.nodes[index].inspection_due.swap(true, Ordering::AcqRel) {
+                watch.check_liveness(index).await;
+                if !watch.0.cluster.is_node_reachable(index)
+                    || watch.0.nodes[index].inspection_due.swap(true, Ordering::AcqRel)
+                {
                     // Or another inspection is due already.
                     return;
                 }

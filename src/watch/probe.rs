@@ -86,7 +86,7 @@ pub(super) async fn ask(watch: Watch, index: usize) {
     loop {
         let node = watch.0.cluster.node(index);
         let (State::Running, Some(container), true) =
-            (node.state, node.container.clone(), watch.0.cluster.is_reachable())
+            (node.state, node.container.clone(), watch.0.cluster.is_node_reachable(index))
         else {
             changed.notified().await;
             continue;
@@ -94,7 +94,7 @@ pub(super) async fn ask(watch: Watch, index: usize) {
         let started_at = node.started_at;
         let is_over = || {
             let now = watch.0.cluster.node(index);
-            now.state != State::Running || now.started_at != started_at || !watch.0.cluster.is_reachable()
+            now.state != State::Running || now.started_at != started_at || !watch.0.cluster.is_node_reachable(index)
         };
         let tell = |found| watch.apply(index, &News::Probed { started_at, found });
         let late = || Answer::no(format!("no answer within {} s", pace.timeout.as_secs_f64()));
@@ -107,7 +107,7 @@ pub(super) async fn ask(watch: Watch, index: usize) {
             // Lets other probes go first.
             drop(turn.take());
             // The engine itself may be silent.
-            watch.check_liveness().await;
+            watch.check_liveness(index).await;
             if !is_over() {
                 tell(refusal.lock().found(started_at, late()));
             }
@@ -124,7 +124,7 @@ pub(super) async fn ask(watch: Watch, index: usize) {
                     Err(EngineError::NotFound(why)) => break Some(Answer::no(why)),
                     Err(error) => {
                         // If the engine is gone, this says nothing about the node.
-                        watch.check_liveness().await;
+                        watch.check_liveness(index).await;
                         break Some(Answer::no(error.to_string()));
                     }
                 },

@@ -84,11 +84,11 @@ impl Watch {
         });
     }
 
-    /// Checks all sandboxes after the engine was away, and has those that are connected again read back their faults.
+    /// Checks all sandboxes in an engine after it was away, and has those that are connected again read back their faults.
     ///
     /// # Errors
     /// The engine's.
-    pub(super) async fn check_sandboxes(&self) -> Result<()> {
+    pub(super) async fn check_sandboxes(&self, host: usize) -> Result<()> {
         let check = |index| async move {
             match self.check_sandbox(index, true).await {
                 Err(error @ (EngineError::Unreachable(_) | EngineError::Denied(_))) => Err(error),
@@ -101,7 +101,7 @@ impl Watch {
                 Ok(_) => Ok(()),
             }
         };
-        let checks = stream::iter(0..self.0.cluster.len()).map(check);
+        let checks = stream::iter(self.nodes_on(host)).map(check);
         let mut checks = checks.buffer_unordered(AT_ONCE);
         while let Some(checked) = checks.next().await {
             checked?;

@@ -5,6 +5,7 @@ use super::*;
 use crate::cluster::{ClusterId, ClusterSpec, NodeSpec, label};
 use crate::engine::simulated::{Op, SimulatedEngine};
 use crate::engine::{ContainerSpec, Labels};
+use crate::sync::time::Instant;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -41,12 +42,13 @@ impl Watched {
             prefixed_host_names: false,
             port: 8080,
             volumes: Default::default(),
+            hosts: vec![],
             nodes: (0..nodes).map(node).collect(),
         });
         let (told, seen) = mpsc::channel();
         let model = cluster.clone();
         let on_change = Box::new(move |_| {
-            let _ = told.send((model.is_reachable(), model.node(0).probe));
+            let _ = told.send((model.is_reachable(0), model.node(0).probe));
         });
         let options =
             Options { probes: (0..nodes).map(|index| probe(&engine, index)).collect(), ..Options::new(TIMEOUT) };
@@ -105,7 +107,7 @@ async fn an_engine_that_goes_does_not_make_a_node_unready() {
     let f = Watched::new(1, program).await;
     let gone = || EngineError::Unreachable("gone".into());
     for silent in [true, false] {
-        until("it is ready", || f.cluster.is_reachable() && f.are_ready() == 1).await;
+        until("it is ready", || f.cluster.is_reachable(0) && f.are_ready() == 1).await;
         f.seen.try_iter().for_each(drop);
         if silent {
             f.engine.hang(Op::Exec);
@@ -114,10 +116,10 @@ async fn an_engine_that_goes_does_not_make_a_node_unready() {
             f.engine.fail_next(Op::Exec, 1, gone());
             f.engine.fail_next(Op::Ping, 2, gone());
         }
-        until("the loss is known", || !f.cluster.is_reachable()).await;
+        until("the loss is known", || !f.cluster.is_reachable(0)).await;
         f.engine.release(Op::Exec);
         f.engine.release(Op::Ping);
-        until("the engine is back", || f.cluster.is_reachable()).await;
+        until("the engine is back", || f.cluster.is_reachable(0)).await;
         let seen: Vec<_> = f.seen.try_iter().collect();
         assert!(seen.contains(&(false, Some(true))), "{seen:?}");
         assert!(!seen.contains(&(true, Some(false))) && !seen.contains(&(false, Some(false))), "{seen:?}");
@@ -138,7 +140,7 @@ async fn a_question_without_answer_makes_a_node_unready_while_the_engine_lives()
     assert_eq!(f.engine.calls(Op::Exec), asked, "no second question meanwhile");
     f.engine.release(Op::Exec);
     until("it is ready in the end", || f.are_ready() == 1).await;
-    assert!(f.cluster.is_reachable());
+    assert!(f.cluster.is_reachable(0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -63,6 +63,7 @@ impl Fixture {
             prefixed_host_names: false,
             port: 8080,
             volumes: Default::default(),
+            hosts: vec![],
             nodes: (0..nodes).map(spec).collect(),
         });
         let shared: Arc<dyn Engine> = Arc::new(engine.clone());
@@ -102,7 +103,7 @@ impl Fixture {
             let container = provisioner.make(index).await.unwrap();
             watch.adopt(index, &container).await.unwrap();
         }
-        provisioner.kernel().await.unwrap();
+        provisioner.probe_kernels().await.unwrap();
         let layout =
             Layout::new(&cluster, |_| [("etc".into(), Ino(1 << 62)), ("var".into(), Ino((1 << 62) + 1))], vec![]);
         let executor = Executor::new(

@@ -9,8 +9,8 @@ use cthulhu::cluster::State;
 use cthulhu::cluster::faults::{Cut, Delay, FaultInForce, Impairments, Rate, Share};
 use cthulhu::control::{Setting, verbs};
 use cthulhu::history::{
-    Cause, ClusterEvent, CommandEvent, CommandPhase, FaultEvent, HealthEvent, HistoryEvent, HistoryLine, NodeAddress,
-    ReadyEvent, SandboxEvent, SandboxPhase, StateEvent,
+    Cause, ClusterEvent, CommandEvent, CommandPhase, EngineOf, FaultEvent, HealthEvent, HistoryEvent, HistoryLine,
+    HostAddress, NodeAddress, ReadyEvent, SandboxEvent, SandboxPhase, StateEvent,
 };
 use jsonschema::Validator;
 use serde::de::DeserializeOwned;
@@ -119,25 +119,28 @@ fn node() -> String {
 }
 
 fn cluster() -> Samples {
-    let mounted = |seed| ClusterEvent::Mounted {
+    let host = || Some("a".to_owned());
+    let mounted = |seed, host: Option<String>| ClusterEvent::Mounted {
         id: "2db20dac0c44".into(),
         version: "0.1.0".into(),
         boot_id: "d49d7dd6".into(),
         image: "my-kv".into(),
-        nodes: vec![NodeAddress { name: node(), ip: "172.30.2.2".into() }],
+        nodes: vec![NodeAddress { name: node(), ip: "172.30.2.2".into(), host: host.clone() }],
         seed,
+        hosts: host.into_iter().map(|name| HostAddress { name, address: "tcp://a:2376".into() }).collect(),
     };
     let smallest = vec![
-        mounted(None),
+        mounted(None, None),
         ClusterEvent::Unmounting,
-        ClusterEvent::EngineLost,
-        ClusterEvent::EngineBack,
+        ClusterEvent::EngineLost(EngineOf::default()),
+        ClusterEvent::EngineBack(EngineOf::default()),
         ClusterEvent::LinesLost { lost: 3 },
     ];
     let phase = |event: &ClusterEvent| serde_json::to_value(event).unwrap()["phase"].as_str().unwrap().to_owned();
     assert_eq!(smallest.iter().map(phase).collect::<BTreeSet<_>>(), names::<ClusterEvent>(json!({"phase": "?"})));
     let smallest = smallest.into_iter().map(HistoryEvent::Cluster).collect();
-    Samples { smallest, others: vec![HistoryEvent::Cluster(mounted(Some(7)))] }
+    let others = vec![mounted(Some(7), host()), ClusterEvent::EngineLost(EngineOf { host: host() })];
+    Samples { smallest, others: others.into_iter().map(HistoryEvent::Cluster).collect() }
 }
 
 fn command() -> Samples {

@@ -179,7 +179,7 @@ impl World {
     fn check(&self) {
         let tree = &self.fixture.tree;
         self.cache.check_told(tree);
-        let reachable = self.fixture.cluster.is_reachable();
+        let reachable = self.fixture.cluster.is_reachable(0);
         for (path, live, ino) in &self.files {
             match content(tree, *ino) {
                 Ok(content) => {
@@ -305,12 +305,12 @@ async fn live(steps: Vec<Step>) {
         writer.unwrap();
     }
     engine.disconnect();
-    while world.fixture.cluster.is_reachable() {
+    while world.fixture.cluster.is_reachable(0) {
         tokio::task::yield_now().await;
     }
     world.check();
     engine.reconnect();
-    world.fixture.watch.reachable().await;
+    world.fixture.watch.reachable(0).await;
     world.check();
     for node in 0..NODES {
         assert_eq!(world.said(node), world.truth(node));

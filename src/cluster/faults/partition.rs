@@ -7,8 +7,7 @@ use super::shapes::{Groups, Shape};
 use crate::cluster::{Names, NodeName};
 use crate::text::shown;
 
-const HOW: &str =
-    "write groups of nodes split by |, as in i001 | i002 i003, or halves, majority, isolate NODE..., bridge NODE, ring";
+const HOW: &str = "write groups of nodes split by |, as in i001 | i002 i003, or halves, majority, isolate NODE..., bridge NODE, ring, hosts";
 
 /// Which nodes hear each other. The default: all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -136,6 +135,12 @@ fn shape(first: &str, rest: &[&str], names: &Names) -> Result<Option<Shape>> {
         "halves" => Shape::Halves,
         "majority" => Shape::Majority,
         "ring" => Shape::Ring,
+        "hosts" => match names.by_host().filter(|nodes| !nodes.is_empty()).map(<[usize]>::to_vec).collect() {
+            groups if Groups::len(&groups) > 1 => Shape::Hosts(groups),
+            _ => {
+                return invalid("hosts cuts the machines of a cluster from each other, and this one is on one machine");
+            }
+        },
         "isolate" if rest.is_empty() => return invalid("isolate whom? Name nodes, as in isolate i001 i002"),
         "isolate" => return Ok(Some(Shape::Isolate(members(rest.iter().copied(), |word| nodes(word, names))?))),
         "bridge" => {

@@ -19,6 +19,8 @@ pub(crate) enum Shape {
     Bridge(usize),
     /// Each node hears a majority, no two the same one.
     Ring,
+    /// These, the nodes of one machine each.
+    Hosts(Groups),
 }
 
 impl Shape {
@@ -29,13 +31,14 @@ impl Shape {
             Self::Isolate(_) => "isolate",
             Self::Bridge(_) => "bridge",
             Self::Ring => "ring",
+            Self::Hosts(_) => "hosts",
         }
     }
 
     /// How many nodes it takes at least.
     fn least(&self) -> usize {
         match self {
-            Self::Halves | Self::Isolate(_) => 2,
+            Self::Halves | Self::Isolate(_) | Self::Hosts(_) => 2,
             Self::Majority | Self::Bridge(_) | Self::Ring => 3,
         }
     }
@@ -71,6 +74,7 @@ impl Shape {
                 rng.shuffle(&mut order);
                 ring(&order)
             }
+            Self::Hosts(groups) => groups.clone(),
         })
     }
 }

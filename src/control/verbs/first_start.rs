@@ -1,7 +1,5 @@
 //! The `start` of `mount --start`: one command, though each node starts as soon as it is made.
 
-use std::sync::Arc;
-
 use super::super::completion::CompletionGuard;
 use super::super::execute::{Call, Executor, NodeResults, Result};
 use super::start::{self, START};
@@ -24,7 +22,7 @@ impl Executor {
         let names = nodes.iter().map(|&index| self.name(index)).collect();
         let id = self.recorder().invoke(START.name, Some(START.name), names);
         let end = CompletionGuard::of(id, self.recorder());
-        let call = Call { id, nodes, is_whole: true, began: Instant::now(), engine_hangs: Arc::default() };
+        let call = Call { id, nodes, is_whole: true, began: Instant::now(), engine_hangs: self.no_engine_hangs() };
         FirstStart { executor: self, call, end, results: Mutex::default() }
     }
 }

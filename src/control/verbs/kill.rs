@@ -55,7 +55,7 @@ pub(super) async fn send(executor: &Executor, op: NodeOp<'_>, signal: Signal) ->
         return Err(executor.not_running(index, &node));
     };
     let _acting = executor.acts(op, can_cause);
-    let done = executor.engine().kill(&container, &signal.to_string()).await;
+    let done = executor.engine(op.index).kill(&container, &signal.to_string()).await;
     if matches!(done, Err(EngineError::Conflict(_) | EngineError::Refused(_))) {
         let node = executor.look(index).await?;
         if !node.is_alive() {
@@ -74,7 +74,7 @@ pub(super) async fn send(executor: &Executor, op: NodeOp<'_>, signal: Signal) ->
 async fn thaw(executor: &Executor, index: usize, container: &ContainerId) -> Result<()> {
     if executor.cluster().node(index).state == State::Paused {
         // It fails if the engine was faster; the inspection shows that.
-        let _ = executor.engine().unpause(container).await;
+        let _ = executor.engine(index).unpause(container).await;
     }
     while executor.look(index).await?.state == State::Paused {
         time::sleep(LAG_STEP).await;

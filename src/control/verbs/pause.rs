@@ -30,7 +30,7 @@ async fn pause(executor: &Executor, op: NodeOp<'_>) -> Result<()> {
         (State::Paused, _) => Ok(()),
         (State::Running, Some(container)) => {
             let _acting = executor.acts(op, |_, to| to == State::Paused);
-            let done = executor.engine().pause(&container).await;
+            let done = executor.engine(op.index).pause(&container).await;
             became(executor, index, done, State::Paused).await
         }
         _ => Err(executor.not_running(index, &node)),

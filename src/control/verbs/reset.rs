@@ -90,7 +90,7 @@ async fn remove(executor: &Executor, op: NodeOp<'_>) -> Result<()> {
         return Ok(());
     };
     let _acting = executor.acts(op, |_, to| matches!(to, State::Exited | State::Missing));
-    let removed = executor.engine().remove(container).await;
+    let removed = executor.engine(op.index).remove(container).await;
     executor.after(op.index, removed).await
 }
 

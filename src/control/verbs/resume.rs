@@ -30,7 +30,7 @@ async fn resume(executor: &Executor, op: NodeOp<'_>) -> Result<()> {
         (State::Running, _) => Ok(()),
         (State::Paused, Some(container)) => {
             let _acting = executor.acts(op, |from, to| from == State::Paused && to == State::Running);
-            let done = executor.engine().unpause(&container).await;
+            let done = executor.engine(op.index).unpause(&container).await;
             became(executor, index, done, State::Running).await
         }
         _ => Err(executor.not_running(index, &node)),

@@ -80,7 +80,7 @@ pub(super) async fn run_first(executor: &Executor, op: NodeOp<'_>, container: &C
     let start = async {
         let _acting = executor.acts(op, can_cause);
         let fail = executor.engine_error(op.index);
-        let started = executor.engine().start(container).await;
+        let started = executor.engine(op.index).start(container).await;
         executor.watch().adopt(op.index, container).await.map_err(&fail)?;
         started.map_err(&fail)
     };
@@ -107,7 +107,7 @@ async fn start(executor: &Executor, op: NodeOp<'_>) -> Result<()> {
         let container = startable(executor, index, &node, has_sandbox).await?;
         was_crashed |= executor.end_crash(index).await?;
         let before = node.started_at;
-        match executor.engine().start(&container).await {
+        match executor.engine(index).start(&container).await {
             // Removed meanwhile: the next round creates it again.
             Ok(()) | Err(EngineError::NotFound(_)) => {}
             Err(error) => {
@@ -146,7 +146,7 @@ pub(super) async fn startable(
             return Ok(container.clone());
         }
         // It is bound to the namespace of a sandbox that no longer exists.
-        executor.engine().remove(container).await.map_err(&fail)?;
+        executor.engine(index).remove(container).await.map_err(&fail)?;
     }
     executor.check_open()?;
     let made = match has_sandbox {

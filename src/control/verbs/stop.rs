@@ -47,7 +47,7 @@ async fn stop(executor: &Executor, op: NodeOp<'_>, grace: Duration) -> Result<()
     };
     let grace_runs_out = Some(grace).filter(|_| !node.is_stopped_by_sigkill());
     let _acting = executor.recorder().acts(op.id, index, can_cause, grace_runs_out);
-    let done = executor.engine().stop(&container, grace).await;
+    let done = executor.engine(op.index).stop(&container, grace).await;
     executor.after(index, done).await?;
     if executor.cluster().node(index).is_alive() {
         let why = format!("{}: the engine says stopped, and it still runs", executor.name(index));

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::daemon::connect;
 use crate::engine::Engine;
+use crate::fleet::{HostAddress, connect};
 
 /// Those that answer, and those that don't.
 #[derive(Default)]
@@ -12,20 +12,23 @@ pub(crate) struct Engines {
     reached: Vec<Arc<dyn Engine>>,
     /// Address as it was asked for, and why not.
     missed: Vec<(String, String)>,
-    /// Whether the first reached is the user's own, and no other cluster's.
-    has_usual: bool,
+    /// How many of the first reached are the user's own, and no other cluster's.
+    usual: usize,
 }
 
 impl Engines {
-    /// The engine that the user means now, and those that records name.
-    pub(crate) async fn find(host: Option<&str>, recorded: &[String], engine_timeout: Duration) -> Self {
+    /// The engines that the user means now, and those that records name.
+    pub(crate) async fn find(hosts: &[HostAddress], recorded: &[String], engine_timeout: Duration) -> Self {
         let mut engines = Self::default();
-        match connect(host, engine_timeout).await {
-            Ok(engine) => {
-                engines.has_usual = true;
-                engines.reached.push(engine);
+        let named = hosts.iter().map(|host| Some(host.address.as_str()));
+        for host in named.chain(hosts.is_empty().then_some(None)) {
+            match connect(host, engine_timeout).await {
+                Ok(engine) => {
+                    engines.usual += 1;
+                    engines.reached.push(engine);
+                }
+                Err(error) => engines.missed.push((host.unwrap_or_default().to_owned(), error.to_string())),
             }
-            Err(error) => engines.missed.push((host.unwrap_or_default().to_owned(), error.to_string())),
         }
         for address in recorded {
             if address.starts_with("simulated:") || engines.at(address).is_some() || engines.has_missed(address) {
@@ -48,9 +51,9 @@ impl Engines {
         &self.reached
     }
 
-    /// The user's own, if it answers.
-    pub(crate) fn usual(&self) -> Option<&Arc<dyn Engine>> {
-        self.reached.first().filter(|_| self.has_usual)
+    /// The user's own that answer.
+    pub(crate) fn usual(&self) -> &[Arc<dyn Engine>] {
+        &self.reached[..self.usual]
     }
 
     /// The one at an address, if it answers.
@@ -70,9 +73,7 @@ impl Engines {
 
     /// Takes one that has stopped to answer away.
     pub(crate) fn lose(&mut self, address: &str, why: String) {
-        if self.usual().is_some_and(|engine| engine.info().address == address) {
-            self.has_usual = false;
-        }
+        self.usual -= self.usual().iter().filter(|engine| engine.info().address == address).count();
         self.reached.retain(|engine| engine.info().address != address);
         self.missed.push((address.to_owned(), why));
     }

@@ -3,17 +3,19 @@
 use std::collections::HashSet;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 
 use super::engines::Engines;
-use super::{Left, LeftCluster, LeftPlace};
+use super::{Left, LeftCluster, LeftImage, LeftPlace};
 use crate::daemon::answers::silent;
 use crate::daemon::data;
 use crate::daemon::owner::Owner;
-use crate::daemon::paths::{ClusterPaths, our_mounts, places};
-use crate::engine::ListedImage;
+use crate::daemon::paths::{ClusterPaths, Record, our_mounts, places};
+use crate::engine::{Engine, ListedImage};
+use crate::fleet::HostAddress;
 use crate::provision::{Found, clusters};
 use crate::selfimage;
 use crate::sweep;
@@ -24,8 +26,8 @@ use crate::sys::{Asked, process_start_time};
 pub(crate) struct PruneFilter {
     /// At these mountpoints only; everywhere if it is empty.
     pub(crate) mountpoints: Vec<PathBuf>,
-    /// The user's engine; the usual one if `None`.
-    pub(crate) host: Option<String>,
+    /// The user's engines; the usual one if there is none.
+    pub(crate) hosts: Vec<HostAddress>,
     /// How long an engine may take to answer.
     pub(crate) engine_timeout: Duration,
 }
@@ -57,8 +59,9 @@ pub(crate) async fn look(filter: &PruneFilter) -> Result<Left> {
         .filter(|paths| !paths.is_held())
         .collect();
     let held = held_clusters()?;
-    let recorded: Vec<_> = free.iter().filter_map(ClusterPaths::record).map(|record| record.engine).collect();
-    let mut engines = Engines::find(filter.host.as_deref(), &recorded, filter.engine_timeout).await;
+    let recorded: Vec<Record> = free.iter().filter_map(ClusterPaths::record).collect();
+    let recorded: Vec<_> = recorded.iter().flat_map(Record::engines).cloned().collect();
+    let mut engines = Engines::find(&filter.hosts, &recorded, filter.engine_timeout).await;
 
     let (mut left, mut alive) = (vec![], HashSet::new());
     for engine in engines.reached().to_vec() {
@@ -69,7 +72,7 @@ pub(crate) async fn look(filter: &PruneFilter) -> Result<Left> {
                     if !is_left(&found, &held, info.local) {
                         alive.insert(PathBuf::from(&found.mountpoint));
                     } else if is_ours(&found) && wants(Path::new(&found.mountpoint)) {
-                        left.push(LeftCluster { found, engine: info.address.clone() });
+                        add(&mut left, found, &info.address);
                     }
                 }
             }
@@ -108,10 +111,10 @@ pub(crate) async fn look(filter: &PruneFilter) -> Result<Left> {
     for paths in free.into_iter().filter(|paths| !is_used(paths)) {
         let record = paths.record();
         if let Some(record) = &record
-            && !record.engine.starts_with("simulated:")
-            && engines.at(&record.engine).is_none()
+            && let Some(engine) =
+                record.engines().find(|engine| !engine.starts_with("simulated:") && engines.at(engine).is_none())
         {
-            let (at, engine) = (record.mountpoint.display(), &record.engine);
+            let at = record.mountpoint.display();
             obstacles.push(format!(
                 "what is left of the cluster at {at} stays, as its engine {engine} cannot be asked; repeat cthulhu prune when it answers"
             ));
@@ -122,13 +125,24 @@ pub(crate) async fn look(filter: &PruneFilter) -> Result<Left> {
     }
 
     let mut images = vec![];
-    if let (None, Some(engine)) = (&wanted, engines.usual()) {
-        match unused_images(engine.as_ref()).await {
-            Ok(found) => images = found,
+    for engine in engines.usual().iter().filter(|_| wanted.is_none()) {
+        match unused_images(engine).await {
+            Ok(found) => images.extend(found),
             Err(error) => obstacles.push(format!("cannot look for images of other versions: {error:#}")),
         }
     }
     Ok(Left { engines, clusters: left, mounts: dead, places: kept, images, obstacles })
+}
+
+/// Adds what was found in an engine to what the same cluster has left in others.
+fn add(left: &mut Vec<LeftCluster>, found: Found, engine: &str) {
+    match left.iter_mut().find(|cluster| cluster.found.cluster == found.cluster) {
+        Some(cluster) => {
+            cluster.found.add(found);
+            cluster.engines.push(engine.to_owned());
+        }
+        None => left.push(LeftCluster { found, engines: vec![engine.to_owned()] }),
+    }
 }
 
 /// Ids of the clusters of this user whose places are held.
@@ -160,11 +174,11 @@ pub(in crate::daemon) fn is_ours(found: &Found) -> bool {
 }
 
 /// Images of other versions of the program that no container uses.
-async fn unused_images(engine: &dyn crate::engine::Engine) -> Result<Vec<(String, u64)>> {
+async fn unused_images(engine: &Arc<dyn Engine>) -> Result<Vec<LeftImage>> {
     let own = tokio::task::spawn_blocking(selfimage::reference).await??;
     let used: HashSet<_> = engine.list(None).await?.into_iter().map(|listed| listed.image).collect();
     let all = engine.list_images(selfimage::REPOSITORY).await?;
     let is_ours = |image: &ListedImage| selfimage::is_reference(&image.reference) && image.reference != own;
     let unused = all.into_iter().filter(|image| is_ours(image) && !used.contains(&image.reference));
-    Ok(unused.map(|image| (image.reference, image.size)).collect())
+    Ok(unused.map(|ListedImage { reference, size }| LeftImage { engine: engine.clone(), reference, size }).collect())
 }

@@ -8,8 +8,10 @@ mod look;
 mod remove;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::paths::{ClusterPaths, Record};
+use crate::engine::Engine;
 use crate::provision::Found;
 use crate::sweep::Size;
 use engines::Engines;
@@ -26,17 +28,25 @@ pub(crate) struct Left {
     pub(crate) mounts: Vec<PathBuf>,
     /// In the state directory.
     pub(crate) places: Vec<LeftPlace>,
-    /// Images of the program's other versions, with their bytes.
-    pub(crate) images: Vec<(String, u64)>,
+    /// Images of the program's other versions.
+    pub(crate) images: Vec<LeftImage>,
     /// What there may be and cannot be removed now, a sentence each.
     pub(crate) obstacles: Vec<String>,
 }
 
-/// What a cluster has left in an engine.
+/// What a cluster has left in engines.
 pub(crate) struct LeftCluster {
     pub(crate) found: Found,
-    /// Address of the engine.
-    pub(crate) engine: String,
+    /// Addresses of the engines.
+    pub(crate) engines: Vec<String>,
+}
+
+/// An image that no container uses.
+pub(crate) struct LeftImage {
+    engine: Arc<dyn Engine>,
+    pub(crate) reference: String,
+    /// Bytes.
+    pub(crate) size: u64,
 }
 
 /// A directory of the state directory.

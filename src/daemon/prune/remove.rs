@@ -6,11 +6,11 @@ use std::path::Path;
 
 use super::super::remove_contents::{Emptying, empty};
 use super::look::{held_clusters, is_left};
-use super::{Left, LeftPlace};
+use super::{Left, LeftImage, LeftPlace};
 use crate::daemon::data::{self, DataLock};
 use crate::daemon::paths::ClusterPaths;
 use crate::engine::EngineError;
-use crate::provision::{clusters, remove_cluster};
+use crate::provision::{NotRemoved, clusters, remove_cluster};
 
 /// Removes it, and returns a sentence for each thing that could not be removed.
 pub(crate) async fn remove(left: Left) -> Vec<String> {
@@ -19,14 +19,15 @@ pub(crate) async fn remove(left: Left) -> Vec<String> {
     let mut kept = HashSet::new();
     for cluster in &left.clusters {
         let found = &cluster.found;
-        let Some(engine) = left.engines.at(&cluster.engine) else { continue };
+        let engines: Vec<_> = cluster.engines.iter().filter_map(|address| left.engines.at(address)).cloned().collect();
+        let is_local = engines.iter().all(|engine| engine.info().local);
         // It was a while until the answer came.
-        if !held_clusters().is_ok_and(|held| is_left(found, &held, engine.info().local)) {
+        if !held_clusters().is_ok_and(|held| is_left(found, &held, is_local)) {
             continue;
         }
-        if let Err(error) = remove_cluster(engine.as_ref(), &found.cluster).await {
+        if let Err(why) = remove_cluster(&engines, &found.cluster).await {
             kept.insert(found.cluster.as_str());
-            failures.push(format!("what is left of the cluster at {}: {}", found.mountpoint, explained(&error)));
+            failures.push(format!("what is left of the cluster at {}: {}", found.mountpoint, explained(&why)));
         }
     }
     for mountpoint in &left.mounts {
@@ -42,13 +43,11 @@ pub(crate) async fn remove(left: Left) -> Vec<String> {
             failures.push(why);
         }
     }
-    if let Some(engine) = left.engines.usual() {
-        for (image, _) in &left.images {
-            match engine.remove_image(image).await {
-                // It is in use by now.
-                Ok(()) | Err(EngineError::Conflict(_)) => {}
-                Err(error) => failures.push(format!("cannot remove the image {image}: {error}")),
-            }
+    for LeftImage { engine, reference, .. } in &left.images {
+        match engine.remove_image(reference).await {
+            // It is in use by now.
+            Ok(()) | Err(EngineError::Conflict(_)) => {}
+            Err(error) => failures.push(format!("cannot remove the image {reference}: {error}")),
         }
     }
     failures
@@ -68,12 +67,12 @@ fn detach(mountpoint: &Path) -> Result<(), String> {
     }
 }
 
-fn explained(error: &EngineError) -> String {
-    match error {
+fn explained(left: &NotRemoved) -> String {
+    match &left.error {
         EngineError::Refused(why) | EngineError::Conflict(why) if why.contains("active endpoints") => {
             format!("{why}. A network whose endpoints do not exist can be removed after a restart of the engine")
         }
-        _ => error.to_string(),
+        _ => left.to_string(),
     }
 }
 
@@ -128,17 +127,18 @@ async fn remove_place(left: &LeftPlace, all: &Left) -> Result<(), String> {
 
 /// Sees to it that no node of the cluster that had the directory last is left in its engine.
 async fn nobody_writes(data: &DataLock, all: &Left) -> Result<(), String> {
-    let Some(last) = data.last_writer().filter(|last| !last.engine.starts_with("simulated:")) else { return Ok(()) };
-    let there = match all.engines.at(&last.engine) {
-        Some(engine) => clusters(engine.as_ref()).await,
-        None => Err(EngineError::Unreachable(last.engine.clone())),
-    };
+    let Some(last) = data.last_writer() else { return Ok(()) };
     let at = last.mountpoint.display();
-    match there {
-        Ok(found) if !found.iter().any(|found| found.cluster == last.cluster && found.containers > 0) => Ok(()),
-        Ok(_) => {
-            Err(format!("nodes of the cluster at {at} may still write there; end that first: cthulhu umount {at}"))
+    for address in last.engines().filter(|address| !address.starts_with("simulated:")) {
+        let there = match all.engines.at(address) {
+            Some(engine) => clusters(engine.as_ref()).await,
+            None => Err(EngineError::Unreachable(address.clone())),
+        };
+        let there = there.map_err(|error| format!("nodes of the cluster at {at} may still write there: {error}"))?;
+        if there.iter().any(|found| found.cluster == last.cluster && found.containers > 0) {
+            let end = format!("end that first: cthulhu umount {at}");
+            return Err(format!("nodes of the cluster at {at} may still write there; {end}"));
         }
-        Err(error) => Err(format!("nodes of the cluster at {at} may still write there: {error}")),
     }
+    Ok(())
 }

@@ -7,14 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker};
-use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::error::{self, NEVER};
 use super::locate::{self, Endpoint};
-use super::{DockerEngine, raw};
-use crate::engine::{EngineError, EngineInfo, Result, Setup};
+use super::{DockerEngine, info, raw};
+use crate::engine::{EngineError, EngineInfo, Result};
 
 /// Connects to an engine: at `host` if given, else where `DOCKER_HOST` or the docker context say, else at
 /// `/var/run/docker.sock`, else at podman's sockets. Every endpoint tried may take `timeout`.
@@ -56,7 +55,7 @@ async fn open(endpoint: &Endpoint) -> Result<DockerEngine> {
     let docker = raw::versioned(docker);
     let product = match greeting.and_then(|greeting| greeting.product) {
         Some(product) => product,
-        None => product(&raw::json(&docker, "/version").await?),
+        None => info::product(&raw::json(&docker, "/version").await?),
     };
     let description = format!("{product}, API {}", docker.client_version());
     let about = match peer {
@@ -64,9 +63,17 @@ async fn open(endpoint: &Endpoint) -> Result<DockerEngine> {
         // A filter in front of the engine may hide it.
         None => raw::json(&docker, "/info").await.unwrap_or_default(),
     };
-    let local = peer.is_some() && is_here(&about);
-    let (address, id) = (endpoint.address.clone(), raw::string(&about, "ID"));
-    let info = EngineInfo { description, address, id, local, setup: setup(&about) };
+    let info = EngineInfo {
+        description,
+        address: endpoint.address.clone(),
+        name: raw::string(&about, "Name"),
+        id: raw::string(&about, "ID"),
+        labels: info::labels(&about),
+        swarm: info::swarm(&about),
+        is_here: info::is_here(&about),
+        local: peer.is_some() && info::is_here(&about),
+        setup: info::setup(&about),
+    };
     Ok(DockerEngine::new(docker, info))
 }
 
@@ -195,55 +202,10 @@ fn readable(file: &Path) -> Result<()> {
     }
 }
 
-fn product(version: &Value) -> String {
-    let components = version["Components"].as_array().into_iter().flatten();
-    let mut names = components.filter_map(|component| component["Name"].as_str());
-    let name = names.find(|name| name.contains("Podman")).unwrap_or("Docker Engine");
-    format!("{name} {}", version["Version"].as_str().unwrap_or("of unknown version"))
-}
-
-/// Whether an engine behind a visible socket runs on this very kernel: the socket may be forwarded, or lead into a
-/// virtual machine, which then has a name or a kernel of its own.
-fn is_here(info: &Value) -> bool {
-    let ours = |file: &str| std::fs::read_to_string(Path::new("/proc/sys/kernel").join(file)).unwrap_or_default();
-    let same = |key: &str, file: &str| info[key].as_str().is_some_and(|theirs| theirs == ours(file).trim());
-    same("Name", "hostname") && same("KernelVersion", "osrelease") && !is_desktop(info)
-}
-
-fn is_desktop(info: &Value) -> bool {
-    info["OperatingSystem"].as_str().is_some_and(|system| system.contains("Docker Desktop"))
-}
-
-/// How an engine is set up, from its answer to `/info`.
-fn setup(info: &Value) -> Setup {
-    let option = |name: &str| {
-        let mut options = info["SecurityOptions"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        options.any(|option| option.split(',').any(|part| part == format!("name={name}")))
-    };
-    let can = |key: &str| info[key].as_bool().unwrap_or(true);
-    Setup {
-        rootless: option("rootless"),
-        remaps_users: option("userns"),
-        live_restore: info["LiveRestoreEnabled"].as_bool().unwrap_or(false),
-        limits_memory: can("MemoryLimit"),
-        limits_cpu: can("CpuCfsQuota"),
-        freezes: info["CgroupDriver"].as_str() != Some("none"),
-        desktop: is_desktop(info),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::fake;
     use super::*;
-
-    #[test]
-    fn products_are_told_apart() {
-        let docker = serde_json::json!({ "Components": [{ "Name": "Engine" }], "Version": "20.10.24" });
-        assert_eq!(product(&docker), "Docker Engine 20.10.24");
-        let podman = serde_json::json!({ "Components": [{ "Name": "Podman Engine" }], "Version": "4.3.1" });
-        assert_eq!(product(&podman), "Podman Engine 4.3.1");
-    }
 
     #[test]
     fn an_engine_says_who_it_is_in_the_head_of_an_answer() {
@@ -301,26 +263,6 @@ mod tests {
     }
 
     #[test]
-    fn the_setup_is_what_the_engine_tells() {
-        assert_eq!(setup(&Value::Null), Setup::default());
-        let told = serde_json::json!({
-            "SecurityOptions": ["name=seccomp,profile=builtin", "name=rootless", "name=cgroupns"],
-            "CgroupDriver": "none", "LiveRestoreEnabled": true, "MemoryLimit": false, "CpuCfsQuota": false
-        });
-        let expected = Setup {
-            rootless: true,
-            live_restore: true,
-            limits_memory: false,
-            limits_cpu: false,
-            freezes: false,
-            ..Setup::default()
-        };
-        assert_eq!(setup(&told), expected);
-        assert!(setup(&serde_json::json!({ "SecurityOptions": ["name=userns"] })).remaps_users);
-        assert!(setup(&serde_json::json!({ "OperatingSystem": "Docker Desktop" })).desktop);
-    }
-
-    #[test]
     fn advice_about_certificates_stands_where_they_are_the_cause() {
         let with = Endpoint { address: "https://h:2376".into(), tls: Some("/certs".into()) };
         let without = Endpoint { address: "tcp://h:2376".into(), tls: None };
@@ -353,15 +295,5 @@ mod tests {
         let limit = Duration::from_millis(50);
         let error = connect(path.to_str(), limit).await.err().unwrap();
         assert_eq!(error, EngineError::TimedOut(limit));
-    }
-
-    #[test]
-    fn a_desktop_or_another_machine_is_not_here() {
-        let ours = |file: &str| std::fs::read_to_string(format!("/proc/sys/kernel/{file}")).unwrap().trim().to_owned();
-        let (name, kernel) = (ours("hostname"), ours("osrelease"));
-        assert!(is_here(&serde_json::json!({ "Name": name, "KernelVersion": kernel })));
-        assert!(!is_here(&serde_json::json!({ "Name": "docker-desktop", "KernelVersion": kernel })));
-        let desktop = serde_json::json!({ "Name": name, "KernelVersion": kernel, "OperatingSystem": "Docker Desktop" });
-        assert!(!is_here(&desktop));
     }
 }

@@ -2,15 +2,13 @@
 //!
 //! The connection is read by a task from the start: a subscriber that the engine finds slow loses events.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bollard::Docker;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::{error, raw, time};
-use crate::engine::{BoxStream, ContainerId, EngineError, Event, EventKind, Result};
+use super::{error, info, raw, time};
+use crate::engine::{BoxStream, ContainerId, EngineError, Event, EventKind, Result, clock};
 
 /// Subscribes to containers that carry `label`, and to what is connected to networks. On a `local` engine its clock is ours.
 ///
@@ -69,13 +67,12 @@ fn follow(docker: &Docker, target: &str) -> BoxStream<Result<Event>> {
 /// The engine's clock, in ns since the epoch.
 async fn now(docker: &Docker, local: bool) -> Result<i64> {
     if !local {
-        let info = raw::json(docker, "/info").await?;
-        if let Some(time) = info["SystemTime"].as_str().and_then(time::parse) {
+        let about = raw::json(docker, "/info").await?;
+        if let Some(time) = info::time(&about) {
             return Ok(time);
         }
     }
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok(i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX))
+    Ok(clock::now())
 }
 
 /// The stream has no end of its own: the engine went away.

@@ -18,6 +18,17 @@ pub(super) struct Endpoint {
     pub(crate) tls: Option<PathBuf>,
 }
 
+/// Whether an address is reached without encryption beyond this machine: whoever can reach it is root there.
+pub(crate) fn is_plain_beyond_loopback(address: &str) -> bool {
+    let Some(rest) = ["tcp://", "http://"].iter().find_map(|scheme| address.strip_prefix(scheme)) else { return false };
+    if std::env::var("DOCKER_TLS_VERIFY").is_ok_and(|value| !value.is_empty()) {
+        return false;
+    }
+    let host = rest.split('/').next().unwrap_or_default();
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host).trim_matches(['[', ']']);
+    host != "localhost" && !host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 /// Gives the value of an environment variable; an empty one counts as unset.
 pub(super) type Env<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
 

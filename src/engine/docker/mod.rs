@@ -16,6 +16,7 @@ mod frames;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzed;
 mod images;
+mod info;
 mod inspection;
 mod locate;
 mod logs;
@@ -35,11 +36,12 @@ use bollard::Docker;
 
 use self::endpoints::Endpoints;
 use super::{
-    Attachment, BoxStream, ContainerId, ContainerSpec, Engine, EngineInfo, Event, Exit, Inspection, Labels, Listed,
-    ListedImage, ListedNetwork, ListedVolume, LogChunk, NewNetwork, PullProgress, Result, Usage,
+    Attachment, BoxStream, Clock, ContainerId, ContainerSpec, Engine, EngineInfo, Event, Exit, Inspection, Labels,
+    Listed, ListedImage, ListedNetwork, ListedVolume, LogChunk, NewNetwork, PullProgress, Result, Usage,
 };
 
 pub use connect::connect;
+pub(crate) use locate::is_plain_beyond_loopback;
 pub(crate) use time::parse as parse_time;
 
 /// A connection to an engine that speaks the Docker API. Every request opens a connection of its own.
@@ -68,6 +70,14 @@ impl Engine for DockerEngine {
 
     async fn ping(&self) -> Result<()> {
         self.docker.ping().await.map(drop).map_err(error::from_bollard)
+    }
+
+    async fn clock(&self) -> Result<Clock> {
+        info::clock(&self.docker).await
+    }
+
+    async fn swarm_nodes(&self) -> Result<Vec<String>> {
+        info::swarm_nodes(&self.docker).await
     }
 
     async fn create_with_warnings(&self, spec: &ContainerSpec) -> Result<(ContainerId, Vec<String>)> {

@@ -1,4 +1,4 @@
-//! Bridge networks with a subnet of their own.
+//! Networks with a subnet of their own.
 //!
 //! Reading is untyped, as engines differ in what they leave out.
 
@@ -11,7 +11,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
 use super::{error, raw, spec};
-use crate::engine::{ContainerId, Endpoint, EngineError, Labels, ListedNetwork, NewNetwork, Result};
+use crate::engine::{ContainerId, Endpoint, EngineError, Labels, ListedNetwork, NetworkDriver, NewNetwork, Result};
 
 /// Containers inspected at once.
 const AT_ONCE: usize = 8;
@@ -25,7 +25,9 @@ pub(super) async fn create(docker: &Docker, name: &str, network: &NewNetwork, la
     };
     let request = NetworkCreateRequest {
         name: name.to_owned(),
-        driver: Some("bridge".to_owned()),
+        driver: Some(network.driver.name().to_owned()),
+        // Without it, only swarm services get an endpoint in an overlay.
+        attachable: (network.driver == NetworkDriver::Overlay).then_some(true),
         ipam: Some(Ipam { config: Some(vec![range]), ..Ipam::default() }),
         // Engines from 27 on may be set to give new networks IPv6, which rules of IPv4 know nothing of.
         enable_ipv6: Some(false),

@@ -10,6 +10,7 @@
 //!   `list` do not.
 //! - Which signals end a container: see [`SimulatedEngine::kill`](Engine::kill).
 //! - The lines `started` and `exited CODE` go to stderr: logs have them, attachments do not.
+//! - A sandbox ends with its stdin, never by its lease: no time passes in a process that is not there.
 //! - Events are those that change a state; there are none for a signal that changes nothing.
 
 use std::path::{Path, PathBuf};
@@ -20,20 +21,24 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 
 use super::{
-    Attachment, BoxStream, ContainerId, ContainerSpec, Engine, EngineError, EngineInfo, Event, Exit, Inspection,
+    Attachment, BoxStream, Clock, ContainerId, ContainerSpec, Engine, EngineError, EngineInfo, Event, Exit, Inspection,
     Labels, Listed, ListedImage, ListedNetwork, ListedVolume, LogChunk, NewNetwork, PullProgress, Result, Setup, Usage,
+    clock,
 };
 use crate::sync::{Mutex, OwnedMutexGuard, mpsc, select, time, watch};
 
 mod container;
+mod hang;
 mod images;
 mod labels;
+mod net;
 mod networks;
 mod outside;
 mod process;
 mod sandbox;
 mod script;
 mod streams;
+mod swarm;
 #[cfg(test)]
 mod tests;
 mod url;
@@ -41,8 +46,12 @@ mod world;
 
 pub use outside::ContainerSnapshot;
 pub use script::Op;
+pub use swarm::engines;
 
+use hang::Hang;
 use script::{Gate, Script};
+use swarm::Member;
+use url::Address;
 use world::World;
 
 /// A container engine in memory. Clones are handles on the same engine.
@@ -60,6 +69,10 @@ struct Shared {
     script: Mutex<Script>,
     /// What holds calls back; waiting ones watch it.
     gate: watch::Sender<Gate>,
+    /// What holds everything back.
+    hang: Hang,
+    /// Its membership of a swarm.
+    swarm: Option<Member>,
 }
 
 impl Default for SimulatedEngine {
@@ -71,25 +84,36 @@ impl Default for SimulatedEngine {
 impl SimulatedEngine {
     /// An engine without containers or images, which answers at once.
     pub fn new() -> Self {
-        Self::at("simulated:")
+        Self::made("simulated".into(), &Address { url: "simulated:".into(), ..Address::default() }, None)
     }
 
-    /// An engine that says `address` is its own.
-    fn at(address: &str) -> Self {
-        Self {
+    /// The engine on a machine of that name, as `address` says.
+    fn made(machine: String, address: &Address, swarm: Option<Member>) -> Self {
+        let mut world = World::new(&machine, swarm.clone());
+        world.clock.offset = address.clock;
+        let info = EngineInfo {
+            description: format!("Simulated engine {}", env!("CARGO_PKG_VERSION")),
+            address: address.url.clone(),
+            id: format!("engine-{machine}"),
+            labels: address.labels.clone(),
+            swarm: swarm.as_ref().map(|member| member.describe(&machine)),
+            name: machine,
+            is_here: true,
+            local: false,
+            setup: Setup::default(),
+        };
+        let engine = Self {
             shared: Arc::new(Shared {
-                info: EngineInfo {
-                    description: format!("Simulated engine {}", env!("CARGO_PKG_VERSION")),
-                    address: address.to_owned(),
-                    id: String::new(),
-                    local: false,
-                    setup: Setup::default(),
-                },
-                world: Mutex::new(World::new()),
+                info,
+                world: Mutex::new(world),
                 script: Mutex::new(Script::default()),
                 gate: watch::channel(Gate::default()).0,
+                hang: address.hang.clone(),
+                swarm,
             }),
-        }
+        };
+        address.delays.iter().for_each(|(op, delay)| engine.delay(*op, *delay));
+        engine
     }
 
     fn count(&self, op: Op) {
@@ -98,6 +122,7 @@ impl SimulatedEngine {
 
     /// Waits until `op` no longer hangs; the answer is its delay, or its scripted failure once the delay has passed.
     async fn pass(&self, op: Op) -> Result<Duration> {
+        self.shared.hang.over().await;
         let mut gate = self.shared.gate.subscribe();
         let connected =
             gate.wait_for(|gate| !gate.connected || !gate.hung.contains(&op)).await.is_ok_and(|gate| gate.connected);
@@ -157,6 +182,19 @@ impl Engine for SimulatedEngine {
 
     async fn ping(&self) -> Result<()> {
         self.admit(Op::Ping).await
+    }
+
+    async fn clock(&self) -> Result<Clock> {
+        let question = clock::Question::ask();
+        self.admit(Op::Clock).await?;
+        let theirs = self.shared.world.lock().clock.tick();
+        Ok(question.answered(theirs))
+    }
+
+    async fn swarm_nodes(&self) -> Result<Vec<String>> {
+        self.admit(Op::SwarmNodes).await?;
+        let managed = self.shared.swarm.as_ref().filter(|member| member.is_manager);
+        managed.map(|member| member.swarm.nodes.clone()).ok_or_else(swarm::no_manager)
     }
 
     async fn create_with_warnings(&self, spec: &ContainerSpec) -> Result<(ContainerId, Vec<String>)> {
@@ -228,17 +266,17 @@ impl Engine for SimulatedEngine {
             }
             world.bus.subscribe(label)
         };
-        Ok(streams::received(receiver))
+        Ok(self.shared.hang.stream(streams::received(receiver)))
     }
 
     async fn logs(&self, id: &ContainerId, since: i64, follow: bool) -> Result<BoxStream<Result<LogChunk>>> {
         self.admit(Op::Logs).await?;
         let journal = self.shared.world.lock().journal(&id.0)?;
-        Ok(if follow {
+        Ok(self.shared.hang.stream(if follow {
             streams::follow(journal, since, self.shared.gate.subscribe())
         } else {
             stream::iter(journal.since(since).into_iter().map(Ok)).boxed()
-        })
+        }))
     }
 
     /// Every process takes a fiftieth of a CPU and 4 MiB.
@@ -256,7 +294,7 @@ impl Engine for SimulatedEngine {
     async fn attach(&self, id: &ContainerId) -> Result<Attachment> {
         self.admit(Op::Attach).await?;
         let attached = self.shared.world.lock().attach(&id.0)?;
-        Ok(streams::attachment(Arc::downgrade(&self.shared), attached))
+        Ok(self.shared.hang.attachment(streams::attachment(Arc::downgrade(&self.shared), attached)))
     }
 
     async fn has_image(&self, reference: &str) -> Result<bool> {
@@ -294,7 +332,7 @@ impl Engine for SimulatedEngine {
 
     async fn create_network(&self, name: &str, network: &NewNetwork, labels: &Labels) -> Result<String> {
         self.admit(Op::CreateNetwork).await?;
-        self.shared.world.lock().create_network(name, &network.subnet, labels)
+        self.shared.world.lock().create_network(name, network, labels)
     }
 
     async fn list_networks(&self, label: Option<&str>) -> Result<Vec<ListedNetwork>> {

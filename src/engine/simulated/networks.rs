@@ -1,92 +1,18 @@
-//! Networks, addresses and published ports.
+//! The networks of an engine, addresses and published ports.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::labels::carries;
-use crate::engine::{Endpoint, EngineError, Labels, ListedNetwork, Protocol, PublishedPort, Result};
+use super::net::{Net, Subnet};
+use super::swarm::{Member, no_manager};
+use crate::engine::{
+    Endpoint, EngineError, Labels, ListedNetwork, NetworkDriver, NewNetwork, Protocol, PublishedPort, Result,
+};
 
 /// From these the engine chooses ports of the host.
 const CHOSEN: std::ops::RangeInclusive<u16> = 49_153..=65_535;
-
-/// An IPv4 subnet in CIDR form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Subnet {
-    base: u32,
-    prefix: u32,
-}
-
-impl Subnet {
-    /// Reads `10.0.0.0/24`; bits beyond the prefix are dropped.
-    fn parse(text: &str) -> Result<Self> {
-        let parsed = text.split_once('/').and_then(|(address, prefix)| {
-            let address: Ipv4Addr = address.parse().ok()?;
-            let prefix: u32 = prefix.parse().ok().filter(|prefix| *prefix <= 32)?;
-            let base = u32::from(address) & Self::mask(prefix);
-            Some(Self { base, prefix })
-        });
-        parsed.ok_or_else(|| EngineError::Refused(format!("invalid CIDR address: {text}")))
-    }
-
-    fn mask(prefix: u32) -> u32 {
-        u32::MAX.checked_shl(32 - prefix).unwrap_or(0)
-    }
-
-    fn overlaps(self, other: Self) -> bool {
-        let mask = Self::mask(self.prefix.min(other.prefix));
-        self.base & mask == other.base & mask
-    }
-
-    fn contains(self, address: Ipv4Addr) -> bool {
-        u32::from(address) & Self::mask(self.prefix) == self.base
-    }
-
-    pub(crate) fn prefix(self) -> u32 {
-        self.prefix
-    }
-
-    /// The address that the engine keeps for itself.
-    pub(crate) fn gateway(self) -> Ipv4Addr {
-        Ipv4Addr::from(self.base.saturating_add(1))
-    }
-}
-
-impl std::fmt::Display for Subnet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", Ipv4Addr::from(self.base), self.prefix)
-    }
-}
-
-pub(super) struct Net {
-    pub(crate) id: String,
-    name: String,
-    driver: &'static str,
-    labels: Labels,
-    /// Its addresses; the `host` and `none` networks have none.
-    pub(crate) subnet: Option<Subnet>,
-    /// The engine's own, which cannot be removed or pin an address.
-    built_in: bool,
-    used: BTreeSet<Ipv4Addr>,
-    /// What the engine would choose addresses from.
-    ranges: Vec<String>,
-}
-
-impl Net {
-    /// As a listing shows it, with the addresses in use.
-    pub(crate) fn listed(&self) -> ListedNetwork {
-        ListedNetwork {
-            id: self.id.clone(),
-            name: self.name.clone(),
-            driver: self.driver.to_owned(),
-            labels: self.labels.clone(),
-            subnets: self.subnet.iter().map(Subnet::to_string).collect(),
-            isolated: false,
-            used: self.used.iter().copied().collect(),
-            ranges: self.ranges.clone(),
-            names: Vec::new(),
-        }
-    }
-}
 
 /// What a running container holds of a network.
 #[derive(Clone, Debug)]
@@ -102,9 +28,16 @@ pub(super) struct Networks {
     names: HashMap<String, String>,
     /// Ports published on the host.
     ports: HashSet<(Protocol, u16)>,
+    /// The engine's membership of a swarm.
+    swarm: Option<Member>,
 }
 
 impl Networks {
+    /// No networks, on an engine of that swarm.
+    pub(crate) fn of(swarm: Option<Member>) -> Self {
+        Self { swarm, ..Self::default() }
+    }
+
     /// Adds one of the engine's own.
     pub(crate) fn build_in(&mut self, id: String, name: &str, driver: &'static str, subnet: &str) {
         self.insert(Net {
@@ -114,14 +47,19 @@ impl Networks {
             labels: Labels::new(),
             subnet: Subnet::parse(subnet).ok(),
             built_in: true,
-            used: BTreeSet::new(),
+            used: Arc::default(),
+            used_here: 0,
             ranges: Vec::new(),
         });
     }
 
-    /// Creates a bridge network with the id given.
-    pub(crate) fn create(&mut self, id: &str, name: &str, subnet: &str, labels: &Labels) -> Result<()> {
-        let subnet = Subnet::parse(subnet)?;
+    /// Creates a network with the id given.
+    pub(crate) fn create(&mut self, id: &str, name: &str, new: &NewNetwork, labels: &Labels) -> Result<()> {
+        let managed = self.managed();
+        if new.driver == NetworkDriver::Overlay && managed.is_none() {
+            return Err(no_manager());
+        }
+        let subnet = Subnet::parse(&new.subnet)?;
         if self.names.contains_key(name) {
             let why = format!("network with name {name} already exists");
             return Err(EngineError::Conflict(why));
@@ -131,17 +69,47 @@ impl Networks {
             let why = "Pool overlaps with other one on this address space".to_owned();
             return Err(EngineError::Conflict(why));
         }
-        self.insert(Net {
+        let net = Net {
             id: id.to_owned(),
             name: name.to_owned(),
-            driver: "bridge",
+            driver: new.driver.name(),
             labels: labels.clone(),
             subnet: Some(subnet),
             built_in: false,
-            used: BTreeSet::new(),
-            ranges: Vec::new(),
-        });
+            used: Arc::default(),
+            used_here: 0,
+            ranges: new.ip_range.iter().cloned().collect(),
+        };
+        if let Some(swarm) = managed.filter(|_| new.driver == NetworkDriver::Overlay) {
+            swarm.swarm.overlays.lock().insert(net.id.clone(), net.clone());
+        }
+        self.insert(net);
         Ok(())
+    }
+
+    /// The swarm of which this engine is a manager.
+    fn managed(&self) -> Option<Member> {
+        self.swarm.clone().filter(|swarm| swarm.is_manager)
+    }
+
+    /// Makes an overlay of the swarm known that this engine has not used yet; nothing happens if there is none.
+    fn discover(&mut self, key: &str) {
+        let found = self.swarm.as_ref().and_then(|member| {
+            let overlays = member.swarm.overlays.lock();
+            overlays.values().find(|net| net.id == key || net.name == key).cloned()
+        });
+        if let Some(net) = found.filter(|net| !self.nets.contains_key(&net.id)) {
+            self.insert(net);
+        }
+    }
+
+    /// Forgets an overlay that no container of this worker is attached to any more.
+    fn undiscover(&mut self, id: &str) {
+        let is_worker = self.swarm.as_ref().is_some_and(|swarm| !swarm.is_manager);
+        if is_worker && let Some(net) = self.nets.get(id).filter(|net| net.driver == "overlay" && net.used_here == 0) {
+            self.names.remove(&net.name);
+            self.nets.remove(id);
+        }
     }
 
     fn insert(&mut self, net: Net) {
@@ -153,7 +121,7 @@ impl Networks {
     pub(crate) fn find(&self, key: &str) -> Result<&Net> {
         let id = self.names.get(key).map_or(key, String::as_str);
         let net = self.nets.get(id);
-        net.ok_or_else(|| EngineError::NotFound(format!("network {key} not found")))
+        net.ok_or_else(|| not_found(key))
     }
 
     /// Makes one of that driver, whose addresses the engine chooses from these ranges.
@@ -188,20 +156,30 @@ impl Networks {
             let why = format!("{name} is a pre-defined network and cannot be removed");
             return Err(EngineError::Refused(why));
         }
-        if !net.used.is_empty() {
+        if !net.used.lock().is_empty() {
             return Err(EngineError::Refused(format!(
                 "error while removing network: network {name} id {id} has active endpoints"
             )));
         }
         self.names.remove(&name);
         self.nets.remove(&id);
+        if let Some(member) = self.managed() {
+            member.swarm.overlays.lock().remove(&id);
+        }
         Ok(())
     }
 
     /// Gives a container an address.
     pub(crate) fn claim(&mut self, endpoint: &Endpoint) -> Result<Held> {
-        let net = self.find(&endpoint.network)?;
-        let address = endpoint.address;
+        self.discover(&endpoint.network);
+        let id = self.find(&endpoint.network)?.id.clone();
+        let claimed = self.claim_in(&id, endpoint.address);
+        self.undiscover(&id);
+        claimed
+    }
+
+    fn claim_in(&mut self, id: &str, address: Ipv4Addr) -> Result<Held> {
+        let net = self.nets.get_mut(id).ok_or_else(|| not_found(id))?;
         let refused = |why: String| Err(EngineError::Refused(why));
         let subnet = match net.subnet {
             Some(subnet) if !net.built_in => subnet,
@@ -212,21 +190,20 @@ impl Networks {
         if !subnet.contains(address) {
             return refused(format!("Invalid address {address}: It does not belong to any of this network's subnets"));
         }
-        if address == subnet.gateway() || net.used.contains(&address) {
+        if address == subnet.gateway() || !net.used.lock().insert(address) {
             return refused("Address already in use".into());
         }
-        let id = net.id.clone();
-        if let Some(net) = self.nets.get_mut(&id) {
-            net.used.insert(address);
-        }
-        Ok(Held { network: id, address })
+        net.used_here += 1;
+        Ok(Held { network: id.to_owned(), address })
     }
 
     /// Takes back what [`Self::claim`] gave.
     pub(crate) fn free(&mut self, held: &Held) {
         if let Some(net) = self.nets.get_mut(&held.network) {
-            net.used.remove(&held.address);
+            net.used.lock().remove(&held.address);
+            net.used_here -= 1;
         }
+        self.undiscover(&held.network);
     }
 
     /// Publishes a container's ports, all or none, and returns them with the host's port each.
@@ -257,4 +234,8 @@ impl Networks {
             }
         }
     }
+}
+
+fn not_found(key: &str) -> EngineError {
+    EngineError::NotFound(format!("network {key} not found"))
 }

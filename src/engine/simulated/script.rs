@@ -11,6 +11,8 @@ use crate::engine::{EngineError, Event};
 #[allow(missing_docs, reason = "each is the method of that name")]
 pub enum Op {
     Ping,
+    Clock,
+    SwarmNodes,
     Create,
     Start,
     Stop,
@@ -43,8 +45,10 @@ pub enum Op {
 
 impl Op {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::Ping,
+        Self::Clock,
+        Self::SwarmNodes,
         Self::Create,
         Self::Start,
         Self::Stop,
@@ -75,10 +79,12 @@ impl Op {
         Self::RemoveVolume,
     ];
 
-    /// The method's name, for example `create_network`.
+    /// The method's name, for example `create_network`; `read_clock` for `clock`, which in an address sets the clock.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ping => "ping",
+            Self::Clock => "read_clock",
+            Self::SwarmNodes => "swarm_nodes",
             Self::Create => "create",
             Self::Start => "start",
             Self::Stop => "stop",
@@ -184,6 +190,11 @@ impl SimulatedEngine {
         self.shared.gate.send_modify(|gate| {
             gate.hung.remove(&op);
         });
+    }
+
+    /// Sets its clock that far ahead of ours, in ns; a negative number is behind. Times from then on follow it.
+    pub fn set_clock(&self, offset: i64) {
+        self.shared.world.lock().clock.offset = offset;
     }
 
     /// Drops the next `count` events of any container.

@@ -16,6 +16,7 @@ mod lifecycle;
 mod networks;
 mod scripted;
 mod streams;
+mod swarm;
 mod volumes;
 
 /// Long enough for anything that happens at all, on a busy machine too.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -12,9 +12,10 @@ use super::labels::carries;
 use super::networks::Networks;
 use super::sandbox::Sandbox;
 use super::streams::{Bus, Journal};
+use super::swarm::Member;
 use crate::engine::{
     Check, ContainerId, ContainerSpec, Endpoint, EngineError, Event, EventKind, Health, Inspection, Labels, Listed,
-    ListedNetwork, ListedVolume, Network, Result, Signal, Status,
+    ListedNetwork, ListedVolume, Network, NewNetwork, Result, Signal, Status, clock,
 };
 use crate::sync::AsyncMutex;
 
@@ -32,14 +33,17 @@ pub(super) const KILLED: i64 = 137;
 
 /// The engine's clock: real time, but no instant twice.
 #[derive(Default)]
-pub(super) struct Clock(i64);
+pub(super) struct Clock {
+    /// The latest instant given out, by our clock.
+    latest: i64,
+    /// How far ahead of ours it is, in ns.
+    pub(crate) offset: i64,
+}
 
 impl Clock {
     pub(crate) fn tick(&mut self) -> i64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_or(0, |now| now.as_nanos() as i64);
-        self.0 = now.max(self.0 + 1);
-        self.0
+        self.latest = clock::now().max(self.latest + 1);
+        self.latest.saturating_add(self.offset)
     }
 }
 
@@ -53,6 +57,8 @@ pub(super) struct World {
     pub(crate) bus: Bus,
     /// Gives the time of everything that happens.
     pub(crate) clock: Clock,
+    /// Goes into ids, which no two engines of a swarm share.
+    machine: String,
     /// How many ids were given out.
     ids: u64,
     next_pid: i32,
@@ -61,16 +67,17 @@ pub(super) struct World {
 }
 
 impl World {
-    /// An engine with nothing but its own networks.
-    pub(crate) fn new() -> Self {
+    /// The engine on that machine, with nothing but its own networks.
+    pub(crate) fn new(machine: &str, swarm: Option<Member>) -> Self {
         let mut world = Self {
             containers: HashMap::new(),
             names: HashMap::new(),
-            networks: Networks::default(),
+            networks: Networks::of(swarm),
             images: Images::default(),
             volumes: BTreeMap::new(),
             bus: Bus::default(),
             clock: Clock::default(),
+            machine: machine.to_owned(),
             ids: 0,
             next_pid: FIRST_PID,
             attachments: 0,
@@ -85,7 +92,7 @@ impl World {
 
     fn new_id(&mut self) -> String {
         self.ids += 1;
-        let digest = Sha256::digest(self.ids.to_be_bytes());
+        let digest = Sha256::digest(format!("{} {}", self.machine, self.ids));
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
@@ -458,9 +465,9 @@ impl World {
         names
     }
 
-    pub(crate) fn create_network(&mut self, name: &str, subnet: &str, labels: &Labels) -> Result<String> {
+    pub(crate) fn create_network(&mut self, name: &str, network: &NewNetwork, labels: &Labels) -> Result<String> {
         let id = self.new_id();
-        self.networks.create(&id, name, subnet, labels)?;
+        self.networks.create(&id, name, network, labels)?;
         Ok(id)
     }
 

@@ -147,6 +147,10 @@ async fn an_address_with_options() {
         ("simulated:?start=", "is not a duration"),
         ("simulated:?start=-5ms", "is not a duration"),
         ("simulated:?start", "has no value"),
+        ("simulated:?hang=here", "\"here\" is not a path that begins with /"),
+        ("simulated:?label=rack", "is not a label such as rack=r1"),
+        ("simulated:?clock=fast", "is not a duration"),
+        ("simulated:?swarm=mine", "\"mine\" is not \"none\""),
         ("simulated:start=1s", "only options can follow"),
         ("docker:", "does not begin with"),
     ] {
