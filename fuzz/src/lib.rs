@@ -5,6 +5,7 @@
 #[path = "../../tests/common/mod.rs"]
 mod common;
 
+pub mod agent_protocol;
 pub mod compose;
 pub mod config;
 pub mod control_line;

@@ -22,10 +22,15 @@ const NUMBER: usize = 8;
 /// A value as it comes in a frame.
 ///
 /// # Errors
-/// A value that cannot be encoded.
+/// A value that cannot be encoded, or would be passed over as too long.
 pub(super) fn body(value: &impl Serialize) -> io::Result<Vec<u8>> {
     // The number's place.
-    postcard::to_extend(value, vec![0; NUMBER]).map_err(io::Error::other)
+    let body = postcard::to_extend(value, vec![0; NUMBER]).map_err(io::Error::other)?;
+    if cobs::max_encoding_length(body.len()) > MAX_FRAME {
+        let most = MAX_FRAME >> 20;
+        return Err(io::Error::other(format!("too large for one request: it may have {most} MiB")));
+    }
+    Ok(body)
 }
 
 /// Appends a frame to `out`: a [`body`] with its number.
@@ -136,6 +141,7 @@ mod tests {
 
     #[test]
     fn what_is_too_long_is_passed_over() {
+        assert!(body(&vec![1_u8; MAX_FRAME]).is_err() && body(&vec![1_u8; 16 << 20]).is_ok());
         let mut frames = Frames::new(false);
         let chunk = vec![7; 1 << 20];
         for _ in 0..=MAX_FRAME >> 20 {

@@ -24,4 +24,5 @@ pub(crate) const SOCKET: &str = "/engine.sock";
 
 pub use client::RemoteFiles;
 pub use mounts::RemoteMounts;
+pub use server::serve;
 pub(crate) use server::{Agent, run};

@@ -24,7 +24,7 @@ use crate::sweep::{self, Content, IfThere, Planted, Swept};
 use crate::sys;
 
 /// Threads that perform operations. Most of their time they wait for the disk.
-const THREADS: usize = 4;
+const THREADS: usize = 8;
 /// Descriptors for the agent's own work.
 const OWN_DESCRIPTORS: u64 = 100;
 /// Bytes that are read at a time.
@@ -113,6 +113,15 @@ pub(crate) fn run(agent: &Agent, lease: Duration, expired: impl FnOnce()) -> Exi
     ExitCode::SUCCESS
 }
 
+/// Serves the requests of `input` on what is below `base`, with our own rights.
+///
+/// # Errors
+/// From opening the directory, and from reading.
+pub fn serve(base: &Path, input: impl Read, output: Box<dyn Write + Send>) -> io::Result<()> {
+    let us = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    Session::new(Agent::new(base.to_owned(), us), output)?.serve(input, &Lease::new())
+}
+
 /// A decoded frame that waits for a thread.
 type Job = Vec<u8>;
 
@@ -132,25 +141,30 @@ struct Output {
 }
 
 impl Output {
-    fn write(&mut self, number: u64, reply: &Reply) {
-        // The leading zero byte ends what a broken connection has left of the last frame.
-        let mut out = vec![0];
-        match frames::body(reply) {
-            Ok(body) => frames::append(number, body, &mut out),
-            Err(error) => return error!(%error, "an answer cannot be encoded"),
-        }
+    fn write(&mut self, frame: &[u8]) {
         // If nobody takes it, the lease decides.
-        let _ = self.stream.write_all(&out).and_then(|()| self.stream.flush());
+        let _ = self.stream.write_all(frame).and_then(|()| self.stream.flush());
     }
 
-    fn answer(&mut self, number: u64, reply: &Reply) {
+    /// `frame` is the reply, encoded.
+    fn answer(&mut self, number: u64, reply: &Reply, frame: &[u8]) {
         if self.answered.len() == AT_ONCE {
             self.answered.pop_front();
         }
         let held = if let Reply::File(Ok(answer)) = reply { answer.give_back() } else { vec![] };
         self.answered.push_back((number, held));
-        self.write(number, reply);
+        self.write(frame);
     }
+}
+
+fn encoded(number: u64, reply: &Reply) -> Vec<u8> {
+    // The leading zero byte ends what a broken connection has left of the last frame.
+    let mut frame = vec![0];
+    match frames::body(reply) {
+        Ok(body) => frames::append(number, body, &mut frame),
+        Err(error) => error!(%error, "an answer cannot be encoded"),
+    }
+    frame
 }
 
 /// The names that the agent would have the kernel forget.
@@ -158,7 +172,8 @@ struct Forgetting(Arc<Mutex<Output>>);
 
 impl KernelNotifier for Forgetting {
     fn forget(&self, name: Name) {
-        self.0.lock().write(UNASKED, &Reply::Forget(name));
+        let frame = encoded(UNASKED, &Reply::Forget(name));
+        self.0.lock().write(&frame);
     }
 }
 
@@ -206,11 +221,11 @@ impl Session {
         let Some((number, message)) = frames::parse::<Message<'_>>(&frame) else { return };
         match message {
             Message::Hello { life, lost } => self.hello(number, life, &lost, *seen),
-            Message::Beat => self.output.lock().answer(number, &Reply::Done),
+            Message::Beat => self.answer(number, &Reply::Done),
             Message::AddRoot { ref path, number: root } => {
                 let added = self.add_root(path, root);
                 let reply = added.map_or_else(|error| Reply::Failed(error.to_string()), |()| Reply::Done);
-                self.output.lock().answer(number, &reply);
+                self.answer(number, &reply);
             }
             Message::File(Request::Forget { ino, count }) => {
                 if let Some((_, files)) = self.files.get() {
@@ -221,6 +236,12 @@ impl Session {
             _ => drop(jobs.send(frame)),
         }
         *seen = number;
+    }
+
+    fn answer(&self, number: u64, reply: &Reply) {
+        // Encoded before the others have to wait.
+        let frame = encoded(number, reply);
+        self.output.lock().answer(number, reply, &frame);
     }
 
     fn hello(&self, number: u64, life: Life, lost: &[u64], seen: u64) {
@@ -238,7 +259,8 @@ impl Session {
                 None => open.push(*lost),
             }
         }
-        output.answer(number, &Reply::Hello { life: *life, seen, open });
+        let reply = Reply::Hello { life: *life, seen, open };
+        output.answer(number, &reply, &encoded(number, &reply));
         drop(output);
         for request in held {
             let _ = files.perform(&request);
@@ -282,7 +304,7 @@ impl Session {
             let Some((number, message)) = frames::parse::<Message<'_>>(&frame) else { continue };
             let performed = catch_unwind(AssertUnwindSafe(|| self.perform(message)));
             let reply = performed.unwrap_or(Reply::File(Err(libc::EIO)));
-            self.output.lock().answer(number, &reply);
+            self.answer(number, &reply);
         }
     }
 

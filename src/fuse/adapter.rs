@@ -474,7 +474,7 @@ impl fuser::Filesystem for Adapter {
     fn readdir(&self, req: &Request, ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         caught("readdir", || {
             if elsewhere(ino.0).is_some() {
-                let request = FileRequest::Readdir { fh: DirFh(fh.0), offset, room: LISTING_ROOM, parent: None };
+                let request = FileRequest::Readdir { fh: DirFh(fh.0), offset, room: LISTING_ROOM };
                 return self.perform(req, ino, request, reply::listing(reply));
             }
             let listed = if owns(ino.0) {

@@ -123,13 +123,11 @@ pub(crate) enum Request<'a> {
     Opendir {
         ino: u64,
     },
-    /// As many entries as fit into `room` bytes of the kernel's buffer; with `parent`, the directory's number, each is
-    /// looked up too.
+    /// As many entries as fit into `room` bytes of the kernel's buffer.
     Readdir {
         fh: DirFh,
         offset: u64,
         room: u32,
-        parent: Option<u64>,
     },
     Releasedir {
         fh: DirFh,
@@ -215,8 +213,6 @@ pub(crate) struct Listed {
     pub(crate) next_offset: u64,
     pub(crate) kind: u32,
     pub(crate) name: Vec<u8>,
-    /// A lookup, if one was asked for and succeeded.
-    pub(crate) entry: Option<FileEntry>,
 }
 
 impl Request<'_> {
@@ -235,7 +231,6 @@ impl Answer {
             Self::Created(entry, fh) => vec![Request::Release { fh: *fh }, forget(entry)],
             Self::Opened(fh) => vec![Request::Release { fh: *fh }],
             Self::OpenedDir(fh) => vec![Request::Releasedir { fh: *fh }],
-            Self::Listing(listed) => listed.iter().filter_map(|listed| listed.entry.as_ref().map(forget)).collect(),
             _ => vec![],
         }
     }
@@ -290,7 +285,7 @@ impl Passthrough {
             Request::Release { fh } => done(self.release(fh)?),
             Request::Fsync { fh, datasync } => done(self.fsync(fh, datasync)?),
             Request::Opendir { ino } => Answer::OpenedDir(self.opendir(ino)?),
-            Request::Readdir { fh, offset, room, parent } => Answer::Listing(self.listed(fh, offset, room, parent)?),
+            Request::Readdir { fh, offset, room } => Answer::Listing(self.listed(fh, offset, room)?),
             Request::Releasedir { fh } => done(self.releasedir(fh)?),
             Request::Fsyncdir { fh, datasync } => done(self.fsyncdir(fh, datasync)?),
             Request::Statfs { ino } => Answer::FileSystem(self.statfs(ino)?),
@@ -308,23 +303,16 @@ impl Passthrough {
         })
     }
 
-    fn listed(&self, fh: DirFh, offset: u64, room: u32, parent: Option<u64>) -> Result<Vec<Listed>> {
+    fn listed(&self, fh: DirFh, offset: u64, room: u32) -> Result<Vec<Listed>> {
         let (mut listed, mut left) = (vec![], room as usize);
         self.readdir(fh, offset, |entry| {
-            // struct fuse_direntplus or fuse_dirent, and the name, padded to 8 bytes.
-            let size = (if parent.is_some() { 152 } else { 24 } + entry.name.len()).next_multiple_of(8);
-            let Some(rest) = left.checked_sub(size) else { return true };
+            // struct fuse_dirent and the name, padded to 8 bytes.
+            let Some(rest) = left.checked_sub((24 + entry.name.len()).next_multiple_of(8)) else { return true };
             left = rest;
             let (name, kind) = (entry.name.as_bytes().to_vec(), entry.kind);
-            listed.push(Listed { ino: entry.ino, next_offset: entry.next_offset, kind, name, entry: None });
+            listed.push(Listed { ino: entry.ino, next_offset: entry.next_offset, kind, name });
             false
         })?;
-        if let Some(parent) = parent {
-            for listed in listed.iter_mut().filter(|listed| !matches!(&listed.name[..], b"." | b"..")) {
-                // Gone meanwhile, or one too many: a lookup will say so.
-                listed.entry = self.lookup(parent, OsStr::from_bytes(&listed.name)).ok();
-            }
-        }
         Ok(listed)
     }
 }

@@ -78,7 +78,7 @@ impl Watch {
         &**self.0.fleet.engine(host)
     }
 
-    fn address(&self, host: usize) -> &str {
+    pub(super) fn address(&self, host: usize) -> &str {
         &self.engine(host).info().address
     }
 

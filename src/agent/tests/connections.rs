@@ -210,3 +210,39 @@ async fn nothing_outside_is_served() {
     std::fs::create_dir(bed.dir.path().join("there")).unwrap();
     assert!(bed.files.add_root("there").await.is_ok());
 }
+
+#[tokio::test]
+async fn it_may_do_what_the_daemons_user_may() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    use crate::passthrough::Caller;
+
+    if !crate::skip::is_root() {
+        return;
+    }
+    let bed = Bed::new(LONG).await;
+    let user = (12_345, 23_456);
+    std::fs::set_permissions(bed.dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(bed.dir.path().join("f"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    bed.files.connect(Host::acting_as(user, bed.dir.path(), DESCRIPTORS).attach()).await.unwrap();
+    let own = Planted { path: "var".into(), content: Content::Directory { mode: 0o777 }, if_there: IfThere::Replace };
+    bed.files.fill("i001", vec![own]).await.unwrap();
+    let var = bed.files.add_root("i001/var").await.unwrap();
+
+    let file = bed.found().await.attr.ino;
+    assert_eq!(bed.open(file).await, Err(Errno::ACCESS));
+    let wanted = libc::R_OK.cast_unsigned();
+    assert_eq!(bed.ask(file, Request::Access { ino: file, wanted }).await, Err(Errno::ACCESS));
+    let caller = Caller { uid: user.0, gid: user.1, pid: 0 };
+    let mkdir = |parent| Request::Mkdir { caller, parent, name: b"d", mode: 0o755, umask: 0 };
+    assert_eq!(bed.ask(bed.root, mkdir(bed.root)).await, Err(Errno::ACCESS));
+    assert!(bed.ask(var, mkdir(var)).await.is_ok());
+    for path in ["i001", "i001/var", "i001/var/d"] {
+        let meta = std::fs::metadata(bed.dir.path().join(path)).unwrap();
+        assert_eq!((meta.uid(), meta.gid()), user, "{path}");
+    }
+    // As what a node's root has left is.
+    std::fs::write(bed.dir.path().join("i001/var/d/root"), "").unwrap();
+    bed.files.empty("i001/var").await.unwrap();
+    assert_eq!(std::fs::read_dir(bed.dir.path().join("i001/var")).unwrap().count(), 0);
+}

@@ -44,7 +44,11 @@ struct Attached {
 impl Host {
     pub(super) fn new(dir: &Path, descriptors: Descriptors) -> Self {
         let us = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let agent = Agent { base: dir.to_owned(), acts_as: us, descriptors };
+        Self::acting_as(us, dir, descriptors)
+    }
+
+    pub(super) fn acting_as(acts_as: (u32, u32), dir: &Path, descriptors: Descriptors) -> Self {
+        let agent = Agent { base: dir.to_owned(), acts_as, descriptors };
         let ((stdin, agents_stdin), (stdout, agents_stdout)) =
             (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
         let session = Arc::new(Session::new(agent, Box::new(agents_stdout)).unwrap());

@@ -117,7 +117,7 @@ impl Fs {
             Self::Remote(wire) => wire,
         };
         loop {
-            let request = Request::Readdir { fh, offset, room: 4096, parent: None };
+            let request = Request::Readdir { fh, offset, room: 4096 };
             let Answer::Listing(listed) = wire.perform(request)? else { panic!("no listing") };
             let Some(last) = listed.last() else { return Ok(()) };
             offset = last.next_offset;
