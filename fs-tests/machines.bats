@@ -16,9 +16,8 @@ setup_file() {
     lab_up 3
     lab_images "$IMAGE"
     # Killed now, looked at when its containers must have gone by themselves.
-    over_all_three dead -n 3 --start --prefix "$P-dead" &
+    over_all_three dead -n 3 --start --prefix "$P-dead"
     over_all_three machines -n 6 --start --prefix "$P"
-    wait $!
     kill -9 "$(daemon_of dead)"
     echo "$SECONDS" >"$TMP/killed"
 }
