@@ -7,6 +7,7 @@ use clap::{Args, Parser};
 
 use super::compose::FileArgs;
 use super::container::ContainerArgs;
+use super::engine_args::EngineArgs;
 use super::group_args::GroupArgs;
 
 /// The directory in which a path lies.
@@ -117,10 +118,8 @@ pub(crate) struct MountArgs {
     /// Makes the random choices of partition the same each time: a number up to 2^64-1 [default: drawn; the history tells it]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// The engine: unix://PATH, tcp://HOST:PORT, or simulated: for none at all
-    /// [default: DOCKER_HOST, the docker context, /var/run/docker.sock, podman's socket]
-    #[arg(long, value_name = "URL")]
-    pub(crate) host: Option<String>,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
     /// What the nodes run instead of the image's command; each argument is a template
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::args::{MountArgs, parent};
+use super::engine_args::EngineArgs;
 use super::{compose, doctor, history, list, man, prune, run, timeline, top, wait};
 
 /// Mounts a live cluster of containers as a directory, for testing distributed systems.
@@ -141,9 +142,9 @@ impl Command {
 pub(crate) struct UmountArgs {
     /// Where the cluster is mounted
     pub(crate) mountpoint: PathBuf,
-    /// The engine, when its daemon is gone: unix://PATH, tcp://HOST:PORT [default: as for mount]
-    #[arg(long, value_name = "URL")]
-    pub(crate) host: Option<String>,
+    // For a cluster whose daemon is gone.
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
 }
 
 /// The flags of the tool that this one comes from.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
+use super::engine_args::EngineArgs;
 use super::{print_json, print_lines};
 use crate::daemon::runtime;
 use crate::doctor::{Finding, examine};
@@ -15,9 +16,8 @@ pub(crate) struct DoctorArgs {
     /// Print JSON: an object for each check, with check, verdict and text
     #[arg(long)]
     pub(crate) json: bool,
-    /// The engine [default: as for mount]
-    #[arg(long, value_name = "URL")]
-    pub(crate) host: Option<String>,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
 }
 
 /// Prints a line for each check. The exit status says whether mount works.
@@ -34,7 +34,7 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
         }
         findings.push(finding);
     };
-    let well = runtime()?.block_on(examine(args.host.as_deref(), &mut tell));
+    let well = runtime()?.block_on(examine(args.engine.address().as_deref(), &mut tell));
     if args.json {
         print_json(&findings)?;
     }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
+use super::engine_args::EngineArgs;
 use super::{complain, print_json, print_lines};
 use crate::daemon::{left_in_engine, records};
 
@@ -16,9 +17,9 @@ pub(crate) struct LsArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// The engine in which to look for what is left over [default: as for mount]
-    #[arg(long, value_name = "URL")]
-    pub(crate) host: Option<String>,
+    // Looked in for what is left over.
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
 }
 
 /// One cluster. Its fields are documented in docs/interface.md.
@@ -53,7 +54,7 @@ pub(crate) fn list(args: &LsArgs) -> Result<ExitCode> {
             engine: record.engine,
         })
         .collect();
-    match left_in_engine(args.host.as_deref()) {
+    match left_in_engine(args.engine.address().as_deref()) {
         Ok((found, engine)) => {
             for found in found {
                 if lines.iter().any(|line| line.id == found.cluster) {

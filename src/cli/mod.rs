@@ -5,6 +5,7 @@ mod commands;
 mod compose;
 mod container;
 mod doctor;
+mod engine_args;
 mod environment;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzed;
@@ -68,7 +69,7 @@ fn act(command: Command) -> Result<ExitCode> {
         Command::Umount(args) => {
             let paths = daemon::ClusterPaths::of(&args.mountpoint)?;
             let at = paths.mountpoint.display();
-            match daemon::umount(&paths, args.host.as_deref())? {
+            match daemon::umount(&paths, args.engine.address().as_deref())? {
                 Some(kept) => print_lines([format!("unmounted {at}; what the nodes wrote is in {}", kept.display())]),
                 None => Ok(ExitCode::SUCCESS),
             }

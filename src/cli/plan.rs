@@ -72,7 +72,7 @@ pub(crate) fn plan(args: MountArgs) -> Result<Plan> {
         stop_grace: args.stop_grace.map_or(DEFAULT_GRACE, whole_seconds),
         start_timeout: args.start_timeout.unwrap_or(DEFAULT_START_TIMEOUT),
         seed: args.seed,
-        host: args.host,
+        host: args.engine.address(),
         log_limit: args.log_limit.as_deref().map(log_limit).transpose()?.unwrap_or(DEFAULT_LOG_LIMIT),
         paths,
     };

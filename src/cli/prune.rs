@@ -9,6 +9,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use indicatif::HumanBytes;
 
+use super::engine_args::EngineArgs;
 use super::{complain, print_lines};
 use crate::daemon::prune::{Left, PruneFilter, look, remove};
 use crate::daemon::runtime;
@@ -27,9 +28,9 @@ pub(crate) struct PruneArgs {
     /// Remove it without asking
     #[arg(short, long)]
     pub(crate) yes: bool,
-    /// The engine to look in, beside those where clusters are known to be left [default: as for mount]
-    #[arg(long, value_name = "URL")]
-    pub(crate) host: Option<String>,
+    // Looked in beside those where clusters are known to be left.
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
 }
 
 /// Shows what is left, asks, and removes it.
@@ -38,8 +39,11 @@ pub(crate) struct PruneArgs {
 /// One sentence for the user.
 pub(crate) fn prune(args: &PruneArgs) -> Result<ExitCode> {
     let runtime = runtime()?;
-    let filter =
-        PruneFilter { mountpoints: args.mountpoints.clone(), host: args.host.clone(), engine_timeout: ENGINE_TIMEOUT };
+    let filter = PruneFilter {
+        mountpoints: args.mountpoints.clone(),
+        host: args.engine.address(),
+        engine_timeout: ENGINE_TIMEOUT,
+    };
     let left = runtime.block_on(look(&filter))?;
     for obstacle in &left.obstacles {
         complain(obstacle);
