@@ -90,6 +90,8 @@ pub struct EngineInfo {
     pub swarm: Option<Swarm>,
     /// Whether it runs on this machine, so that its containers see this machine's files.
     pub(crate) is_here: bool,
+    /// It is reached over ssh: on another machine, or as if it were.
+    pub(crate) over_ssh: bool,
     /// Whether its processes run on this machine, in a pid namespace that we see: pidfds and host routes mean something then.
     pub(crate) local: bool,
     /// How it is set up.
