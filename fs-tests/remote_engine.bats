@@ -156,6 +156,24 @@ other_forward() { [ -n "$(forwards)" ] && [ "$(forwards)" != "$1" ]; }
     umount_cluster
 }
 
+@test "ssh: a line that falls silent is given up, and values are live again" {
+    local old silent
+    needs_sshd
+    mount_busybox m -n 1 --start --host "$SSH"
+    old=$(forwards)
+    # The sshd of the connection, and what it has started; not the one that listens.
+    silent=$(pgrep -P "$(cat "$TMP/sshd.pid")")
+    silent="$silent $(pgrep -P "${silent//$'\n'/,}" || true)"
+    # shellcheck disable=SC2086 # pids
+    kill -STOP $silent
+    wait_for 60 other_forward "$old"
+    wait_for 30 known
+    is running "$(cat "$M/i001/state")"
+    # shellcheck disable=SC2086
+    kill -9 $silent
+    umount_cluster
+}
+
 @test "ssh: it ends with a daemon that is killed, and prune finds the engine by the record" {
     needs_sshd
     mount_busybox m -n 1 --host "$SSH"

@@ -82,7 +82,8 @@ pub struct EngineInfo {
     pub address: String,
     /// What its machine is called; empty if it does not say.
     pub name: String,
-    /// The engine's own id, which no other engine has; empty if it does not say.
+    /// The engine's own id; empty if it does not say. Docker 20.10 takes it from /etc/docker/key.json, so engines on one machine, and
+    /// copied machines, have the same; [`Swarm::node`] is unique.
     pub id: String,
     /// The labels that its administrator gave it.
     pub labels: Labels,
@@ -177,7 +178,8 @@ impl NetworkDriver {
 /// A network to create.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewNetwork {
-    pub(crate) driver: NetworkDriver,
+    /// How far it reaches.
+    pub driver: NetworkDriver,
     /// `ADDRESS/BITS`.
     pub subnet: String,
     /// The address of the bridge itself; the engine chooses the first one if there is none.
