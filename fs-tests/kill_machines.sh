@@ -102,9 +102,11 @@ all_left() {
     done
 }
 
+all_up() { [ "$(awk 'NR > 1 { print $3 }' "$M/hosts" | sort -u)" = up ]; }
+
 # All is well after start, and the faults that are asked for hold.
 comes_back() {
-    wait_for 120 known || fail 'the engine was not seen again'
+    wait_for 120 all_up || fail 'the engine was not seen again'
     echo resume >"$M/control" 2>/dev/null || true
     echo start >"$M/control" || fail "start: $(cat "$M/error")"
     for node in "${nodes[@]}"; do wait_for 60 reads "$M/$node/state" running || fail "$node is $(cat "$M/$node/state")"; done

@@ -15,8 +15,8 @@
 # dockerd, its containers and their mounts. The engines meet at a bridge in one more network namespace, the switch. This machine's
 # own network gets one interface, in an address range that no route leads to.
 #
-# In an engine's mount namespace, /run is its own, so that /var/run/docker.sock is its own socket. Engine a is the swarm's only
-# manager. All engines share this kernel.
+# In an engine's mount namespace, /run is its own, so that /var/run/docker.sock is its own socket, and of the directory that $LAB is in
+# there is only its own part: another machine does not have our files. Engine a is the swarm's only manager. All share this kernel.
 
 # lab_missing: why this machine cannot run the lab. Says nothing if it can.
 lab_missing() {
@@ -160,12 +160,19 @@ lab_machine() {
         read -r pid rest </proc/self/stat
         mount -t proc proc /proc
         mount -t tmpfs -o mode=755 tmpfs /run
+        if [ "$1" != switch ]; then
+            mkdir /run/own
+            mount --bind "$0" /run/own
+            mount -t tmpfs -o mode=755 tmpfs "$2"
+            mkdir -p "$0"
+            mount --move /run/own "$0"
+        fi
         [ ! -d /etc/docker ] || [ ! -d "$0/etc" ] || mount --bind "$0/etc" /etc/docker
         hostname "$1"
         echo "$pid" >"$0/init.new"
         mv "$0/init.new" "$0/init"
         # The ends of orphans must be awaited.
-        while :; do sleep 3600 & wait $!; done' "$dir" "$1" >"$dir/init.log" 2>&1 </dev/null 3>&- &
+        while :; do sleep 3600 & wait $!; done' "$dir" "$1" "${LAB%/*}" >"$dir/init.log" 2>&1 </dev/null 3>&- &
     wait_for 60 test -e "$dir/init"
 }
 

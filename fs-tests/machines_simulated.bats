@@ -37,7 +37,7 @@ refused_mount() {
 }
 
 placed() { cat "$M"/i*/host | xargs; }
-is_down() { has "$(LC_ALL=C cat "$1" 2>&1)" 'Host is down'; }
+is_down() { LC_ALL=C cat "$1" 2>&1 | grep -q 'Host is down'; }
 state_of() { awk -v node="$1" '$1 == node' "$M/status" | grep -owE 'created|running|exited|paused|missing|unknown'; }
 host_is() { [ "$(awk -v host="$1" '$1 == host { print $3 }' "$M/hosts")" = "$2" ]; }
 
@@ -69,7 +69,7 @@ host_is() { [ "$(awk -v host="$1" '$1 == host { print $3 }' "$M/hosts")" = "$2" 
 
 @test "what cannot be placed is refused" {
     refused_mount 'capacity' 'a b' -n 6 --capacity a=2 --capacity b=3
-    refused_mount nowhere 'a b' -n 2 --place 'i001@nowhere,i002@a'
+    refused_mount 'no machine has that name' 'a b' -n 2 --place 'i001@nowhere,i002@a'
     refused_mount i002 'a b' -n 2 --place 'i001@a'
     refused_mount i003 'a b' -n 2 --place 'i001-i003@a'
     refused_mount c 'a b' -n 2 --capacity c=3
@@ -135,7 +135,6 @@ host_is() { [ "$(awk -v host="$1" '$1 == host { print $3 }' "$M/hosts")" = "$2" 
     is 0 "$(grep -cE 'i00[13]' "$M/error")"
     back b
     wait_for 60 host_is b up
-    wait_for 60 known
     is 'running running' "$(cat "$M/i002/state" "$M/i004/state" | xargs)"
     echo '@a | @b' >"$M/partition"
     is 'i001 i003 | i002 i004' "$(cat "$M/partition")"
@@ -149,11 +148,12 @@ host_is() { [ "$(awk -v host="$1" '$1 == host { print $3 }' "$M/hosts")" = "$2" 
     hang b
     wait_for 120 host_is b away
     wait $!
-    is '112 EHOSTDOWN' "$(cat "$TMP/answer")"
+    # Of those that were under way it is unknown.
+    grep -xE '112 EHOSTDOWN|110 ETIMEDOUT' "$TMP/answer"
     is 'running' "$(grep -l '^[ac]$' "$M"/i*/host | sed 's/host$/state/' | xargs cat | sort -u)" 'the nodes of a and c'
     tr -c 'a-z0-9' '\n' <"$M/error" | grep '^i[0-9]' | sort >"$TMP/named"
     back b
-    wait_for 60 known
+    wait_for 60 host_is b up
     grep -L running "$M"/i*/state | sed 's|.*/\(i[0-9]*\)/state|\1|' | sort >"$TMP/missed"
     [ -s "$TMP/missed" ]
     is '' "$(comm -13 "$TMP/named" "$TMP/missed" | head -n 5)" 'who was missed and not named'

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::faults::Faults;
 use super::{ClusterSpec, Names, NodeSpec};
-use crate::engine::{Check, ContainerId, Health, Inspection, Signal, Status};
+use crate::engine::{Check, Clock, ContainerId, Health, Inspection, Signal, Status};
 use crate::sync::Mutex;
 
 /// State of a node, as its `state` file says it.
@@ -275,6 +275,8 @@ struct Model {
     by_container: HashMap<ContainerId, usize>,
     /// Of each engine.
     reachable: Vec<bool>,
+    /// Of each engine, once it is known.
+    clocks: Vec<Option<Clock>>,
     faults: Arc<Faults>,
 }
 
@@ -362,8 +364,8 @@ impl Cluster {
         let nodes: Vec<_> = spec.nodes.iter().map(|node| TrackedNode::new(node.probed)).collect();
         let names = Arc::new(spec.names());
         let faults = Arc::new(Faults::of(names.clone()));
-        let reachable = vec![true; spec.engines()];
-        let model = Model { nodes, uncontrolled: 0, by_container: HashMap::new(), reachable, faults };
+        let (reachable, clocks) = (vec![true; spec.engines()], vec![None; spec.engines()]);
+        let model = Model { nodes, uncontrolled: 0, by_container: HashMap::new(), reachable, clocks, faults };
         Self { spec: Arc::new(spec), names, model: Arc::new(Mutex::new(model)) }
     }
 
@@ -454,6 +456,22 @@ impl Cluster {
     pub(crate) fn set_reachable(&self, host: usize, reachable: bool) -> Change {
         let was_reachable = std::mem::replace(&mut self.model.lock().reachable[host], reachable);
         if was_reachable == reachable { Change::None } else { Change::Reachable }
+    }
+
+    /// How an engine's clock differs from ours, if that is known.
+    pub(crate) fn clock(&self, host: usize) -> Option<Clock> {
+        self.model.lock().clocks[host]
+    }
+
+    /// Sets how an engine's clock differs from ours. A measurement that agrees with the last one and is no better changes
+    /// nothing.
+    pub(crate) fn set_clock(&self, host: usize, clock: Clock) -> Change {
+        let last = &mut self.model.lock().clocks[host];
+        if last.is_some_and(|last| last.agrees(&clock) && clock.error >= last.error / 2) {
+            return Change::None;
+        }
+        *last = Some(clock);
+        Change::Reachable
     }
 
     /// The network faults in force.

@@ -48,6 +48,13 @@ impl Clock {
     }
 }
 
+impl Clock {
+    /// Whether both can be true at once.
+    pub(crate) fn agrees(&self, other: &Self) -> bool {
+        self.offset.abs_diff(other.offset) <= self.error + other.error
+    }
+}
+
 /// Our clock, in ns since the Unix epoch.
 pub(super) fn now() -> i64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -64,5 +71,9 @@ mod tests {
         assert_eq!(clock(1_100), Clock { offset: 0, error: 100 });
         assert_eq!(clock(3_100), Clock { offset: 2_000, error: 100 });
         assert_eq!(clock(600), Clock { offset: -500, error: 100 });
+        assert_eq!(clock(3_100).to_string(), "+0.0ms±0.0ms");
+        let slow = Clock { offset: -1_250_000, error: 340_000 };
+        assert_eq!(slow.to_string(), "-1.2ms±0.3ms");
+        assert!(slow.agrees(&Clock { offset: -900_000, error: 20_000 }) && !slow.agrees(&clock(600)));
     }
 }

@@ -15,7 +15,7 @@ use super::Object;
 use super::json::Members;
 use crate::cluster::State;
 use crate::cluster::faults::FaultInForce;
-use crate::engine::Health;
+use crate::engine::{Clock, Health};
 
 /// Identifies a command, over all mounts that continue one history. The first is 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,6 +94,14 @@ pub enum ClusterEvent {
     /// What had changed meanwhile is in the lines before this one.
     #[serde(rename = "engine back")]
     EngineBack(EngineOf),
+    /// The clock of one of several machines goes otherwise than the last line about it said.
+    #[serde(rename = "clock")]
+    Clock {
+        /// The machine.
+        host: String,
+        /// How it goes.
+        clock: ClockReading,
+    },
     /// The disk was full: lines of the daemon's own are missing just before this one.
     #[serde(rename = "lines lost")]
     LinesLost {
@@ -118,6 +126,24 @@ pub struct HostAddress {
     /// Where its engine is reached.
     #[serde(default)]
     pub address: String,
+    /// How its clock goes, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockReading>,
+}
+
+/// How a machine's clock differs from that of the daemon's machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockReading {
+    /// How far it is ahead, in ns.
+    pub offset_ns: i64,
+    /// How far that may be wrong, in ns.
+    pub error_ns: u64,
+}
+
+impl From<Clock> for ClockReading {
+    fn from(Clock { offset, error }: Clock) -> Self {
+        Self { offset_ns: offset, error_ns: error }
+    }
 }
 
 /// A node and its address.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::cluster::faults::FaultInForce;
 use crate::cluster::{Change, Cluster, Node, State};
-use crate::engine::{Health, Signal};
+use crate::engine::{Clock, Health, Signal};
 use crate::sync::Mutex;
 use crate::sync::time::Instant;
 
@@ -56,6 +56,8 @@ struct Recording {
     begun: bool,
     /// Of each engine.
     reachable: Vec<bool>,
+    /// Of each engine.
+    clocks: Vec<Option<Clock>>,
     nodes: Vec<LastRecorded>,
     /// Commands that have begun and not ended.
     open: BTreeMap<CommandId, (Option<&'static str>, Vec<String>)>,
@@ -108,6 +110,7 @@ impl Recorder {
         let recording = Recording {
             begun: false,
             reachable: vec![true; cluster.spec().engines()],
+            clocks: vec![None; cluster.spec().engines()],
             nodes: (0..cluster.len()).map(|_| told()).collect(),
             open: BTreeMap::new(),
             next: history.first_command(),
@@ -123,6 +126,7 @@ impl Recorder {
     /// Writes the first line of a mount. From here on everything is recorded. `seed`: what random choices come from.
     pub fn begin(&self, version: &str, boot_id: &str, seed: u64) {
         let spec = self.0.cluster.spec();
+        let clocks: Vec<_> = (0..spec.engines()).map(|host| self.0.cluster.clock(host)).collect();
         let mounted = ClusterEvent::Mounted {
             id: spec.id.to_string(),
             version: version.into(),
@@ -141,11 +145,17 @@ impl Recorder {
             hosts: spec
                 .hosts
                 .iter()
-                .map(|host| HostAddress { name: host.name.clone(), address: host.address.clone() })
+                .zip(&clocks)
+                .map(|(host, clock)| HostAddress {
+                    name: host.name.clone(),
+                    address: host.address.clone(),
+                    clock: clock.map(Into::into),
+                })
                 .collect(),
         };
         let mut recording = self.0.recording.lock();
         recording.begun = true;
+        recording.clocks = clocks;
         let mut lines = vec![HistoryEvent::Cluster(mounted)];
         self.look(&mut recording, Change::Reachable, &mut lines);
         self.0.history.append(&lines);
@@ -182,6 +192,13 @@ impl Recorder {
                 let of = EngineOf { host: cluster.spec().hosts.get(host).map(|host| host.name.clone()) };
                 let phase = if reachable { ClusterEvent::EngineBack(of) } else { ClusterEvent::EngineLost(of) };
                 lines.push(HistoryEvent::Cluster(phase));
+            }
+        }
+        for (host, (spec, recorded)) in cluster.spec().hosts.iter().zip(&mut recording.clocks).enumerate() {
+            let clock = cluster.clock(host);
+            if std::mem::replace(recorded, clock) != clock {
+                let reading = clock.map(|clock| ClusterEvent::Clock { host: spec.name.clone(), clock: clock.into() });
+                lines.extend(reading.map(HistoryEvent::Cluster));
             }
         }
     }

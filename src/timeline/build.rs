@@ -9,8 +9,8 @@ use super::operations::Gathering;
 use crate::cluster::State;
 use crate::engine::Health;
 use crate::history::{
-    ClusterEvent, CommandEvent, CommandPhase, FaultEvent, HistoryEvent, HistoryLine, RecordedHistory, SandboxPhase,
-    StateEvent,
+    ClusterEvent, CommandEvent, CommandPhase, EngineOf, FaultEvent, HistoryEvent, HistoryLine, RecordedHistory,
+    SandboxPhase, StateEvent,
 };
 
 /// No history is longer (30 years, in ns); sums of such times cannot overflow.
@@ -59,7 +59,8 @@ struct Building {
     ready: BTreeMap<usize, i64>,
     unhealthy: BTreeMap<usize, i64>,
     sandbox_lost: BTreeMap<usize, (i64, String)>,
-    outage: Option<i64>,
+    /// When engines were lost that are still away, by their machine, if there are several.
+    away: BTreeMap<Option<String>, i64>,
     outages: Vec<Span>,
     operations: Gathering,
     ended: bool,
@@ -74,6 +75,12 @@ struct Building {
 
 fn span(from: i64, to: i64, text: impl Into<String>) -> Span {
     Span { from, to, text: text.into(), detail: String::new() }
+}
+
+/// While an engine was away.
+fn outage(from: i64, to: i64, host: Option<&str>) -> Span {
+    let of = host.map(|host| format!(" of {host}")).unwrap_or_default();
+    Span { detail: format!("the engine{of} could not be reached"), ..span(from, to, format!("engine{of} lost")) }
 }
 
 impl Building {
@@ -152,11 +159,12 @@ impl Building {
                 }
             }
             ClusterEvent::Unmounting => self.ended = true,
-            ClusterEvent::EngineLost(_) => {
-                self.outage.get_or_insert(at);
+            ClusterEvent::Clock { .. } => {}
+            ClusterEvent::EngineLost(EngineOf { host }) => {
+                self.away.entry(host.clone()).or_insert(at);
             }
-            ClusterEvent::EngineBack(_) => {
-                let outage = self.outage.take().map(|from| span(from, at, "engine lost"));
+            ClusterEvent::EngineBack(EngineOf { host }) => {
+                let outage = self.away.remove(host).map(|from| outage(from, at, host.as_deref()));
                 self.outages.extend(outage);
             }
             ClusterEvent::LinesLost { .. } => self.lines_lost = true,
@@ -265,7 +273,8 @@ impl Building {
         for (index, from) in std::mem::take(&mut self.unhealthy) {
             self.nodes[index].unhealthy.push(span(from, end, "unhealthy"));
         }
-        self.outages.extend(self.outage.take().map(|from| span(from, end, "engine lost")));
+        let away = std::mem::take(&mut self.away);
+        self.outages.extend(away.into_iter().map(|(host, from)| outage(from, end, host.as_deref())));
         for node in &mut self.nodes {
             match node.stays.last_mut() {
                 Some(last) => last.to = end,

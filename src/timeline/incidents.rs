@@ -23,7 +23,7 @@ pub(crate) fn of(timeline: &Timeline) -> (Vec<Incident>, usize) {
         Some(Incident { at: command.from, weight: Weight::Failure, nodes: command.nodes.clone(), text })
     }));
     all.extend(timeline.outages.iter().map(|outage| {
-        let text = format!("the engine could not be reached for {}", rough(outage.to - outage.from));
+        let text = format!("{} for {}", outage.detail, rough(outage.to - outage.from));
         Incident { at: outage.from, weight: Weight::Failure, nodes: vec![], text }
     }));
     all.extend(timeline.faults.iter().map(|fault| {

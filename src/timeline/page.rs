@@ -111,7 +111,7 @@ fn rows(timeline: &Timeline) -> (Vec<Row>, usize) {
         rows.push(plain(span.from, "network", "", format!("{} for {}", span.text, rough(span.to - span.from))));
     }
     for span in &timeline.outages {
-        let what = format!("not reachable for {}", rough(span.to - span.from));
+        let what = format!("{} for {}", span.detail, rough(span.to - span.from));
         rows.push(Row { alarm: true, ..plain(span.from, "engine", "", what) });
     }
     for lane in &timeline.lanes {

@@ -312,18 +312,20 @@ fn status(cluster: &Cluster) -> String {
     text
 }
 
-/// A line for each machine: its name, where its engine is reached, whether it is, and how many nodes run on it.
+/// A line for each machine: its name, where its engine is reached, whether it is, how many nodes run on it, and how far
+/// its clock is ahead of ours.
 fn hosts(cluster: &Cluster) -> String {
     let spec = cluster.spec();
     let width = |of: fn(&HostSpec) -> &str, title: &str| {
         spec.hosts.iter().map(|host| of(host).len()).max().unwrap_or_default().max(title.len())
     };
     let (name, address) = (width(|host| &host.name, "NAME"), width(|host| &host.address, "ADDRESS"));
-    let mut text = format!("{:<name$} {:<address$} {:<5} {:<5}\n", "NAME", "ADDRESS", "STATE", "NODES");
+    let mut text = format!("{:<name$} {:<address$} {:<5} {:<5} {}\n", "NAME", "ADDRESS", "STATE", "NODES", "CLOCK");
     for (index, host) in spec.hosts.iter().enumerate() {
         let state = if cluster.is_reachable(index) { "up" } else { "away" };
         let nodes = spec.nodes.iter().filter(|node| node.host == index).count();
-        text.push_str(&format!("{:<name$} {:<address$} {state:<5} {nodes:<5}\n", host.name, host.address));
+        let clock = cluster.clock(index).map_or_else(|| "-".to_owned(), |clock| clock.to_string());
+        text.push_str(&format!("{:<name$} {:<address$} {state:<5} {nodes:<5} {clock}\n", host.name, host.address));
     }
     text
 }

@@ -3,6 +3,7 @@
 //! Subscribes to events, inspects what they name, holds a pidfd on each process of a local engine, collects output.
 //! It works through the engine and the cluster only, and never blocks a reader.
 
+mod clocks;
 mod log_file;
 mod logs;
 mod probe;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use tracing::warn;
 
 use crate::cluster::{Change, Cluster, News};
@@ -198,6 +199,10 @@ impl Watch {
         let subscriptions = (0..watch.0.engines.len()).map(|host| watch.subscribe(host));
         for (host, events) in try_join_all(subscriptions).await?.into_iter().enumerate() {
             watch.spawn(watch.clone().follow(host, events));
+        }
+        if watch.0.engines.len() > 1 {
+            join_all((0..watch.0.engines.len()).map(|host| watch.read_clock(host))).await;
+            watch.spawn(watch.clone().follow_clocks());
         }
         for index in 0..watch.0.nodes.len() {
             watch.spawn(logs::collect(watch.clone(), index));

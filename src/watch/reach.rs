@@ -1,7 +1,8 @@
 //! Whether each engine can be reached: follows its events, detects that it is gone or silent, and reconnects.
 //!
 //! A broken connection is noticed at once. One that is open but silent is not, and asking at intervals would wake up an
-//! idle cluster. So the engine is asked when a caller has waited for it and got no answer.
+//! idle cluster. So the engine is asked when a caller has waited for it and got no answer. With several engines it is asked
+//! at intervals too: whoever reads what the others' nodes do must be told which ones nobody knows anything of.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -23,6 +24,9 @@ const SLOWEST_RETRY: Duration = Duration::from_secs(2);
 /// Timeout of the ping that checks a doubtful engine. One that works answers within milliseconds, also while a
 /// container keeps it busy.
 const PING: Duration = Duration::from_secs(5);
+
+/// How often each of several engines is asked while it says nothing by itself.
+const ASK: Duration = Duration::from_secs(5);
 
 /// What is kept for each engine.
 #[derive(Default)]
@@ -74,7 +78,7 @@ impl Watch {
         &**self.0.fleet.engine(host)
     }
 
-    fn address(&self, host: usize) -> &str {
+    pub(super) fn address(&self, host: usize) -> &str {
         &self.engine(host).info().address
     }
 
@@ -124,6 +128,20 @@ impl Watch {
                     None => return "no more came".into(),
                 },
                 () = self.0.engines[host].lost.notified() => return "it gives no sign of life".into(),
+                () = self.silence(host) => return "it does not answer".into(),
+            }
+        }
+    }
+
+    /// Returns when one of several engines does not answer.
+    async fn silence(&self, host: usize) {
+        if self.0.fleet.len() == 1 {
+            std::future::pending::<()>().await;
+        }
+        loop {
+            time::sleep(ASK).await;
+            if self.ping(host).await.is_err() {
+                return;
             }
         }
     }

@@ -9,8 +9,8 @@ use cthulhu::cluster::State;
 use cthulhu::cluster::faults::{Cut, Delay, FaultInForce, Impairments, Rate, Share};
 use cthulhu::control::{Setting, verbs};
 use cthulhu::history::{
-    Cause, ClusterEvent, CommandEvent, CommandPhase, EngineOf, FaultEvent, HealthEvent, HistoryEvent, HistoryLine,
-    HostAddress, NodeAddress, ReadyEvent, SandboxEvent, SandboxPhase, StateEvent,
+    Cause, ClockReading, ClusterEvent, CommandEvent, CommandPhase, EngineOf, FaultEvent, HealthEvent, HistoryEvent,
+    HistoryLine, HostAddress, NodeAddress, ReadyEvent, SandboxEvent, SandboxPhase, StateEvent,
 };
 use jsonschema::Validator;
 use serde::de::DeserializeOwned;
@@ -114,6 +114,8 @@ fn all<T: DeserializeOwned>() -> impl Iterator<Item = T> {
     names::<T>(json!("?")).into_iter().map(|name| serde_json::from_value(json!(name)).unwrap())
 }
 
+const CLOCK: ClockReading = ClockReading { offset_ns: -1_250_000, error_ns: 340_000 };
+
 fn node() -> String {
     "i001".into()
 }
@@ -127,13 +129,17 @@ fn cluster() -> Samples {
         image: "my-kv".into(),
         nodes: vec![NodeAddress { name: node(), ip: "172.30.2.2".into(), host: host.clone() }],
         seed,
-        hosts: host.into_iter().map(|name| HostAddress { name, address: "tcp://a:2376".into() }).collect(),
+        hosts: host
+            .into_iter()
+            .map(|name| HostAddress { name, address: "tcp://a:2376".into(), clock: Some(CLOCK) })
+            .collect(),
     };
     let smallest = vec![
         mounted(None, None),
         ClusterEvent::Unmounting,
         ClusterEvent::EngineLost(EngineOf::default()),
         ClusterEvent::EngineBack(EngineOf::default()),
+        ClusterEvent::Clock { host: "a".into(), clock: CLOCK },
         ClusterEvent::LinesLost { lost: 3 },
     ];
     let phase = |event: &ClusterEvent| serde_json::to_value(event).unwrap()["phase"].as_str().unwrap().to_owned();

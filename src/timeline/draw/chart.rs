@@ -164,15 +164,16 @@ fn outages(canvas: &mut Canvas, timeline: &Timeline, layout: &Layout) {
     let (top, end) = (layout.axis + 18.0, layout.end);
     for outage in &timeline.outages {
         let tip = format!(
-            "the engine could not be reached for {}\n{} – {}",
+            "{} for {}\n{} – {}",
+            outage.detail,
             rough(outage.to - outage.from),
             time(outage.from),
             time(outage.to)
         );
         canvas.bar("outage", (outage.from, outage.to), (top, end - top), 2.0, &tip);
         let x = canvas.x(outage.from);
-        if canvas.x(outage.to) - x > bold_width("engine lost") + 6.0 {
-            canvas.at((x, end - 4.0), "", |canvas| canvas.text("strong halo", (3.0, 0.0), "engine lost"));
+        if canvas.x(outage.to) - x > bold_width(&outage.text) + 6.0 {
+            canvas.at((x, end - 4.0), "", |canvas| canvas.text("strong halo", (3.0, 0.0), &outage.text));
         }
     }
 }
