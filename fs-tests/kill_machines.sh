@@ -37,7 +37,7 @@ lab_images "$IMAGE"
 
 fail() {
     printf 'kill_machines.sh: round %s, %s: %s (seed %s)\n' "$round" "$victim" "$*" "$seed" >&2
-    tail -n 3 "$XDG_STATE_HOME"/cthulhu/*/daemon.log >&2 || true
+    cat "$XDG_STATE_HOME"/cthulhu/*/*.log >&2 || true
     exit 1
 }
 engine_of() { case $1 in *1 | *4) echo a ;; *2 | *5) echo b ;; *) echo c ;; esac; }
@@ -96,7 +96,7 @@ PYTHON
 all_left() {
     local engine
     for engine in "${engines[@]}"; do
-        lab_docker "$engine" ps -a --filter label=io.cthulhu.cluster --format "container {{.Names}} on $engine"
+        lab_docker "$engine" ps -a --filter label=io.cthulhu.cluster --format "container on $engine: {{.Names}}" | known_to_engine
         lab_docker "$engine" network ls --filter label=io.cthulhu.cluster --format "network {{.Name}} on $engine"
         lab_docker "$engine" volume ls --filter label=io.cthulhu.cluster --format "volume {{.Name}} on $engine"
     done
@@ -104,11 +104,14 @@ all_left() {
 
 all_up() { [ "$(awk 'NR > 1 { print $3 }' "$M/hosts" | sort -u)" = up ]; }
 
+starts() { echo start >"$M/control"; } 2>/dev/null
+
 # All is well after start, and the faults that are asked for hold.
 comes_back() {
     wait_for 120 all_up || fail 'the engine was not seen again'
     echo resume >"$M/control" 2>/dev/null || true
-    echo start >"$M/control" || fail "start: $(cat "$M/error")"
+    # An engine that has just begun can take longer than --timeout until it has joined the swarm again.
+    wait_for 120 starts || fail "start: $(cat "$M/error")"
     for node in "${nodes[@]}"; do wait_for 60 reads "$M/$node/state" running || fail "$node is $(cat "$M/$node/state")"; done
     wait_for 60 reach_is_true || fail "who reaches whom: $(cat "$TMP/difference")"
     echo '@a | @b @c' >"$M/partition" || fail "partition: $(cat "$M/error")"
@@ -116,13 +119,17 @@ comes_back() {
     echo heal >"$M/control" || fail "heal: $(cat "$M/error")"
 }
 
+# The swarm removes a network in its own time.
+nothing_is_left() { [ -z "$(all_left)" ]; }
+
 victims=(a b c daemon agent-a agent-b agent-c)
 for round in $(seq "$rounds"); do
     victim=${victims[(round - 1) % ${#victims[@]}]}
     [ -e "$M/status" ] || mounted || fail 'mount'
     trouble "$RANDOM" &
     writer=$!
-    moment=$(printf '%d.%03d' $((RANDOM % 3)) $((RANDOM % 1000)))
+    # Not in a subshell, which has a seed of its own.
+    printf -v moment '%d.%03d' $((RANDOM % 3)) $((RANDOM % 1000))
     sleep "$moment"
     case $victim in
     daemon) kill -9 "$(daemons "$TMP")" ;;
@@ -140,8 +147,7 @@ for round in $(seq "$rounds"); do
         wait "$writer" || true
         fusermount3 -uz "$M" 2>/dev/null || true
         "$CTHULHU" prune --yes "$M" >"$TMP/pruned" 2>&1 || fail "prune: $(cat "$TMP/pruned")"
-        left=$(all_left)
-        [ -z "$left" ] || fail "after prune: $left"
+        wait_for 60 nothing_is_left || fail "after prune, which said $(cat "$TMP/pruned"): $(all_left)"
     else
         # Others' nodes go on being told truly.
         kill "$writer" && wait "$writer" 2>/dev/null || true
@@ -158,6 +164,5 @@ for round in $(seq "$rounds"); do
 done
 umount_cluster >/dev/null
 victim=umount
-left=$(all_left)
-[ -z "$left" ] || fail "$left"
+wait_for 60 nothing_is_left || fail "$(all_left)"
 echo "$rounds rounds, seed $seed: nothing wrong was claimed, nothing was left"

@@ -70,7 +70,6 @@ host_is() { [ "$(awk -v host="$1" '$1 == host { print $3 }' "$M/hosts")" = "$2" 
 @test "what cannot be placed is refused" {
     refused_mount 'capacity' 'a b' -n 6 --capacity a=2 --capacity b=3
     refused_mount 'no machine has that name' 'a b' -n 2 --place 'i001@nowhere,i002@a'
-    refused_mount i002 'a b' -n 2 --place 'i001@a'
     refused_mount i003 'a b' -n 2 --place 'i001-i003@a'
     refused_mount c 'a b' -n 2 --capacity c=3
     refused_mount rack 'a b' -n 2 --place label:rack
