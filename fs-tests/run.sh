@@ -128,7 +128,7 @@ fi
 needed=(
     dockerd:docker.io fusermount3:fuse3 bats:bats tree:tree rsync:rsync python3:python3 getfattr:attr jq:jq
     curl:curl script:bsdutils ip:iproute2 ping:iputils-ping nft:nftables flock:util-linux
-    setpriv:util-linux useradd:passwd busybox:busybox-static
+    setpriv:util-linux ssh:openssh-client openssl:openssl useradd:passwd busybox:busybox-static
 )
 missing=()
 for one in "${needed[@]}"; do

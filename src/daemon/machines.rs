@@ -47,9 +47,11 @@ impl Machines {
         self.fleet.engine(self.of_nodes[index])
     }
 
-    /// Whether a machine's nodes do not see this machine's files. One engine alone is taken to see them, wherever it is.
+    /// Whether a machine's nodes do not see this machine's files. One engine alone that is reached without ssh is taken to
+    /// see them, wherever it is: a virtual machine may share them.
     pub(super) fn has_own_files(&self, host: usize) -> bool {
-        self.fleet.len() > 1 && !self.fleet.engine(host).info().is_here
+        let info = self.fleet.engine(host).info();
+        !info.is_here && (self.fleet.len() > 1 || info.over_ssh)
     }
 
     /// The nodes that run on a machine.

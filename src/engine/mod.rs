@@ -82,7 +82,8 @@ pub struct EngineInfo {
     pub address: String,
     /// What its machine is called; empty if it does not say.
     pub name: String,
-    /// The engine's own id, which no other engine has; empty if it does not say.
+    /// The engine's own id; empty if it does not say. Docker 20.10 takes it from /etc/docker/key.json, so engines on one machine, and
+    /// copied machines, have the same; [`Swarm::node`] is unique.
     pub id: String,
     /// The labels that its administrator gave it.
     pub labels: Labels,
@@ -90,6 +91,8 @@ pub struct EngineInfo {
     pub swarm: Option<Swarm>,
     /// Whether it runs on this machine, so that its containers see this machine's files.
     pub(crate) is_here: bool,
+    /// It is reached over ssh: on another machine, or as if it were.
+    pub(crate) over_ssh: bool,
     /// Whether its processes run on this machine, in a pid namespace that we see: pidfds and host routes mean something then.
     pub(crate) local: bool,
     /// How it is set up.
@@ -175,7 +178,8 @@ impl NetworkDriver {
 /// A network to create.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewNetwork {
-    pub(crate) driver: NetworkDriver,
+    /// How far it reaches.
+    pub driver: NetworkDriver,
     /// `ADDRESS/BITS`.
     pub subnet: String,
     /// The address of the bridge itself; the engine chooses the first one if there is none.

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::{Fleet, HostAddress};
 use crate::engine::simulated::{self, SimulatedEngine};
-use crate::engine::{Engine, EngineError, docker};
+use crate::engine::{Engine, EngineError, EngineInfo, docker};
 use crate::sync::time;
 
 /// What the address of a simulated engine begins with.
@@ -55,8 +55,7 @@ pub(crate) async fn connect_all(hosts: &[HostAddress], timeout: Duration) -> Res
     let named = |nth: usize| hosts.get(nth).and_then(|host| host.name.clone());
     let names: Vec<_> = (0..engines.len()).map(|nth| named(nth).unwrap_or_else(|| own(nth))).collect();
     for (nth, name) in names.iter().enumerate() {
-        let is_same = |other: &usize| engines[*other].info().id == engines[nth].info().id;
-        if let Some(other) = (0..nth).find(is_same) {
+        if let Some(other) = (0..nth).find(|other| is_same(engines[*other].info(), engines[nth].info())) {
             let (first, second) = (&addresses[other], &addresses[nth]);
             return Err(EngineError::Refused(format!("{first} and {second} are the same engine: name each one once")));
         }
@@ -68,4 +67,12 @@ pub(crate) async fn connect_all(hosts: &[HostAddress], timeout: Duration) -> Res
         }
     }
     Ok((engines.into(), names))
+}
+
+/// Machines that were copied may have engines of one id, but have different ones in a swarm.
+fn is_same(one: &EngineInfo, other: &EngineInfo) -> bool {
+    match (&one.swarm, &other.swarm) {
+        (Some(one), Some(other)) => one.node == other.node,
+        _ => !one.id.is_empty() && one.id == other.id && one.name == other.name,
+    }
 }

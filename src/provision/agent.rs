@@ -187,3 +187,53 @@ pub(crate) async fn remove_containers(engine: &dyn Engine, cluster: &ClusterId) 
     remove_listed(engine, &others).await.1?;
     remove_listed(engine, &agents).await.1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::simulated::SimulatedEngine;
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_ran_out_costs_containers_and_nothing_else() {
+        let engine = SimulatedEngine::new();
+        engine.add_image("image");
+        let cluster = ClusterId("a".into());
+        let containers = [
+            ("agent", labels(&[(label::CLUSTER, "a"), (label::ROLE, label::AGENT)])),
+            ("i001", labels(&[(label::CLUSTER, "a"), (label::NODE, "i001"), (label::ROLE, label::NODE_ROLE)])),
+            ("other", labels(&[(label::CLUSTER, "b"), (label::NODE, "i001"), (label::ROLE, label::NODE_ROLE)])),
+        ];
+        for (name, labels) in containers {
+            let spec = ContainerSpec { name: name.into(), image: "image".into(), labels, ..ContainerSpec::default() };
+            engine.create(&spec).await.unwrap();
+        }
+        let ours = labels(&[(label::CLUSTER, "a")]);
+        engine.create_network("net", &"10.0.0.0/24".into(), &ours).await.unwrap();
+        engine.create_volume("files", &ours, None).await.unwrap();
+        remove_containers(&engine, &cluster).await.unwrap();
+        let left: Vec<_> = engine.list(None).await.unwrap().into_iter().map(|listed| listed.name).collect();
+        assert_eq!(left, ["other"]);
+        assert_eq!(engine.list_networks(Some(label::CLUSTER)).await.unwrap().len(), 1);
+        assert_eq!(engine.list_volumes(Some(label::CLUSTER)).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_agent_has_nothing_but_the_files_and_ends_with_its_lease() {
+        let engine = Arc::new(SimulatedEngine::new());
+        let image = SelfImage { reference: "self".into(), argv: vec!["/cthulhu".into()] };
+        let timeout = Duration::from_secs(1);
+        let (cluster, socket) = (ClusterId("a".into()), Some("/run/docker.sock".into()));
+        let plan = AgentPlan { engine, cluster, labels: labels(&[(label::CLUSTER, "a")]), image, socket, timeout };
+        let spec = plan.container(None);
+        assert!(matches!(spec.network, crate::engine::Network::None) && spec.binds.is_empty() && spec.run.read_only);
+        assert_eq!(spec.entrypoint.as_ref().map(Vec::len), Some(6), "no engine to remove anything from");
+        assert_eq!(spec.run.cap_drop, ["ALL"]);
+        let with_socket = plan.container(plan.socket.as_deref());
+        assert_eq!(with_socket.binds.len(), 1);
+        assert_eq!(with_socket.entrypoint.unwrap().last().map(String::as_str), Some("a"));
+    }
+}

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 mod ask;
+mod child;
 mod close;
 mod fsid;
 mod limits;
@@ -15,6 +16,7 @@ mod setid;
 mod signals;
 
 pub(crate) use ask::{Asked, ask};
+pub(crate) use child::end_with_us;
 pub(crate) use close::{close_in_child_from, close_reporting};
 #[cfg(test)]
 pub(crate) use fsid::fs_ids;

@@ -12,6 +12,8 @@ use tokio::net::UnixStream;
 
 use super::error::{self, NEVER};
 use super::locate::{self, Endpoint};
+use super::ssh::{self, Destination};
+use super::transport::Transport;
 use super::{DockerEngine, info, raw};
 use crate::engine::{EngineError, EngineInfo, Result};
 
@@ -22,7 +24,7 @@ use crate::engine::{EngineError, EngineInfo, Result};
 /// [`EngineError::Unreachable`] naming all endpoints tried, `Denied` if a socket may not be used, `TimedOut`, or
 /// `Refused` if the address or its TLS files cannot be used.
 pub async fn connect(host: Option<&str>, timeout: Duration) -> Result<DockerEngine> {
-    let endpoints = locate::endpoints(host, &|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
+    let endpoints = locate::endpoints(host, &locate::process_env)?;
     let mut reasons = Vec::new();
     let mut denied = None;
     for endpoint in &endpoints {
@@ -37,23 +39,22 @@ pub async fn connect(host: Option<&str>, timeout: Duration) -> Result<DockerEngi
 }
 
 async fn open(endpoint: &Endpoint) -> Result<DockerEngine> {
-    let (peer, greeting) = match endpoint.address.strip_prefix("unix://") {
-        Some(path) => greet(path).await?,
-        None => (None, None),
-    };
-    let docker = match &greeting {
-        Some(greeting) => client(endpoint, &oldest(greeting.api))?,
+    let (docker, peer, product) = match endpoint.url.strip_prefix("unix://") {
+        Some(path) => {
+            let (peer, greeting) = greet(path).await?;
+            let of_version = |version: &ClientVersion| {
+                Docker::connect_with_unix(&endpoint.url, NEVER.as_secs(), version).map_err(error::from_bollard)
+            };
+            let (docker, product) = negotiate(greeting, of_version).await?;
+            (docker, peer, product)
+        }
         None => {
-            let docker = client(endpoint, API_DEFAULT_VERSION)?;
-            docker
-                .negotiate_version()
-                .await
-                .map_err(error::from_bollard)
-                .map_err(|error| tls_advice(endpoint, error))?
+            let (docker, product) = far(endpoint).await.map_err(|error| tls_advice(endpoint, error))?;
+            (docker, None, product)
         }
     };
     let docker = raw::versioned(docker);
-    let product = match greeting.and_then(|greeting| greeting.product) {
+    let product = match product {
         Some(product) => product,
         None => info::product(&raw::json(&docker, "/version").await?),
     };
@@ -71,10 +72,37 @@ async fn open(endpoint: &Endpoint) -> Result<DockerEngine> {
         labels: info::labels(&about),
         swarm: info::swarm(&about),
         is_here: info::is_here(&about),
+        over_ssh: endpoint.url.starts_with("ssh://"),
         local: peer.is_some() && info::is_here(&about),
         setup: info::setup(&about),
     };
     Ok(DockerEngine::new(docker, info))
+}
+
+/// A client of an engine that is not behind a local socket.
+async fn far(endpoint: &Endpoint) -> Result<(Docker, Option<String>)> {
+    let (scheme, rest) = endpoint.url.split_once("://").unwrap_or_default();
+    let transport = match scheme {
+        "ssh" => ssh::transport(Destination::parse(rest).map_err(EngineError::Refused)?)?,
+        _ => Transport::tcp(rest, endpoint.tls.as_deref())?,
+    };
+    let headers = transport.ping().await?;
+    let header = |name: &str| headers.as_ref()?.get(name)?.to_str().ok();
+    negotiate(greeting(header), |version| transport.docker(version)).await
+}
+
+/// A client in the newest version of the API that both sides speak, and the engine's product, as far as its greeting tells.
+async fn negotiate(
+    greeting: Option<Greeting>,
+    of_version: impl Fn(&ClientVersion) -> Result<Docker>,
+) -> Result<(Docker, Option<String>)> {
+    match greeting {
+        Some(greeting) => Ok((of_version(&oldest(greeting.api))?, greeting.product)),
+        None => {
+            let docker = of_version(API_DEFAULT_VERSION)?;
+            Ok((docker.negotiate_version().await.map_err(error::from_bollard)?, None))
+        }
+    }
 }
 
 /// What an engine says of itself in the headers of its answer to a ping. Asking for its version takes podman seconds.
@@ -109,11 +137,11 @@ async fn greet(path: &str) -> Result<(Option<i32>, Option<Greeting>)> {
         io::Result::Ok(head)
     };
     let head = head.await.unwrap_or_default();
-    Ok((peer, greeting(&String::from_utf8_lossy(&head))))
+    Ok((peer, greeting_in(&String::from_utf8_lossy(&head))))
 }
 
 /// Reads the head of an answer to a ping; `None` if it does not name a version of the API.
-fn greeting(answer: &str) -> Option<Greeting> {
+fn greeting_in(answer: &str) -> Option<Greeting> {
     let (head, _) = answer.split_once("\r\n\r\n")?;
     let mut lines = head.split("\r\n");
     let status = lines.next()?;
@@ -121,8 +149,11 @@ fn greeting(answer: &str) -> Option<Greeting> {
         return None;
     }
     let headers: Vec<_> = lines.filter_map(|line| line.split_once(':')).collect();
-    let header =
-        |name: &str| headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
+    greeting(|name| headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()))
+}
+
+/// Reads the headers of an answer to a ping; `None` if they do not name a version of the API.
+fn greeting<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<Greeting> {
     let (major, minor) = header("api-version")?.split_once('.')?;
     let api = ClientVersion { major_version: major.parse().ok()?, minor_version: minor.parse().ok()? };
     // For example `Docker/26.1.5 (linux)`.
@@ -174,34 +205,6 @@ fn advice(path: &str) -> String {
     }
 }
 
-fn client(endpoint: &Endpoint, version: &ClientVersion) -> Result<Docker> {
-    let (address, limit) = (endpoint.address.as_str(), NEVER.as_secs());
-    let client = match &endpoint.tls {
-        _ if address.starts_with("unix://") => Docker::connect_with_unix(address, limit, version),
-        None => Docker::connect_with_http(address, limit, version),
-        Some(dir) => {
-            let [key, cert, ca] = ["key.pem", "cert.pem", "ca.pem"].map(|name| dir.join(name));
-            readable(&ca)?;
-            // A server may ask for no client certificate; but one that is there must be usable.
-            for file in [&key, &cert] {
-                if file.exists() {
-                    readable(file)?;
-                }
-            }
-            let address = address.replacen("http://", "tcp://", 1);
-            Docker::connect_with_ssl(&address, &key, &cert, &ca, limit, version)
-        }
-    };
-    client.map_err(error::from_bollard)
-}
-
-fn readable(file: &Path) -> Result<()> {
-    match std::fs::File::open(file) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(EngineError::Refused(format!("cannot read {}: {error}", file.display()))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::fake;
@@ -210,13 +213,13 @@ mod tests {
     #[test]
     fn an_engine_says_who_it_is_in_the_head_of_an_answer() {
         let docker = "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nServer: Docker/20.10.24+dfsg1 (linux)\r\n\r\nOK";
-        let found = greeting(docker).unwrap();
+        let found = greeting_in(docker).unwrap();
         assert_eq!(found.product.as_deref(), Some("Docker Engine 20.10.24+dfsg1"));
         assert_eq!(found.api.to_string(), "1.41");
         let podman = "HTTP/1.1 200 OK\r\nLibpod-Api-Version: 5.4.0\r\napi-version: 1.41\r\nServer: Libpod/5.4.0 (linux)\r\n\r\nOK";
-        assert_eq!(greeting(podman).unwrap().product.as_deref(), Some("Podman Engine 5.4.0"));
+        assert_eq!(greeting_in(podman).unwrap().product.as_deref(), Some("Podman Engine 5.4.0"));
         let unknown = "HTTP/1.1 200 OK\r\nApi-Version: 1.99\r\nServer: nginx\r\n\r\n";
-        let found = greeting(unknown).unwrap();
+        let found = greeting_in(unknown).unwrap();
         assert_eq!(found.product, None);
         assert_eq!(oldest(found.api).to_string(), API_DEFAULT_VERSION.to_string());
         for nothing in [
@@ -226,7 +229,7 @@ mod tests {
             "HTTP/1.1 403 Forbidden\r\nApi-Version: 1.41\r\n\r\n",
             "HTTP/1.1 200 OK\r\nApi-Version: new\r\n\r\n",
         ] {
-            assert!(greeting(nothing).is_none(), "{nothing:?}");
+            assert!(greeting_in(nothing).is_none(), "{nothing:?}");
         }
     }
 
@@ -264,8 +267,9 @@ mod tests {
 
     #[test]
     fn advice_about_certificates_stands_where_they_are_the_cause() {
-        let with = Endpoint { address: "https://h:2376".into(), tls: Some("/certs".into()) };
-        let without = Endpoint { address: "tcp://h:2376".into(), tls: None };
+        let at = |url: &str, tls| Endpoint { address: url.into(), url: url.into(), tls };
+        let with = at("https://h:2376", Some("/certs".into()));
+        let without = at("tcp://h:2376", None);
         let unreachable = |text: &str| EngineError::Unreachable(text.to_owned());
         for cause in ["invalid peer certificate: UnknownIssuer", "received fatal alert: CertificateRequired"] {
             let told = tls_advice(&with, unreachable(cause)).to_string();

@@ -23,9 +23,12 @@ mod logs;
 mod networks;
 mod raw;
 mod spec;
+mod ssh;
 mod stats;
 mod terminal;
 mod time;
+mod tls;
+mod transport;
 mod volumes;
 
 use std::path::{Path, PathBuf};
@@ -41,10 +44,11 @@ use super::{
 };
 
 pub use connect::connect;
-pub(crate) use locate::is_plain_beyond_loopback;
+pub use locate::is_plain_beyond_loopback;
 pub(crate) use time::parse as parse_time;
 
-/// A connection to an engine that speaks the Docker API. Every request opens a connection of its own.
+/// A connection to an engine that speaks the Docker API. Over a local socket every request opens a connection of its own; elsewhere
+/// connections are kept.
 pub struct DockerEngine {
     docker: Docker,
     info: EngineInfo,

@@ -99,6 +99,7 @@ impl SimulatedEngine {
             swarm: swarm.as_ref().map(|member| member.describe(&machine)),
             name: machine,
             is_here: true,
+            over_ssh: false,
             local: false,
             setup: Setup::default(),
         };

@@ -57,7 +57,13 @@ impl Networks {
     pub(crate) fn create(&mut self, id: &str, name: &str, new: &NewNetwork, labels: &Labels) -> Result<()> {
         let managed = self.managed();
         if new.driver == NetworkDriver::Overlay && managed.is_none() {
-            return Err(no_manager());
+            return Err(match self.swarm {
+                Some(_) => EngineError::Refused(
+                    "Cannot create a multi-host network from a worker node. Please create the network from a manager node."
+                        .into(),
+                ),
+                None => no_manager(),
+            });
         }
         let subnet = Subnet::parse(&new.subnet)?;
         if self.names.contains_key(name) {
