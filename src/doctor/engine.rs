@@ -24,11 +24,10 @@ pub(crate) async fn reach(host: Option<&str>) -> Result<(Arc<dyn Engine>, Findin
             let info = engine.info();
             let (verdict, place) = match info.local {
                 true => (Verdict::Ok, "on this machine"),
-                // What it would cost is not known, and mount works if the paths are the same there.
                 false => (
                     Verdict::Note,
-                    "on another machine, in a virtual one, or in a pid namespace out of sight: bindmounts/ works only if the engine \
-                     sees this machine's files under the same paths",
+                    "on another machine, in a virtual one, or in a pid namespace out of sight: if it does not see this machine's \
+                     files, bindmounts/ are files there",
                 ),
             };
             let text = format!("{} at {}, {place}", info.description, info.address);

@@ -41,7 +41,7 @@ pub(crate) async fn mount(hosts: &[HostAddress]) -> Vec<Finding> {
     let mut seen = vec![];
     if mounted.is_ok() {
         seen.push(faults(&mountpoint));
-        seen.push(addresses(&mountpoint).await);
+        seen.push(if hosts.len() > 1 { overlay() } else { addresses(&mountpoint).await });
         // The mount itself has tried it.
         seen.extend(pairs(hosts));
     }
@@ -65,6 +65,13 @@ pub(crate) async fn mount(hosts: &[HostAddress]) -> Vec<Finding> {
     };
     seen.push(trial);
     seen
+}
+
+/// An overlay network begins and ends in the engines, even where one of them is on this machine.
+fn overlay() -> Finding {
+    let text = "nodes of several machines are in an overlay network, which this machine does not reach: publish their ports with \
+                --publish PORT";
+    Finding::new("addresses", Verdict::Note, text)
 }
 
 /// That nodes of each two machines reach each other.

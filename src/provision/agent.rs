@@ -190,6 +190,8 @@ pub(crate) async fn sees(
     let spec = ContainerSpec {
         name: format!("cthulhu-{cluster}---sees"),
         image: image.reference.clone(),
+        // It is not started.
+        entrypoint: Some(image.internal("agent")),
         labels: labels.clone(),
         binds: vec![Bind { source: dir.into(), target: agent::BASE.into(), read_only: true }],
         ..ContainerSpec::default()
