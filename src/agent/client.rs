@@ -146,11 +146,12 @@ impl RemoteFiles {
         let ((life, seen, open), early) = greeted?;
         let (sender, queue) = mpsc::unbounded_channel();
         let permits = Arc::new(Semaphore::new(AT_ONCE));
+        // Held until there is a connection: a task that found none would take it for lost, and end.
+        let mut state = self.state.lock();
         let mut tasks = JoinSet::new();
         tasks.spawn_on(write(stdin, queue, permits.clone()), &self.runtime);
         tasks.spawn_on(read(self.itself.clone(), frames, early, stdout), &self.runtime);
         tasks.spawn_on(look_after(self.itself.clone()), &self.runtime);
-        let mut state = self.state.lock();
         let is_new = life == next_life;
         if is_new {
             state.next_life = None;

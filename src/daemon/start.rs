@@ -5,9 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use futures_util::future::{select_all, try_join, try_join_all};
+use futures_util::future::{join_all, select_all, try_join, try_join_all};
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -34,7 +35,7 @@ use crate::cluster::faults::SeededRng;
 use crate::cluster::{Cluster, ClusterId, ClusterSpec, State};
 use crate::control::{ControlError, Executor, FirstStart};
 use crate::engine::{Engine, EngineError, falls_silent};
-use crate::fleet::{Fleet, connect, connect_all};
+use crate::fleet::{Fleet, connect, connect_all, is_simulated};
 use crate::fuse;
 use crate::history::{History, Recorder};
 use crate::passthrough::{Descriptors, Passthrough};
@@ -71,6 +72,8 @@ pub(crate) struct Made {
     pub(crate) recorder: Mutex<Option<Recorder>>,
     /// Whether the mountpoint was made, by this start or by an earlier cluster here that was killed.
     pub(crate) mountpoint: AtomicBool,
+    /// Whether all is gone that an earlier cluster here had left.
+    pub(crate) cleared: AtomicBool,
     /// The mount, once there is one.
     pub(crate) mount: std::sync::OnceLock<OwnMount>,
     /// Where the nodes write, held.
@@ -85,10 +88,13 @@ impl Made {
         }
     }
 
-    /// Records that all of it is gone. If another cluster has left nodes behind, the data directory still names that
-    /// one.
+    /// Records that all of it is gone. What another cluster has left here, and has not been removed, stays recorded; so
+    /// do its nodes in the data directory.
     pub(crate) fn forget(&self, paths: &ClusterPaths) {
-        paths.remove_record();
+        let is_others = paths.record().is_some_and(|record| record.id != self.id.0);
+        if !is_others || self.cleared.load(Ordering::Relaxed) {
+            paths.remove_record();
+        }
         let data = self.data.lock();
         if data.last_writer().is_some_and(|writer| writer.cluster == self.id.0)
             && let Err(error) = data.set_writer(None)
@@ -203,6 +209,7 @@ fn cannot_start(error: ControlError) -> anyhow::Error {
 /// Removes what dead daemons have left here, and refuses what cannot work before anything is made or pulled.
 async fn clear_the_way(plan: &Plan, machines: &Machines, made: &Made, report: &Reporter) -> Result<()> {
     remove_leftovers(plan, &machines.fleet, report).await?;
+    made.cleared.store(true, Ordering::Relaxed);
     remove_last_writer(plan, &machines.fleet, made, report).await?;
     let hosts = machines.fleet.engines().iter().enumerate();
     try_join_all(hosts.map(|(host, engine)| refuse_taken_names(plan, engine.as_ref(), machines.nodes_on(host))))
@@ -482,34 +489,61 @@ fn fuse_advice(error: &std::io::Error) -> String {
     text
 }
 
+/// Removes what is left of earlier clusters here, also from engines that the last of them had and this one has not.
 async fn remove_leftovers(plan: &Plan, fleet: &Fleet, report: &Reporter) -> Result<()> {
     let say =
         |mountpoint: &str| report(Report::Step(format!("removing what is left of an earlier cluster at {mountpoint}")));
-    remove_earlier(&plan.paths, fleet.engines(), say)
-        .await
-        .context("cannot remove what is left of an earlier cluster here")
+    let recorded = plan.paths.record();
+    let engines = with_engines_of(fleet, recorded.iter().flat_map(Record::engines), plan.timeout).await.map_err(|error| {
+        let at = plan.paths.mountpoint.display();
+        anyhow!(
+            "an earlier cluster here may have left containers behind: {error}. cthulhu prune removes them when that engine \
+             answers; if it never will, cthulhu umount --host URL {at} with another engine's URL forgets them"
+        )
+    })?;
+    remove_earlier(&plan.paths, &engines, say).await.context("cannot remove what is left of an earlier cluster here")
+}
+
+/// The engines of a fleet, and those at these addresses.
+async fn with_engines_of(
+    fleet: &Fleet,
+    addresses: impl Iterator<Item = &String>,
+    timeout: Duration,
+) -> Result<Vec<Arc<dyn Engine>>, EngineError> {
+    let mut engines = fleet.engines().to_vec();
+    // A simulated engine has ended with its daemon.
+    for address in addresses.filter(|address| !is_simulated(address)) {
+        if !engines.iter().any(|engine| engine.info().address == *address) {
+            engines.push(connect(Some(address), timeout).await?);
+        }
+    }
+    Ok(engines)
 }
 
 /// Removes what clusters at a place have left in these engines, their daemons being gone, having said of each that it does.
+/// An engine that fails does not hold back the others.
 pub(crate) async fn remove_earlier(
     paths: &ClusterPaths,
     engines: &[Arc<dyn Engine>],
     say: impl Fn(&str),
 ) -> Result<()> {
-    let mut left = BTreeMap::new();
-    for engine in engines {
-        for found in clusters(engine.as_ref()).await? {
-            let is_here = Path::new(&found.mountpoint) == paths.mountpoint;
-            if is_here && Owner::all_gone(&found.owners, engine.info().local) {
-                left.insert(found.cluster, found.mountpoint);
-            }
+    let (mut left, mut done) = (BTreeMap::new(), Ok(()));
+    let found = join_all(engines.iter().map(|engine| clusters(engine.as_ref()))).await;
+    for (engine, found) in engines.iter().zip(found) {
+        match found {
+            Ok(found) => left.extend(found.into_iter().filter_map(|found| {
+                let is_here = Path::new(&found.mountpoint) == paths.mountpoint;
+                let is_left = is_here && Owner::all_gone(&found.owners, engine.info().local);
+                is_left.then_some((found.cluster, found.mountpoint))
+            })),
+            Err(error) => done = done.and(Err(error.into())),
         }
     }
     for (cluster, mountpoint) in left {
         say(&mountpoint);
-        remove_cluster(engines, &cluster).await?;
+        done = done.and(remove_cluster(engines, &cluster).await.map(drop).map_err(Into::into));
     }
-    Ok(())
+    done
 }
 
 /// Removes what the cluster has left that had the data directory last, as its daemon was killed: its nodes may run on, and write there.
@@ -517,13 +551,7 @@ async fn remove_last_writer(plan: &Plan, fleet: &Fleet, made: &Made, report: &Re
     let Some(last) = made.data.lock().last_writer() else { return Ok(()) };
     let at = last.mountpoint.display();
     let removal = async {
-        let mut engines = vec![];
-        for address in last.engines() {
-            engines.push(match fleet.engines().iter().find(|engine| engine.info().address == *address) {
-                Some(engine) => engine.clone(),
-                None => connect(Some(address), plan.timeout).await?,
-            });
-        }
+        let engines = with_engines_of(fleet, last.engines(), plan.timeout).await?;
         anyhow::Ok(remove_cluster(&engines, &last.cluster).await?)
     };
     match removal.await {

@@ -144,7 +144,9 @@ fn remove_left(paths: &ClusterPaths, addresses: &[String]) -> Result<bool> {
         let (reached, missed): (Vec<_>, Vec<_>) = connected.into_iter().partition(Result::is_ok);
         let engines: Vec<_> = reached.into_iter().flatten().collect();
         let any = Cell::new(false);
-        remove_earlier(paths, &engines, |_| any.set(true)).await?;
-        missed.into_iter().next().map_or(Ok(any.get()), |missed| missed.map(|_| false).map_err(Into::into))
+        let removed = remove_earlier(paths, &engines, |_| any.set(true)).await;
+        // What the others could not remove, a network, may be due to the one that is missed.
+        missed.into_iter().try_for_each(|missed| missed.map(drop))?;
+        removed.map(|()| any.get())
     })
 }

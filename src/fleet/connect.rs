@@ -13,12 +13,17 @@ use crate::sync::time;
 /// What the address of a simulated engine begins with.
 const SIMULATED: &str = "simulated:";
 
+/// Whether an address is that of a simulated engine, which is in its daemon and ends with it.
+pub(crate) fn is_simulated(address: &str) -> bool {
+    address.starts_with(SIMULATED)
+}
+
 /// Connects to the engine that `host` names, or to the one that is there.
 ///
 /// # Errors
 /// The engine's.
 pub(crate) async fn connect(host: Option<&str>, timeout: Duration) -> Result<Arc<dyn Engine>, EngineError> {
-    if let Some(url) = host.filter(|url| url.starts_with(SIMULATED)) {
+    if let Some(url) = host.filter(|url| is_simulated(url)) {
         return Ok(Arc::new(SimulatedEngine::from_url(url)?));
     }
     let connecting = time::timeout(timeout, docker::connect(host, timeout)).await;
@@ -43,7 +48,7 @@ pub(crate) async fn connect_all(hosts: &[HostAddress], timeout: Duration) -> Res
     let addresses: Vec<_> = hosts.iter().map(|host| host.address.as_str()).collect();
     let engines = match &addresses[..] {
         [] | [_] => vec![connect(addresses.first().copied(), timeout).await?],
-        several if several.iter().all(|address| address.starts_with(SIMULATED)) => {
+        several if several.iter().all(|address| is_simulated(address)) => {
             simulated::engines(several)?.into_iter().map(|engine| engine as Arc<dyn Engine>).collect()
         }
         several => {

@@ -42,7 +42,7 @@ enum News {
 pub(crate) fn follow(reader: Reader) -> Result<ExitCode> {
     let (news, inbox) = channel();
     let looked_at = Arc::new(AtomicBool::new(true));
-    let meter = Arc::new(Meter::new(reader.engine()));
+    let meters = reader.meters();
     let wanted = reader.wanted();
     let mountpoint = [reader.mountpoint().to_owned()];
     // Before the terminal is changed, so that no signal leaves it so.
@@ -50,8 +50,8 @@ pub(crate) fn follow(reader: Reader) -> Result<ExitCode> {
     // Also sets a panic hook that restores it.
     let mut terminal = ratatui::try_init().context("cannot use this terminal")?;
     spawn("mount", &news, {
-        let (news, meter) = (news.clone(), meter.clone());
-        move || read_mount(reader, &news, &meter)
+        let (news, meters) = (news.clone(), meters.clone());
+        move || read_mount(reader, &news, &meters)
     });
     spawn("answers", &news, move || {
         loop {
@@ -63,16 +63,16 @@ pub(crate) fn follow(reader: Reader) -> Result<ExitCode> {
         let news = news.clone();
         move || read_keys(&news)
     });
-    spawn("engine", &news, {
+    for meter in &meters {
         let (meter, looked_at) = (meter.clone(), looked_at.clone());
-        move || {
+        spawn("engine", &news, move || {
             meter.measure(|| looked_at.load(Ordering::Relaxed));
             Ok(())
-        }
-    });
+        });
+    }
     let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let mut screen = Screen { colours, ..Screen::default() };
-    let ended = show(&mut terminal, &mut screen, &inbox, &meter, &wanted);
+    let ended = show(&mut terminal, &mut screen, &inbox, &meters, &wanted);
     looked_at.store(false, Ordering::Relaxed);
     ratatui::restore();
     ended
@@ -82,11 +82,11 @@ fn show(
     terminal: &mut DefaultTerminal,
     screen: &mut Screen,
     inbox: &std::sync::mpsc::Receiver<News>,
-    meter: &Meter,
+    meters: &[Arc<Meter>],
     wanted: &Wanted,
 ) -> Result<ExitCode> {
     loop {
-        screen.readings = meter.readings();
+        screen.readings = Meter::readings_of(meters);
         terminal.draw(|frame| screen.draw(frame, now())).context("cannot write to the terminal")?;
         match inbox.recv_timeout(TICK) {
             Ok(News::Key(key)) => {
@@ -159,10 +159,10 @@ fn spawn(name: &str, news: &Sender<News>, work: impl FnOnce() -> Result<()> + Se
     }
 }
 
-fn read_mount(mut reader: Reader, news: &Sender<News>, meter: &Meter) -> Result<()> {
+fn read_mount(mut reader: Reader, news: &Sender<News>, meters: &[Arc<Meter>]) -> Result<()> {
     loop {
         let snapshot = reader.read()?;
-        meter.watch(&snapshot);
+        meters.iter().for_each(|meter| meter.watch(&snapshot));
         if news.send(News::Snapshot(snapshot)).is_err() {
             return Ok(());
         }

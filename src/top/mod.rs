@@ -16,7 +16,6 @@ mod view;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Result, bail};
 
@@ -43,10 +42,14 @@ pub(crate) fn run(dir: &Path, once: bool) -> Result<ExitCode> {
 
 fn shot(mut reader: Reader) -> Result<ExitCode> {
     let snapshot = reader.read()?;
-    let meter = Arc::new(Meter::new(reader.engine()));
-    meter.watch(&snapshot);
-    meter.measure_once();
-    let text = plain::table(&snapshot, &meter.readings());
+    let meters = reader.meters();
+    std::thread::scope(|scope| {
+        for meter in &meters {
+            meter.watch(&snapshot);
+            scope.spawn(|| meter.measure_once());
+        }
+    });
+    let text = plain::table(&snapshot, &Meter::readings_of(&meters));
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(ExitCode::SUCCESS),

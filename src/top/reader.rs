@@ -16,7 +16,8 @@ use rustix::io::Errno;
 use super::clean;
 use super::faults::Faults;
 use super::snapshot::{Node, Snapshot};
-use crate::daemon::ClusterPaths;
+use super::usage::Meter;
+use crate::daemon::{ClusterPaths, Record};
 use crate::engine::docker::parse_time;
 use crate::sys;
 
@@ -31,7 +32,8 @@ const NONE: usize = usize::MAX;
 pub(crate) struct Reader {
     dir: PathBuf,
     image: String,
-    engine: Option<String>,
+    /// Addresses of its engines; none if the cluster is not of this user.
+    engines: Vec<String>,
     files: Vec<Files>,
     faults: Faults,
     /// Index of the node whose log is wanted.
@@ -63,6 +65,7 @@ struct Files {
     described: Option<(String, String)>,
     started_at: i64,
     container: String,
+    host: usize,
 }
 
 /// A file that is kept open, as poll(2) needs it.
@@ -137,7 +140,7 @@ impl Reader {
         let mut reader = Self {
             dir: paths.mountpoint.clone(),
             image: String::new(),
-            engine: paths.record().map(|record| record.engine),
+            engines: paths.record().iter().flat_map(Record::engines).cloned().collect(),
             files: vec![],
             faults: Faults::new(paths.mountpoint.join("history")),
             wanted: Arc::new(Wanted { node: AtomicUsize::new(NONE), wake }),
@@ -152,9 +155,9 @@ impl Reader {
         &self.dir
     }
 
-    /// Address of its engine; `None` if the cluster is not of this user.
-    pub(crate) fn engine(&self) -> Option<String> {
-        self.engine.clone()
+    /// What asks its engines.
+    pub(crate) fn meters(&self) -> Vec<Arc<Meter>> {
+        Meter::of_all(&self.engines)
     }
 
     /// To say whose log is wanted.
@@ -172,6 +175,7 @@ impl Reader {
             names.extend(number.map(|number| (number, name)));
         }
         names.sort();
+        let hosts = host_names(&self.dir);
         let mut images = vec![];
         for (_, number) in names {
             let dir = self.dir.join(&number);
@@ -188,6 +192,7 @@ impl Reader {
                 described: None,
                 started_at: 0,
                 container: String::new(),
+                host: host_of(&dir, &hosts),
                 name: small(&dir.join("name"))?.unwrap_or(number),
                 dir,
             });
@@ -213,7 +218,7 @@ impl Reader {
         Ok(Snapshot {
             mountpoint: self.dir.display().to_string(),
             image: self.image.clone(),
-            engine: self.engine.clone().unwrap_or_default(),
+            engine: self.engines.join(", "),
             nodes,
             faults: told.links,
             log,
@@ -271,10 +276,24 @@ impl Files {
             exit_code,
             started_at: self.started_at,
             container: self.container.clone(),
+            host: self.host,
             last_line: last_lines(&self.dir.join("log"), TAIL, 1).pop().unwrap_or_default(),
             faults: 0,
         })
     }
+}
+
+/// The names of a cluster's machines, in the order of its engines; none if there is only one.
+fn host_names(root: &Path) -> Vec<String> {
+    let table = fs::read_to_string(root.join("hosts")).unwrap_or_default();
+    let names = table.lines().skip(1).filter_map(|line| line.split_whitespace().next());
+    names.map(str::to_owned).collect()
+}
+
+/// Which of the machines of these names a node runs on.
+fn host_of(node: &Path, hosts: &[String]) -> usize {
+    let name = fs::read_to_string(node.join("host")).unwrap_or_default();
+    hosts.iter().position(|host| host == name.trim()).unwrap_or_default()
 }
 
 /// The last lines of a log; none if it cannot be read now.

@@ -5,7 +5,7 @@
 pub(crate) struct Snapshot {
     pub(crate) mountpoint: String,
     pub(crate) image: String,
-    /// Where its engine is; empty if not known.
+    /// Where its engines are; empty if not known.
     pub(crate) engine: String,
     pub(crate) nodes: Vec<Node>,
     /// Faults in force, a line each.
@@ -32,6 +32,8 @@ pub(crate) struct Node {
     /// When its run began, in ns since the Unix epoch; 0 if it does not run.
     pub(crate) started_at: i64,
     pub(crate) container: String,
+    /// Which of the cluster's engines it is in.
+    pub(crate) host: usize,
     /// The last line of its log.
     pub(crate) last_line: String,
     /// How many faults name it.

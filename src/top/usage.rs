@@ -1,4 +1,4 @@
-//! What the nodes' processes use, asked of the engine.
+//! What the nodes' processes use, asked of the engines.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 
-use super::snapshot::Snapshot;
+use super::snapshot::{Node, Snapshot};
 use crate::engine::{ContainerId, Engine, EngineError, Usage};
-use crate::fleet::connect;
+use crate::fleet::{connect, is_simulated};
 
 /// So many questions at once.
 const AT_ONCE: usize = 8;
@@ -38,9 +38,11 @@ pub(crate) struct Readings {
     pub(crate) engine: String,
 }
 
-/// Asks the engine again and again.
+/// Asks an engine again and again what its nodes use.
 pub(crate) struct Meter {
     engine: Option<String>,
+    /// Its place among the cluster's engines.
+    host: usize,
     shared: Mutex<Shared>,
 }
 
@@ -52,18 +54,40 @@ struct Shared {
 }
 
 impl Meter {
-    /// For the engine at that address, if it is known.
-    pub(crate) fn new(engine: Option<String>) -> Self {
-        Self { engine, shared: Mutex::default() }
+    /// For each of the engines at these addresses; one that can only say why if they are not known.
+    pub(crate) fn of_all(engines: &[String]) -> Vec<Arc<Self>> {
+        let meter = |(host, engine)| Arc::new(Self { engine, host, shared: Mutex::default() });
+        match engines {
+            [] => vec![meter((0, None))],
+            known => known.iter().cloned().map(Some).enumerate().map(meter).collect(),
+        }
     }
 
     /// Whose usage is asked for from now on.
     pub(crate) fn watch(&self, snapshot: &Snapshot) {
-        let running = snapshot.nodes.iter().filter(|node| node.runs() && !node.container.is_empty());
+        let is_here = |node: &&Node| node.runs() && !node.container.is_empty() && node.host == self.host;
+        let running = snapshot.nodes.iter().filter(is_here);
         self.shared.lock().containers = running.map(|node| node.container.clone()).collect();
     }
 
-    pub(crate) fn readings(&self) -> Readings {
+    /// What all of them know.
+    pub(crate) fn readings_of(meters: &[Arc<Self>]) -> Readings {
+        let mut all = Readings::default();
+        for meter in meters {
+            let readings = meter.readings();
+            all.of.extend(readings.of);
+            if all.engine.is_empty() {
+                all.engine = readings.engine;
+            }
+            if all.trouble.is_empty() && !readings.trouble.is_empty() {
+                let which = meter.engine.as_ref().filter(|_| meters.len() > 1);
+                all.trouble = which.map_or(String::new(), |engine| format!("{engine}: ")) + &readings.trouble;
+            }
+        }
+        all
+    }
+
+    fn readings(&self) -> Readings {
         self.shared.lock().readings.clone()
     }
 
@@ -98,7 +122,7 @@ impl Meter {
 
     /// Whether there is no engine to ask.
     fn cannot(&self) -> bool {
-        self.engine.as_deref().is_none_or(|engine| engine.starts_with("simulated:"))
+        self.engine.as_deref().is_none_or(is_simulated)
     }
 
     fn trouble(&self, trouble: String) {
@@ -115,7 +139,7 @@ impl Meter {
                 "no cpu and memory: the cluster is another user's, or its state is not below this HOME".into(),
             );
         };
-        if address.starts_with("simulated:") {
+        if is_simulated(address) {
             return self.trouble("no cpu and memory: the engine is simulated inside the daemon".into());
         }
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -194,10 +218,10 @@ mod tests {
 
     #[test]
     fn why_there_is_nothing_is_told() {
-        let nobody = Meter::new(None);
+        let nobody = Meter::of_all(&[]).remove(0);
         nobody.measure_once();
         assert!(nobody.readings().trouble.contains("another user's"));
-        let nowhere = Meter::new(Some("unix:///nowhere/docker.sock".into()));
+        let nowhere = Meter::of_all(&["unix:///nowhere/docker.sock".into()]).remove(0);
         nowhere.measure_once();
         assert!(nowhere.readings().trouble.starts_with("no cpu and memory: "), "{}", nowhere.readings().trouble);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::Engine;
-use crate::fleet::{HostAddress, connect};
+use crate::fleet::{HostAddress, connect, is_simulated};
 
 /// Those that answer, and those that don't.
 #[derive(Default)]
@@ -31,7 +31,7 @@ impl Engines {
             }
         }
         for address in recorded {
-            if address.starts_with("simulated:") || engines.at(address).is_some() || engines.has_missed(address) {
+            if is_simulated(address) || engines.at(address).is_some() || engines.has_missed(address) {
                 continue;
             }
             match connect(Some(address), engine_timeout).await {

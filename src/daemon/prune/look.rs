@@ -15,7 +15,7 @@ use crate::daemon::data;
 use crate::daemon::owner::Owner;
 use crate::daemon::paths::{ClusterPaths, Record, our_mounts, places};
 use crate::engine::{Engine, ListedImage};
-use crate::fleet::HostAddress;
+use crate::fleet::{HostAddress, is_simulated};
 use crate::provision::{Found, clusters};
 use crate::selfimage;
 use crate::sweep;
@@ -111,8 +111,7 @@ pub(crate) async fn look(filter: &PruneFilter) -> Result<Left> {
     for paths in free.into_iter().filter(|paths| !is_used(paths)) {
         let record = paths.record();
         if let Some(record) = &record
-            && let Some(engine) =
-                record.engines().find(|engine| !engine.starts_with("simulated:") && engines.at(engine).is_none())
+            && let Some(engine) = record.engines().find(|engine| !is_simulated(engine) && engines.at(engine).is_none())
         {
             let at = record.mountpoint.display();
             obstacles.push(format!(

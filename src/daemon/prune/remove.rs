@@ -10,6 +10,7 @@ use super::{Left, LeftImage, LeftPlace};
 use crate::daemon::data::{self, DataLock};
 use crate::daemon::paths::ClusterPaths;
 use crate::engine::EngineError;
+use crate::fleet::is_simulated;
 use crate::provision::{NotRemoved, clusters, remove_cluster};
 
 /// Removes it, and returns a sentence for each thing that could not be removed.
@@ -129,7 +130,7 @@ async fn remove_place(left: &LeftPlace, all: &Left) -> Result<(), String> {
 async fn nobody_writes(data: &DataLock, all: &Left) -> Result<(), String> {
     let Some(last) = data.last_writer() else { return Ok(()) };
     let at = last.mountpoint.display();
-    for address in last.engines().filter(|address| !address.starts_with("simulated:")) {
+    for address in last.engines().filter(|address| !is_simulated(address)) {
         let there = match all.engines.at(address) {
             Some(engine) => clusters(engine.as_ref()).await,
             None => Err(EngineError::Unreachable(address.clone())),
