@@ -55,8 +55,8 @@ impl Agents {
     ) -> Result<(Self, Vec<KeptAgent>)> {
         let mounts = RemoteMounts::default();
         let begin = |host: usize| {
-            let needs_one = machines.has_own_files(host) && machines.nodes_on(host).next().is_some();
-            let files = needs_one.then(|| mounts.machine(SILENCE.min(plan.timeout), Handle::current()));
+            let files =
+                machines.needs_agent(host).then(|| mounts.machine(SILENCE.min(plan.timeout), Handle::current()));
             let agent = AgentPlan {
                 engine: machines.fleet.engine(host).clone(),
                 cluster: cluster.clone(),

@@ -54,6 +54,16 @@ impl Machines {
         !info.is_here && (self.fleet.len() > 1 || info.over_ssh)
     }
 
+    /// Whether a machine has nodes, whose files only an agent there can serve.
+    pub(super) fn needs_agent(&self, host: usize) -> bool {
+        self.has_own_files(host) && self.nodes_on(host).next().is_some()
+    }
+
+    /// Whether any machine does.
+    pub(super) fn any_needs_agent(&self) -> bool {
+        (0..self.fleet.len()).any(|host| self.needs_agent(host))
+    }
+
     /// The nodes that run on a machine.
     pub(super) fn nodes_on(&self, host: usize) -> impl Iterator<Item = usize> {
         (0..self.of_nodes.len()).filter(move |index| self.of_nodes[*index] == host)
