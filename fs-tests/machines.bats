@@ -354,6 +354,15 @@ for address in sys.argv[1:]:
     is '' "$(mounts "$M")"
 }
 
+@test "artifacts of a run have what nodes on other machines wrote" {
+    with_deadline 240 "$CTHULHU" run --host "a=$(lab_url a)" --host "b=$(lab_url b)" --insecure -i "$IMAGE" -n 2 --prefix "$P-run" \
+        --artifacts "$TMP/artifacts" --artifacts-when always \
+        --node-command 'sh -c "mkdir /opt/app/var/d; hostname >/opt/app/var/d/f; sleep 3600"' --ready-cmd 'test -s /opt/app/var/d/f' -- true
+    is 2 "$(cat "$TMP/artifacts/$P-run"/i00[12]/bindmounts/var/d/f | wc -l)"
+    is '' "$(cat "$TMP/artifacts/$P-run/left-out.txt" 2>/dev/null)" 'left out'
+    rm -r "$TMP/artifacts"
+}
+
 # ---- the end --------------------------------------------------------------------------------------------------------
 
 @test "umount with an engine away: exit status 1, the others are empty, and prune has the rest once it is back" {
@@ -366,6 +375,10 @@ for address in sys.argv[1:]:
     is '' "$(mounts "$M")"
     # The network cannot go before the last that is in it.
     is '' "$(left_on a b | grep -v ': network ')" 'what is left on a and b'
+    has "$(cat "$XDG_STATE_HOME"/cthulhu/machines-*/cluster.json)" "$(lab_url c)"
+    # A mount that does not know of it does not lose it.
+    refused "$CTHULHU" mount --host "a=$(lab_url a)" --timeout 5 "$M" 2>"$TMP/out"
+    has "$(cat "$TMP/out")" 'an earlier cluster here may have left containers behind'
     has "$(cat "$XDG_STATE_HOME"/cthulhu/machines-*/cluster.json)" "$(lab_url c)"
     lab_thaw c
     wait_for 60 lab_docker c version >/dev/null

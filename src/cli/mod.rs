@@ -70,7 +70,13 @@ fn act(command: Command) -> Result<ExitCode> {
             let paths = daemon::ClusterPaths::of(&args.mountpoint)?;
             let at = paths.mountpoint.display();
             match daemon::umount(&paths, &args.hosts.addresses()?)? {
-                Some(kept) => print_lines([format!("unmounted {at}; what the nodes wrote is in {}", kept.display())]),
+                Some(daemon::Kept { data, lacks_files: false }) => {
+                    print_lines([format!("unmounted {at}; what the nodes wrote is in {}", data.display())])
+                }
+                Some(daemon::Kept { data, lacks_files: true }) => print_lines([format!(
+                    "unmounted {at}; logs and history are in {}, and what nodes on other machines wrote in bindmounts/ is gone",
+                    data.display()
+                )]),
                 None => Ok(ExitCode::SUCCESS),
             }
         }

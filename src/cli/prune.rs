@@ -11,7 +11,7 @@ use indicatif::HumanBytes;
 
 use super::hosts::HostArgs;
 use super::{complain, print_lines};
-use crate::daemon::prune::{Left, PruneFilter, look, remove};
+use crate::daemon::prune::{Left, LeftImage, PruneFilter, look, remove};
 use crate::daemon::runtime;
 use crate::sweep::Size;
 use crate::text::sentence;
@@ -101,9 +101,12 @@ fn describe(left: &Left) -> Vec<String> {
         };
         lines.push(format!("{}: {what}, {}", place.path().display(), size(place.size)));
     }
+    let address = |image: &LeftImage| image.engine.info().address.clone();
+    let are_in_several = left.images.iter().any(|image| address(image) != address(&left.images[0]));
     lines.extend(left.images.iter().map(|image| {
         let (reference, size) = (&image.reference, HumanBytes(image.size));
-        format!("image {reference}, {size}: made by another version of cthulhu, and unused")
+        let place = if are_in_several { format!(" in {}", address(image)) } else { String::new() };
+        format!("image {reference}{place}, {size}: made by another version of cthulhu, and unused")
     }));
     lines
 }

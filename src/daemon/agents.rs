@@ -13,7 +13,7 @@ use super::plan::Plan;
 use crate::agent::{RemoteFiles, RemoteMounts};
 use crate::cluster::{ClusterId, NodeSpec};
 use crate::engine::Labels;
-use crate::provision::{AgentPlan, KeptAgent, sees};
+use crate::provision::{AgentPlan, KeptAgent};
 use crate::selfimage::SelfImage;
 use crate::sweep::{self, Content, IfThere, Planted};
 
@@ -55,11 +55,10 @@ impl Agents {
     ) -> Result<(Self, Vec<KeptAgent>)> {
         let mounts = RemoteMounts::default();
         let begin = |host: usize| {
-            let engine = machines.fleet.engine(host).clone();
-            let files = mounts.machine(SILENCE.min(plan.timeout), Handle::current());
-            let has_nodes = machines.nodes_on(host).next().is_some();
+            let files =
+                machines.needs_agent(host).then(|| mounts.machine(SILENCE.min(plan.timeout), Handle::current()));
             let agent = AgentPlan {
-                engine: engine.clone(),
+                engine: machines.fleet.engine(host).clone(),
                 cluster: cluster.clone(),
                 labels: labels.clone(),
                 image: image.clone(),
@@ -67,13 +66,7 @@ impl Agents {
                 timeout: plan.timeout,
             };
             async move {
-                let sees_ours = match machines.has_own_files(host) {
-                    Some(has_own) => !has_own,
-                    None => sees(engine.as_ref(), &plan.data, image, cluster, labels).await?,
-                };
-                if sees_ours || !has_nodes {
-                    return Ok(None);
-                }
+                let Some(files) = files else { return Ok(None) };
                 let begun = agent.begin(files.clone()).await;
                 let (kept, base) = begun.map_err(|error| {
                     anyhow!("cannot serve the files of the nodes on {}: {error}", machines.names[host])

@@ -55,7 +55,7 @@ impl DataLock {
 
     /// The cluster that had it last, if that was not all removed.
     pub(crate) fn last_writer(&self) -> Option<Writer> {
-        writer(&self.dir)
+        last_writer(&self.dir)
     }
 
     /// Records which cluster uses it from now on; `None` when all of that cluster is gone.
@@ -95,7 +95,8 @@ fn lock_path(dir: &Path) -> PathBuf {
     dir.join("lock")
 }
 
-fn writer(dir: &Path) -> Option<Writer> {
+/// The cluster that had a data directory last, if that was not all removed.
+pub(crate) fn last_writer(dir: &Path) -> Option<Writer> {
     serde_json::from_str(&own::read(&lock_path(dir)).ok()?).ok()
 }
 
@@ -106,7 +107,7 @@ pub(crate) fn is_taken(dir: &Path) -> bool {
 
 /// Records in a data directory that a cluster is all gone, if it is not in use and that cluster used it last.
 pub(crate) fn forget(dir: &Path, cluster: &str) {
-    if writer(dir).is_none_or(|writer| writer.cluster != cluster) {
+    if last_writer(dir).is_none_or(|writer| writer.cluster != cluster) {
         return;
     }
     // If it is in use by now, its user has written the file.
@@ -119,7 +120,7 @@ pub(crate) fn forget(dir: &Path, cluster: &str) {
 
 /// A sentence about a directory that is in use.
 pub(crate) fn taken(dir: &Path) -> String {
-    let whose = writer(dir)
+    let whose = last_writer(dir)
         .map_or("another cluster".to_owned(), |writer| format!("the cluster at {}", writer.mountpoint.display()));
     format!("{}: {whose} keeps its data there now", dir.display())
 }

@@ -1,16 +1,17 @@
 //! The machines of a cluster: their engines, and which nodes run on which.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 use futures_util::future::try_join_all;
 
 use super::plan::Plan;
-use crate::cluster::{Cluster, HostSpec, Names, NodeName, NodeWords};
-use crate::engine::Engine;
+use crate::cluster::{Cluster, ClusterId, HostSpec, Names, NodeName, NodeWords};
+use crate::engine::{Engine, Labels};
 use crate::fleet::{Fleet, Room};
-use crate::provision::Provisioner;
+use crate::provision::{Provisioner, sees};
+use crate::selfimage::SelfImage;
 
 /// How long nodes of two machines may take to reach each other after they were made.
 const MEETING: Duration = Duration::from_secs(10);
@@ -22,6 +23,8 @@ pub(super) struct Machines {
     pub(super) names: Vec<String>,
     /// The machine of each node.
     of_nodes: Vec<usize>,
+    /// Whose nodes do not see this machine's files, once that is known.
+    own_files: OnceLock<Vec<bool>>,
 }
 
 impl Machines {
@@ -34,7 +37,7 @@ impl Machines {
             1 => vec![0; plan.nodes.len()],
             _ => place(plan, &fleet, &names)?,
         };
-        Ok(Self { fleet, names, of_nodes })
+        Ok(Self { fleet, names, of_nodes, own_files: OnceLock::new() })
     }
 
     /// The machine that a node runs on, by index.
@@ -47,11 +50,40 @@ impl Machines {
         self.fleet.engine(self.of_nodes[index])
     }
 
-    /// Whether a machine's nodes do not see this machine's files. Unknown of an engine alone that is neither here nor
-    /// reached over ssh: a virtual machine may share them.
-    pub(super) fn has_own_files(&self, host: usize) -> Option<bool> {
-        let info = self.fleet.engine(host).info();
-        if info.is_here { Some(false) } else { (self.fleet.len() > 1 || info.over_ssh).then_some(true) }
+    /// Finds out which machines' nodes do not see this machine's files.
+    ///
+    /// # Errors
+    /// An engine's.
+    pub(super) async fn find_own_files(
+        &self,
+        plan: &Plan,
+        cluster: &ClusterId,
+        labels: &Labels,
+        image: &SelfImage,
+    ) -> Result<()> {
+        let mut own = vec![];
+        for engine in self.fleet.engines() {
+            let info = engine.info();
+            own.push(match self.fleet.len() > 1 || info.over_ssh {
+                _ if info.is_here => false,
+                true => true,
+                // A virtual machine may share them.
+                false => !sees(engine.as_ref(), &plan.data, image, cluster, labels).await?,
+            });
+        }
+        let _ = self.own_files.set(own);
+        Ok(())
+    }
+
+    /// Whether a machine has nodes, whose files only an agent there can serve.
+    pub(super) fn needs_agent(&self, host: usize) -> bool {
+        let has_own = self.own_files.get().is_some_and(|own| own[host]);
+        has_own && self.nodes_on(host).next().is_some()
+    }
+
+    /// Whether any machine does.
+    pub(super) fn any_needs_agent(&self) -> bool {
+        (0..self.fleet.len()).any(|host| self.needs_agent(host))
     }
 
     /// The nodes that run on a machine.

@@ -51,4 +51,4 @@ pub(crate) use plan::{
 };
 pub(crate) use readiness::line_pattern;
 pub(crate) use runtime::runtime;
-pub(crate) use umount::{await_end, umount};
+pub(crate) use umount::{Kept, await_end, umount};

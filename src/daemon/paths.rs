@@ -51,6 +51,9 @@ pub struct Record {
     /// Addresses of its other engines.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) further_engines: Vec<String>,
+    /// Some of its nodes' files are on other machines, and go with it.
+    #[serde(default)]
+    pub(crate) files_elsewhere: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) mount: Option<OwnMount>,
     /// Its mountpoint was made for it, and goes with it.

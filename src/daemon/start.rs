@@ -141,10 +141,15 @@ async fn bring_up(plan: &Plan, machines: &Machines, made: &Made, report: &Report
     let own = async { own.await.context("cannot make the sandbox image") };
     let ((), mut own) = try_join(clear_the_way(plan, machines, made, report), own).await?;
     let images = Images::find(plan, own.remove(0), machines, report).await?;
-    let mut record = begin_record(plan, fleet, made, &images)?;
+    let mut record = begin_record(plan, machines, made, &images)?;
     let owner = Owner::this_process().to_string();
     let labels = cluster_labels(&made.id, &plan.paths.mountpoint, &owner);
+    machines.find_own_files(plan, &made.id, &labels, &images.own).await?;
+    record.files_elsewhere = machines.any_needs_agent();
     let say = |text| report(Report::Note(text));
+    if plan.keeps_data && machines.any_needs_agent() {
+        say("--data does not keep what nodes on other machines write in bindmounts/: it goes with the cluster".into());
+    }
     let networks = networks::make(plan, machines, &made.id, &labels, &say).await?;
 
     take_data(plan, &record, made)?;
@@ -221,11 +226,11 @@ async fn clear_the_way(plan: &Plan, machines: &Machines, made: &Made, report: &R
 ///
 /// Not before there is something to mount, and directly before the record says so: who clears away what a killed daemon has left
 /// takes the mountpoint for a directory of ours.
-fn begin_record(plan: &Plan, fleet: &Fleet, made: &Made, images: &Images) -> Result<Record> {
+fn begin_record(plan: &Plan, machines: &Machines, made: &Made, images: &Images) -> Result<Record> {
     if plan.paths.make_mountpoint(plan.umask)? {
         made.mountpoint.store(true, Ordering::Relaxed);
     }
-    let mut engines = fleet.addresses().into_iter();
+    let mut engines = machines.fleet.addresses().into_iter();
     let record = Record {
         id: made.id.to_string(),
         mountpoint: plan.paths.mountpoint.clone(),
@@ -235,6 +240,7 @@ fn begin_record(plan: &Plan, fleet: &Fleet, made: &Made, images: &Images) -> Res
         data: plan.data.clone(),
         engine: engines.next().unwrap_or_default(),
         further_engines: engines.collect(),
+        files_elsewhere: false,
         mount: None,
         made_mountpoint: made.mountpoint.load(Ordering::Relaxed),
     };

@@ -25,15 +25,23 @@ use crate::text::harmless;
 /// How long to wait for an engine when a dead cluster is cleared away.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Ends the cluster at a place, and returns when everything is gone: where its data are kept, if it has any.
+/// What is kept of a cluster that is gone.
+pub(crate) struct Kept {
+    /// Where its data are.
+    pub(crate) data: PathBuf,
+    /// What some of its nodes wrote was on other machines, and is not among them.
+    pub(crate) lacks_files: bool,
+}
+
+/// Ends the cluster at a place, and returns when everything is gone: what is kept, if anything is.
 ///
 /// # Errors
 /// A sentence.
-pub(crate) fn umount(paths: &ClusterPaths, hosts: &[HostAddress]) -> Result<Option<PathBuf>> {
+pub(crate) fn umount(paths: &ClusterPaths, hosts: &[HostAddress]) -> Result<Option<Kept>> {
     let moved = if paths.holder().is_none() { moved_to(&paths.mountpoint)? } else { None };
     let paths = moved.as_ref().unwrap_or(paths);
     let record = records()?.into_iter().map(|(record, _)| record).find(|record| record.mountpoint == paths.mountpoint);
-    let kept = record.as_ref().map(|record| record.data.clone());
+    let kept = record.as_ref().map(|record| Kept { data: record.data.clone(), lacks_files: record.files_elsewhere });
     let had_daemon = match paths.holder() {
         Some(pid) => end_daemon(paths, pid)?,
         None => false,
@@ -59,15 +67,22 @@ pub(crate) fn umount(paths: &ClusterPaths, hosts: &[HostAddress]) -> Result<Opti
         // Only if it is empty, as at the end of every mount.
         let _ = fs::remove_dir(&paths.mountpoint);
     }
-    let recorded = record.iter().flat_map(Record::engines).cloned();
-    let engines = match hosts {
-        [] => recorded.collect(),
-        named => named.iter().map(|host| host.address.clone()).collect::<Vec<_>>(),
+    let recorded: Vec<_> = record.iter().flat_map(Record::engines).cloned().collect();
+    let named: Vec<_> = hosts.iter().map(|host| host.address.clone()).collect();
+    let (engines, unasked) = match hosts {
+        [] => (recorded, vec![]),
+        _ => (named.clone(), recorded.into_iter().filter(|address| !named.contains(address)).collect()),
     };
     let removed = remove_left(paths, &engines).with_context(|| {
         let at = paths.mountpoint.display();
         format!("nothing is mounted at {at} any more, but what may be left of it in the engine cannot be removed")
     })?;
+    if !unasked.is_empty() {
+        eprintln!(
+            "cthulhu: what may be left of it in {} stays, as --host names other engines",
+            harmless(&unasked.join(", "))
+        );
+    }
     paths.remove_record();
     if let Some(record) = &record {
         data::forget(&record.data, &record.id);

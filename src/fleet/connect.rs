@@ -67,15 +67,16 @@ pub(crate) async fn connect_all(hosts: &[HostAddress], timeout: Duration) -> Res
         if let Some(other) = names[..nth].iter().position(|other| other == name) {
             let (first, second) = (&addresses[other], &addresses[nth]);
             return Err(EngineError::Refused(format!(
-                "the machines of {first} and {second} are both called {name}: name them, as in --host a={first}"
+                "the machines of {first} and {second} are both called {name}: give them names of their own, as in --host a={first}"
             )));
         }
     }
     Ok((engines.into(), names))
 }
 
-/// Machines that were copied may have engines of one id, but have different ones in a swarm.
-fn is_same(one: &EngineInfo, other: &EngineInfo) -> bool {
+/// Whether two engines are one, perhaps reached in two ways. Machines that were copied may have engines of one id, but have
+/// different ones in a swarm.
+pub(crate) fn is_same(one: &EngineInfo, other: &EngineInfo) -> bool {
     match (&one.swarm, &other.swarm) {
         (Some(one), Some(other)) => one.node == other.node,
         _ => !one.id.is_empty() && one.id == other.id && one.name == other.name,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use connect::{connect, connect_all, is_simulated};
+pub(crate) use connect::{connect, connect_all, is_same, is_simulated};
 pub(crate) use placement::{Placement, Room};
 
 use crate::engine::Engine;

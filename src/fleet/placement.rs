@@ -132,7 +132,10 @@ impl<'a> Places<'a> {
         let name = &self.rooms[host].name;
         if let Some(other) = self.hosts[node] {
             let (node, other) = (NodeName::nth(node), &self.rooms[other].name);
-            return Err(format!("--place puts {node} on {other} and on {name}: choose one"));
+            return Err(match name == other {
+                true => format!("--place puts {node} on {name} twice"),
+                false => format!("--place puts {node} on {other} and on {name}: choose one"),
+            });
         }
         self.left[host] = self.left[host].checked_sub(1).ok_or_else(|| format!("--place: {name} is full"))?;
         self.hosts[node] = Some(host);

@@ -1,5 +1,9 @@
 //! What is kept of a cluster when its COMMAND has ended.
+//!
+//! What nodes on this machine wrote is copied once they are gone. What is on other machines goes with the nodes there, so
+//! it is copied before that, through the mount.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -47,12 +51,31 @@ impl Artifacts {
                     let from = plan.node_dir(index).join(file);
                     artifacts.keep(&from, &Path::new(&node).join(file))?;
                 }
+                let (from, shown) = (plan.node_dir(index).join("bindmounts"), Path::new(&node).join("bindmounts"));
+                artifacts.keep_remote(&from, &shown, |name| plan.node_data(index).join(name))?;
             }
+            artifacts.keep_remote(&mount.join("volumes"), Path::new("volumes"), |name| {
+                plan.data.join("volumes").join(name)
+            })?;
         }
         Ok(artifacts)
     }
 
-    /// Keeps what the nodes wrote, and the history with a picture of it. Returns where all of it is.
+    /// Keeps those directories in a directory of the mount that are not on this machine, where `here` says they would be.
+    fn keep_remote(&mut self, from: &Path, shown: &Path, here: impl Fn(&OsStr) -> PathBuf) -> io::Result<()> {
+        let Ok(entries) = fs::read_dir(from) else { return Ok(()) };
+        for name in entries.flatten().map(|entry| entry.file_name()) {
+            if !here(&name).is_dir() {
+                let (from, shown) = (from.join(&name), shown.join(&name));
+                let to = self.dir.join(&shown);
+                fs::create_dir_all(&to)?;
+                copy_tree(&from, &to, &shown, &mut self.left_out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what the nodes on this machine wrote, and the history with a picture of it. Returns where all of it is.
     ///
     /// # Errors
     /// It cannot be written.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::Engine;
-use crate::fleet::{HostAddress, connect, is_simulated};
+use crate::fleet::{HostAddress, connect, is_same, is_simulated};
 
 /// Those that answer, and those that don't.
 #[derive(Default)]
@@ -46,9 +46,15 @@ impl Engines {
         self.missed.iter().any(|(missed, _)| missed == address)
     }
 
-    /// All that answer.
-    pub(crate) fn reached(&self) -> &[Arc<dyn Engine>] {
-        &self.reached
+    /// All that answer, without those that are another one reached in another way.
+    pub(crate) fn different(&self) -> Vec<Arc<dyn Engine>> {
+        let mut engines: Vec<Arc<dyn Engine>> = vec![];
+        for engine in &self.reached {
+            if !engines.iter().any(|other| is_same(other.info(), engine.info())) {
+                engines.push(engine.clone());
+            }
+        }
+        engines
     }
 
     /// The user's own that answer.

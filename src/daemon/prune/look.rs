@@ -11,7 +11,7 @@ use anyhow::Result;
 use super::engines::Engines;
 use super::{Left, LeftCluster, LeftImage, LeftPlace};
 use crate::daemon::answers::silent;
-use crate::daemon::data;
+use crate::daemon::data::{self, Writer};
 use crate::daemon::owner::Owner;
 use crate::daemon::paths::{ClusterPaths, Record, our_mounts, places};
 use crate::engine::{Engine, ListedImage};
@@ -59,12 +59,14 @@ pub(crate) async fn look(filter: &PruneFilter) -> Result<Left> {
         .filter(|paths| !paths.is_held())
         .collect();
     let held = held_clusters()?;
-    let recorded: Vec<Record> = free.iter().filter_map(ClusterPaths::record).collect();
-    let recorded: Vec<_> = recorded.iter().flat_map(Record::engines).cloned().collect();
+    let records: Vec<Record> = free.iter().filter_map(ClusterPaths::record).collect();
+    let writers: Vec<_> = free.iter().flat_map(ClusterPaths::data).filter_map(|dir| data::last_writer(&dir)).collect();
+    let recorded = records.iter().flat_map(Record::engines).chain(writers.iter().flat_map(Writer::engines));
+    let recorded: Vec<_> = recorded.cloned().collect();
     let mut engines = Engines::find(&filter.hosts, &recorded, filter.engine_timeout).await;
 
     let (mut left, mut alive) = (vec![], HashSet::new());
-    for engine in engines.reached().to_vec() {
+    for engine in engines.different() {
         let info = engine.info();
         match clusters(engine.as_ref()).await {
             Ok(found) => {

@@ -43,7 +43,7 @@ pub(crate) struct LeftCluster {
 
 /// An image that no container uses.
 pub(crate) struct LeftImage {
-    engine: Arc<dyn Engine>,
+    pub(crate) engine: Arc<dyn Engine>,
     pub(crate) reference: String,
     /// Bytes.
     pub(crate) size: u64,
