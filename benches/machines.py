@@ -1,10 +1,10 @@
-"""A cluster over three engines: beside one over one engine, and over longer and longer lines to them."""
+"""A cluster over three engines: beside one over the engine of this machine, and over longer and longer lines to them."""
 import os
 import subprocess
 import time
 from contextlib import ExitStack, contextmanager
 
-from setting import PREFIX, TMP, cluster, read, run, timed, write
+from setting import IMAGE, NODE, PREFIX, TMP, Mounted, cluster, read, run, timed, write
 
 FS_TESTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "fs-tests")
 ENGINES = "abc"
@@ -48,19 +48,21 @@ class Line:
 
 
 def hosts(urls):
+    if not urls:
+        return []
     return [word for name, url in urls.items() for word in ("--host", f"{name}={url}")] + ["--insecure"]
 
 
 @contextmanager
 def machines(nodes):
-    """Up and down over three engines and over one of them; verbs and partitions over lines of each length."""
+    """Up and down over three engines and over this machine's; verbs and partitions over lines of each length."""
     if os.environ["NO_LAB"]:
         yield []
         return
     with ExitStack() as ends:
         ends.callback(lab, "lab_down")
         lab("lab_up", str(len(ENGINES)))
-        lab("lab_images", os.environ["IMAGE"])
+        lab("lab_images", IMAGE)
         urls = {engine: lab("lab_url", engine) for engine in ENGINES}
 
         def life(urls):
@@ -79,7 +81,8 @@ def machines(nodes):
         lines = {engine: Line(engine, ours) for engine in ENGINES}
         for line in lines.values():
             ends.callback(line.close)
-        mounted = cluster(nodes, "--prefix", f"{PREFIX}-lines", *hosts({name: line.url for name, line in lines.items()}), "--start")
+        over_lines = hosts({name: line.url for name, line in lines.items()})
+        mounted = Mounted(nodes, "--prefix", f"{PREFIX}-lines", "-i", IMAGE, *over_lines, "--start", command=NODE)
         path = ends.enter_context(mounted)
 
         def verbs(ms):
@@ -99,6 +102,6 @@ def machines(nodes):
                     line.round_trip(0)
 
         yield [
-            {"three engines": lambda: life(urls), "one engine": lambda: life({"a": urls["a"]})},
+            {"three engines": lambda: life(urls), "one engine": lambda: life({})},
             {f"{ms} ms": lambda ms=ms: verbs(ms) for ms in LINES},
         ]

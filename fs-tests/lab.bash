@@ -39,6 +39,8 @@ lab_up() {
         for engine in $(lab_engines); do lab_answers "$engine" || lab_start "$engine"; done
         return
     fi
+    # One that did not come up.
+    lab_down
     mkdir -p "$LAB/switch"
     net=$(lab_free_net) || return 1
     link=lab$BASHPID

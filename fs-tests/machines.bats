@@ -16,11 +16,10 @@ setup_file() {
     lab_up 3
     lab_images "$IMAGE"
     # Killed now, looked at when its containers must have gone by themselves.
-    over_all_three dead -n 3 --start --prefix "$P-dead" &
+    over_all_three dead -n 3 --start --prefix "$P-dead"
     over_all_three machines -n 6 --start --prefix "$P"
-    wait $!
     kill -9 "$(daemon_of dead)"
-    echo "$SECONDS" >"$TMP/killed"
+    date +%s >"$TMP/killed"
 }
 
 # Whatever the engines have still goes with the lab.
@@ -195,9 +194,7 @@ for address in sys.argv[1:]:
     echo 'i002>i001 drop' >"$M/links"
     sandboxes=$(sandboxes_on b) nodes=$(cat "$M/i002/pid.txt" "$M/i005/pid.txt")
     lab_reset b || skip 'this kernel cannot reset connections (CONFIG_INET_DIAG_DESTROY)'
-    # Until then, EHOSTDOWN.
-    cut_off() { echo '@a | @b @c' >"$M/partition"; } 2>/dev/null
-    wait_for 60 cut_off
+    echo '@a | @b @c' >"$M/partition"
     loss_is 100 i001 i002
     loss_is 0 i002 i003
     echo >"$M/partition"
@@ -237,7 +234,7 @@ for address in sys.argv[1:]:
 
 @test "90 s after a daemon was killed nothing of its cluster is left on any engine" {
     local left
-    left=$((90 - (SECONDS - $(cat "$TMP/killed"))))
+    left=$((90 - ($(date +%s) - $(cat "$TMP/killed"))))
     [ "$left" -le 0 ] || sleep "$left"
     wait_for 0 dead_is_gone
     fusermount3 -uz "$TMP/dead"

@@ -103,8 +103,8 @@ class Link:
 
     async def command(self, line):
         match line.split():
-            case ["delay", ms] if ms.isdecimal():
-                self.delay = int(ms) / 1000
+            case ["delay", ms] if ms.replace(".", "", 1).isdecimal():
+                self.delay = float(ms) / 1000
             case ["cut"]:
                 self.mended.clear()
             case ["mend"]:

@@ -62,7 +62,9 @@ while [ $# -gt 0 ]; do
     shift
 done
 # These take longest, and so come first: no lane is left with one at the end.
-slow=(engine machines interference posix file_stress hostile scale faults chaos random stopped patroni)
+slow=(engine interference posix file_stress hostile scale faults chaos random stopped patroni)
+# These wait for time to pass, and hardly use a processor: they run beside all others.
+waiting=(machines machines_simulated remote stopped)
 # These come last, when all else is over: they measure an idle machine, or look at what is the whole machine's.
 alone=(effects fault_reachability faults_killed netem prune scale)
 declare -A files_of=()
@@ -96,8 +98,15 @@ is_alone() {
     name=$(basename "$1" .bats)
     [[ " ${alone[*]} " = *" $name "* ]]
 }
-# Two lanes share what root runs: most tests wait, for the engine or for time to pass.
-if [ ${#lanes[@]} -gt 1 ] && [ ${#files[@]} -gt 1 ]; then lanes+=(beside); fi
+# Two lanes share what root runs, and a third has what only waits: most tests wait, for the engine or for time to pass.
+waits=()
+if [ ${#lanes[@]} -gt 1 ] && [ ${#files[@]} -gt 1 ]; then
+    lanes+=(beside waits)
+    for name in "${waiting[@]}"; do
+        for file in "${files[@]}"; do [ "$(basename "$file" .bats)" != "$name" ] || waits+=("$file"); done
+    done
+    mapfile -t files < <(printf '%s\n' "${files[@]}" | grep -vFxf <(printf '%s\n' "${waits[@]:-none}"))
+fi
 # order first|middle|last FILE...: those of the files that come first, last or in between.
 order() {
     local when=$1 file name its
@@ -110,7 +119,7 @@ order() {
     done
 }
 in_order() { order first "$@" && order middle "$@"; }
-files_of=([shared]=$(in_order "${files[@]}") [alone]=$(order last "${files[@]}")
+files_of=([waits]=$(printf '%s\n' "${waits[@]}") [shared]=$(in_order "${files[@]}") [alone]=$(order last "${files[@]}")
     [user]=$(in_order "${users[@]}" && order last "${users[@]}") [newer]=$(printf '%s\n' "${newers[@]}"))
 # An array's element that was taken away is empty.
 read -ra lanes <<<"${lanes[*]}"
@@ -452,15 +461,16 @@ if [ -n "$cargo_pid" ]; then
     done
 fi
 # A lane that could not go on, for want of room perhaps, leaves files behind.
-for left in shared alone user newer; do
+for left in shared waits alone user newer; do
     if [ -s "$CTHULHU_TEST_TMP/left.$left" ] && ! grep -qs '^skipped: ' "$CTHULHU_TEST_TMP/$left.figures"; then
-        [[ $left = @(user|newer) && " ${lanes[*]} " != *" $left "* ]] && continue
+        [[ $left = @(user|newer|waits) && " ${lanes[*]} " != *" $left "* ]] && continue
         [[ $left = @(shared|alone) && " ${lanes[*]} " != *' root '* ]] && continue
         printf 'run.sh: these files of lane %s were not run: %s\n' "$left" "$(xargs <"$CTHULHU_TEST_TMP/left.$left")"
         failed=$((failed + 1))
     fi
 done
-declare -A lane_title=([root]='as root' [user]='as user' [newer]='over the newer engine' [beside]='as root, beside the others')
+declare -A lane_title=([root]='as root' [user]='as user' [newer]='over the newer engine' [beside]='as root, beside the others'
+    [waits]='as root, what waits')
 for lane in "${lanes[@]}"; do
     if grep -qs '^skipped: ' "$CTHULHU_TEST_TMP/$lane.figures"; then
         say "over the newer engine: SKIPPED: $(sed 's/^skipped: //' "$CTHULHU_TEST_TMP/$lane.figures")"

@@ -437,7 +437,9 @@ impl Executor {
         work: impl Future<Output = Result<()>> + Send,
     ) -> Result<()> {
         self.check_open()?;
-        self.check_reachable(index)?;
+        if self.fleet.len() > 1 && !self.watch.is_reachable_soon(index).await {
+            return Err(self.network.away(index));
+        }
         let late = || ControlError::TimedOut { node: self.name(index), after: self.timeout };
         // With hundreds of nodes in turn, a deadline for each would add up.
         if engine_hangs.load(Ordering::Acquire) {
@@ -459,11 +461,12 @@ impl Executor {
         let doubting = async {
             time::sleep(limit / 2).await;
             self.watch.check_liveness(index).await;
-            match self.check_reachable(index) {
-                Ok(()) => std::future::pending().await,
-                // The writer waits for the other engines, not for this one.
-                Err(away) => Err(ControlError::Unreachable(format!("{away}; what had begun may still happen"))),
+            // The writer waits for the other engines, not for this one.
+            if self.fleet.len() > 1 && !self.cluster.is_node_reachable(index) {
+                let away = self.network.away(index);
+                return Err(ControlError::Unreachable(format!("{away}; what had begun may still happen")));
             }
+            std::future::pending().await
         };
         let done = select! {
             done = time::timeout(limit, heard) => done,
@@ -482,14 +485,6 @@ impl Executor {
             self.watch.check_liveness(index).await;
         }
         done
-    }
-
-    /// Refuses a node whose engine is known to be away while others are there. A cluster in one engine tries it again.
-    fn check_reachable(&self, index: usize) -> Result<()> {
-        match self.fleet.len() > 1 && !self.cluster.is_node_reachable(index) {
-            true => Err(self.network.away(index)),
-            false => Ok(()),
-        }
     }
 
     pub(super) fn name(&self, index: usize) -> String {

@@ -164,7 +164,7 @@ impl Network {
                 change.old != change.new || (is_doubtful && about.is(change.index))
             })
             .collect();
-        self.check_reachable(&changed)?;
+        self.check_reachable(&changed).await?;
         self.check_possible(&changed, deadline).await?;
         turn.uncertain.extend(changed.iter().map(|change| change.index));
         let done = join_all(changed.iter().map(|change| self.bring_about(change.index, &change.new, deadline))).await;
@@ -204,12 +204,16 @@ impl Network {
     }
 
     /// Refuses a change in an engine that is known to be away while others are there: it could not be applied in all.
-    fn check_reachable(&self, changed: &[NodeChange]) -> std::result::Result<(), Unchanged> {
+    async fn check_reachable(&self, changed: &[NodeChange]) -> std::result::Result<(), Unchanged> {
         if !self.has_several_engines() {
             return Ok(());
         }
-        let away = changed.iter().filter(|change| !self.0.cluster.is_node_reachable(change.index));
-        let reasons: Vec<_> = away.map(|change| (Some(change.index), self.away(change.index))).collect();
+        let mut reasons = vec![];
+        for NodeChange { index, .. } in changed {
+            if !self.0.watch.is_reachable_soon(*index).await {
+                reasons.push((Some(*index), self.away(*index)));
+            }
+        }
         if reasons.is_empty() { Ok(()) } else { Err(Unchanged { reasons }) }
     }
 

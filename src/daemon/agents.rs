@@ -13,7 +13,7 @@ use super::plan::Plan;
 use crate::agent::{RemoteFiles, RemoteMounts};
 use crate::cluster::{ClusterId, NodeSpec};
 use crate::engine::Labels;
-use crate::provision::{AgentPlan, KeptAgent};
+use crate::provision::{AgentPlan, KeptAgent, sees};
 use crate::selfimage::SelfImage;
 use crate::sweep::{self, Content, IfThere, Planted};
 
@@ -55,10 +55,11 @@ impl Agents {
     ) -> Result<(Self, Vec<KeptAgent>)> {
         let mounts = RemoteMounts::default();
         let begin = |host: usize| {
-            let files =
-                machines.needs_agent(host).then(|| mounts.machine(SILENCE.min(plan.timeout), Handle::current()));
+            let engine = machines.fleet.engine(host).clone();
+            let files = mounts.machine(SILENCE.min(plan.timeout), Handle::current());
+            let has_nodes = machines.nodes_on(host).next().is_some();
             let agent = AgentPlan {
-                engine: machines.fleet.engine(host).clone(),
+                engine: engine.clone(),
                 cluster: cluster.clone(),
                 labels: labels.clone(),
                 image: image.clone(),
@@ -66,7 +67,13 @@ impl Agents {
                 timeout: plan.timeout,
             };
             async move {
-                let Some(files) = files else { return Ok(None) };
+                let sees_ours = match machines.has_own_files(host) {
+                    Some(has_own) => !has_own,
+                    None => sees(engine.as_ref(), &plan.data, image, cluster, labels).await?,
+                };
+                if sees_ours || !has_nodes {
+                    return Ok(None);
+                }
                 let begun = agent.begin(files.clone()).await;
                 let (kept, base) = begun.map_err(|error| {
                     anyhow!("cannot serve the files of the nodes on {}: {error}", machines.names[host])

@@ -47,21 +47,11 @@ impl Machines {
         self.fleet.engine(self.of_nodes[index])
     }
 
-    /// Whether a machine's nodes do not see this machine's files. One engine alone that is reached without ssh is taken to
-    /// see them, wherever it is: a virtual machine may share them.
-    pub(super) fn has_own_files(&self, host: usize) -> bool {
+    /// Whether a machine's nodes do not see this machine's files. Unknown of an engine alone that is neither here nor
+    /// reached over ssh: a virtual machine may share them.
+    pub(super) fn has_own_files(&self, host: usize) -> Option<bool> {
         let info = self.fleet.engine(host).info();
-        !info.is_here && (self.fleet.len() > 1 || info.over_ssh)
-    }
-
-    /// Whether a machine has nodes, whose files only an agent there can serve.
-    pub(super) fn needs_agent(&self, host: usize) -> bool {
-        self.has_own_files(host) && self.nodes_on(host).next().is_some()
-    }
-
-    /// Whether any machine does.
-    pub(super) fn any_needs_agent(&self) -> bool {
-        (0..self.fleet.len()).any(|host| self.needs_agent(host))
+        if info.is_here { Some(false) } else { (self.fleet.len() > 1 || info.over_ssh).then_some(true) }
     }
 
     /// The nodes that run on a machine.

@@ -145,15 +145,17 @@ async fn bring_up(plan: &Plan, machines: &Machines, made: &Made, report: &Report
     let owner = Owner::this_process().to_string();
     let labels = cluster_labels(&made.id, &plan.paths.mountpoint, &owner);
     let say = |text| report(Report::Note(text));
-    if plan.keeps_data && machines.any_needs_agent() {
-        say("--data does not keep what nodes on other machines write in bindmounts/: it goes with the cluster".into());
-    }
     let networks = networks::make(plan, machines, &made.id, &labels, &say).await?;
 
     take_data(plan, &record, made)?;
     let spec = cluster_spec(plan, &made.id, &images, &networks, machines);
     let nodes = Arc::new(plan.template_nodes(spec.nodes.iter().map(|node| node.ip)));
     let (agents, kept_agents) = Agents::begin(plan, machines, &made.id, &labels, &images.own).await?;
+    record.files_elsewhere = agents.all().next().is_some();
+    plan.paths.write_record(&record)?;
+    if plan.keeps_data && record.files_elsewhere {
+        say("--data does not keep what nodes on other machines write in bindmounts/: it goes with the cluster".into());
+    }
     let emptier = fleet.engines().iter().find(|engine| engine.info().is_here).unwrap_or(fleet.engine(0));
     let files = Arc::new(NodeFiles::read(plan, &spec, &nodes, agents, emptier, &labels, &made.data)?);
     for missing in plan.recipes.iter().flat_map(|recipe| &recipe.missing) {
@@ -238,7 +240,7 @@ fn begin_record(plan: &Plan, machines: &Machines, made: &Made, images: &Images) 
         data: plan.data.clone(),
         engine: engines.next().unwrap_or_default(),
         further_engines: engines.collect(),
-        files_elsewhere: machines.any_needs_agent(),
+        files_elsewhere: false,
         mount: None,
         made_mountpoint: made.mountpoint.load(Ordering::Relaxed),
     };

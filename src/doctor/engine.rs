@@ -14,22 +14,20 @@ const ENGINE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Nodes that a network of the usual size has addresses for.
 const NODES: usize = 253;
 
-/// Connects to it. Of several, each engine's machine has files of its own.
+/// Connects to it.
 ///
 /// # Errors
 /// What to do.
-pub(crate) async fn reach(host: Option<&str>, is_one_of_several: bool) -> Result<(Arc<dyn Engine>, Finding), Finding> {
+pub(crate) async fn reach(host: Option<&str>) -> Result<(Arc<dyn Engine>, Finding), Finding> {
     match connect(host, ENGINE_TIMEOUT).await {
         Ok(engine) => {
             let info = engine.info();
             let (verdict, place) = match info.local {
                 true => (Verdict::Ok, "on this machine"),
-                false if is_one_of_several || info.over_ssh => (Verdict::Ok, "on another machine"),
-                // What it would cost is not known, and mount works if the paths are the same there.
                 false => (
                     Verdict::Note,
-                    "on another machine, in a virtual one, or in a pid namespace out of sight: bindmounts/ works only if the engine \
-                     sees this machine's files under the same paths",
+                    "on another machine, in a virtual one, or in a pid namespace out of sight: if it does not see this machine's \
+                     files, bindmounts/ are files there",
                 ),
             };
             let text = format!("{} at {}, {place}", info.description, info.address);

@@ -77,8 +77,7 @@ pub(crate) async fn examine(hosts: &[HostAddress], tell: &mut (dyn FnMut(Finding
     let usual = [HostAddress { name: None, address: String::new() }];
     let mut engines = vec![];
     for host in if hosts.is_empty() { &usual } else { hosts } {
-        let address = Some(host.address.as_str()).filter(|address| !address.is_empty());
-        match engine::reach(address, hosts.len() > 1).await {
+        match engine::reach(Some(host.address.as_str()).filter(|address| !address.is_empty())).await {
             Ok((engine, finding)) => {
                 told(finding);
                 if hosts.len() > 1 {

@@ -41,7 +41,7 @@ pub(crate) async fn mount(hosts: &[HostAddress]) -> Vec<Finding> {
     let mut seen = vec![];
     if mounted.is_ok() {
         seen.push(faults(&mountpoint));
-        seen.push(addresses(&mountpoint, hosts.len() > 1).await);
+        seen.push(if hosts.len() > 1 { overlay() } else { addresses(&mountpoint).await });
         // The mount itself has tried it.
         seen.extend(pairs(hosts));
     }
@@ -65,6 +65,13 @@ pub(crate) async fn mount(hosts: &[HostAddress]) -> Vec<Finding> {
     };
     seen.push(trial);
     seen
+}
+
+/// An overlay network begins and ends in the engines, even where one of them is on this machine.
+fn overlay() -> Finding {
+    let text = "nodes of several machines are in an overlay network, which this machine does not reach: publish their ports with \
+                --publish PORT";
+    Finding::new("addresses", Verdict::Note, text)
 }
 
 /// That nodes of each two machines reach each other.
@@ -124,14 +131,9 @@ fn judge_faults(text: &str) -> Finding {
 /// How long connecting to a node may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// Whether this machine reaches the node's address. A rootless engine's nodes, for one, it does not; and none in an overlay,
-/// whose addresses another network here may have too.
-async fn addresses(mountpoint: &Path, is_overlay: bool) -> Finding {
+/// Whether this machine reaches the node's address. A rootless engine's nodes, for one, it does not.
+async fn addresses(mountpoint: &Path) -> Finding {
     let finding = |verdict, text: String| Finding::new("addresses", verdict, text);
-    if is_overlay {
-        let text = "this machine is not in the overlay network of the nodes: publish their ports with --publish PORT";
-        return finding(Verdict::Note, text.into());
-    }
     let ip = read(mountpoint, "i001/ip");
     let Ok(ip) = ip.trim().parse::<std::net::IpAddr>() else {
         return finding(Verdict::Unknown, "the node's address cannot be read".into());

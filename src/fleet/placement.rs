@@ -67,9 +67,9 @@ impl Placement {
             Self::ByLabel(label) => places.in_turn(&by_label(label, rooms)?),
             Self::Chosen(chosen) => {
                 for (word, host) in chosen {
-                    let host = rooms.iter().position(|room| room.name == *host);
-                    let host =
-                        host.ok_or_else(|| format!("--place {word}@…: no machine has that name; {}", all(rooms)))?;
+                    let named = rooms.iter().position(|room| room.name == *host);
+                    let host = named
+                        .ok_or_else(|| format!("--place {word}@{host}: no machine has that name; {}", all(rooms)))?;
                     let nodes = nodes(word, names);
                     let nodes = nodes.ok_or_else(|| format!("--place {word}@{}: no such node", rooms[host].name))?;
                     nodes.into_iter().try_for_each(|node| places.put(node, host))?;

@@ -176,6 +176,34 @@ impl AgentPlan {
     }
 }
 
+/// Whether an engine's containers can have this directory of ours: it is there on the engine's machine too.
+///
+/// # Errors
+/// The engine's.
+pub(crate) async fn sees(
+    engine: &dyn Engine,
+    dir: &Path,
+    image: &SelfImage,
+    cluster: &ClusterId,
+    labels: &Labels,
+) -> Result<bool> {
+    let spec = ContainerSpec {
+        name: format!("cthulhu-{cluster}---sees"),
+        image: image.reference.clone(),
+        // It is not started.
+        entrypoint: Some(image.internal("agent")),
+        labels: labels.clone(),
+        binds: vec![Bind { source: dir.into(), target: agent::BASE.into(), read_only: true }],
+        ..ContainerSpec::default()
+    };
+    match engine.create(&spec).await {
+        Ok(container) => engine.remove(&container).await.map(|()| true),
+        // "invalid mount config for type "bind": bind source path does not exist"
+        Err(EngineError::Refused(why)) if why.contains("does not exist") => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Removes the containers of a cluster from an engine, the agent last; volumes and networks stay.
 ///
 /// # Errors

@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use liveness::Run;
 
-pub(crate) use agent::remove_containers;
 pub use agent::{AgentPlan, KeptAgent};
+pub(crate) use agent::{remove_containers, sees};
 pub(crate) use faults::FaultsError;
 pub use lease::Leases;
 pub(crate) use network::{NetworkPlan, free_subnets, taken_name};

@@ -212,7 +212,13 @@ async fn any_free(
         taken.extend(self::taken(engine.as_ref()).await?);
     }
     let of_engines = room_for_engines(fleet.len()).unwrap_or_default() as usize;
-    for subnet in candidates(nodes + of_engines).filter(|subnet| !taken.iter().any(|other| subnet.overlaps(*other))) {
+    let free = candidates(nodes + of_engines).filter(|subnet| !taken.iter().any(|other| subnet.overlaps(*other)));
+    let mut free: Vec<_> = free.collect();
+    if fleet.len() > 1 {
+        // A swarm takes two networks on one subnet, and only one of them works: another mount chooses from the same.
+        fastrand::shuffle(&mut free);
+    }
+    for subnet in free {
         let new = wish.new_on(subnet.to_string(), subnet.of_engines(fleet.len()));
         match engine.create_network(name, &new, labels).await {
             Ok(network) => {

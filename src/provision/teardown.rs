@@ -157,7 +157,11 @@ async fn remove_networks_and_volumes(
         if network.driver == NetworkDriver::Overlay.name() && !(makes_overlays && all_answer) {
             continue;
         }
-        match remove_network(engine, &network.id).await {
+        let gone = async {
+            remove_network(engine, &network.id).await?;
+            if network.driver == NetworkDriver::Overlay.name() { until_gone(engine, &network.id).await } else { Ok(()) }
+        };
+        match gone.await {
             Ok(()) => removed.networks += 1,
             Err(error) if is_away(&error) => return Err(error),
             Err(error) => failure = failure.or(Some(error)),
@@ -202,6 +206,19 @@ async fn remove_network(engine: &dyn Engine, id: &str) -> Result<()> {
         }
     }
     patiently(engine, engine.remove_network(id)).await
+}
+
+/// A swarm says that a network is removed before it is.
+async fn until_gone(engine: &dyn Engine, id: &str) -> Result<()> {
+    const TRIES: u32 = 50;
+    for _ in 0..TRIES {
+        match patiently(engine, engine.network(id)).await {
+            Ok(_) => time::sleep(Duration::from_millis(100)).await,
+            Err(EngineError::NotFound(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// What a cluster has in an engine, by its labels.

@@ -39,7 +39,12 @@ pub(super) struct WatchedEngine {
     lost: Notify,
     /// When it last answered a liveness check. Held while it is asked.
     answered: AsyncMutex<Option<Instant>>,
+    /// When it was last found to be gone.
+    lost_at: Mutex<Option<Instant>>,
 }
+
+/// How long after a loss an engine may be back. One whose connections were reset is within some round trips.
+const BACK_SOON: Duration = Duration::from_secs(2);
 
 impl Watch {
     /// Returns when the model says that a node's engine can be reached, and all listeners have been notified.
@@ -52,6 +57,20 @@ impl Watch {
         while !known() {
             self.0.engines[host].reconnect.notify_one();
             time::sleep(FIRST_RETRY).await;
+        }
+    }
+
+    /// Whether a node's engine can be reached. One that was lost a moment ago, as its connections were reset, may be back
+    /// in a moment.
+    pub(crate) async fn is_reachable_soon(&self, index: usize) -> bool {
+        let host = self.0.cluster.host_of(index);
+        if self.0.cluster.is_reachable(host) {
+            return true;
+        }
+        let lost_at = *self.0.engines[host].lost_at.lock();
+        match lost_at.map(|lost_at| lost_at + BACK_SOON).filter(|until| *until > Instant::now()) {
+            Some(until) => time::timeout_at(until, self.reachable(index)).await.is_ok(),
+            None => false,
         }
     }
 
@@ -157,6 +176,7 @@ impl Watch {
             // This loss need not be reported any more, and must not be taken for the next one.
             let _ = engine.lost.notified().now_or_never();
         } else {
+            *engine.lost_at.lock() = Some(Instant::now());
             engine.lost.notify_one();
         }
         self.notify_change(change);
