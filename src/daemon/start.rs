@@ -72,6 +72,8 @@ pub(crate) struct Made {
     pub(crate) recorder: Mutex<Option<Recorder>>,
     /// Whether the mountpoint was made, by this start or by an earlier cluster here that was killed.
     pub(crate) mountpoint: AtomicBool,
+    /// Whether anything may be in the engines by now.
+    pub(crate) begun: AtomicBool,
     /// Whether all is gone that an earlier cluster here had left.
     pub(crate) cleared: AtomicBool,
     /// The mount, once there is one.
@@ -245,6 +247,7 @@ fn begin_record(plan: &Plan, machines: &Machines, made: &Made, images: &Images) 
         made_mountpoint: made.mountpoint.load(Ordering::Relaxed),
     };
     plan.paths.write_record(&record)?;
+    made.begun.store(true, Ordering::Relaxed);
     Ok(record)
 }
 
