@@ -63,6 +63,7 @@ async fn run_reported(plan: &Plan, report: &Reporter, abandoned: oneshot::Receiv
         id: new_id()?,
         recorder: Default::default(),
         mountpoint,
+        begun: Default::default(),
         cleared: Default::default(),
         mount: Default::default(),
         data: Arc::new(Mutex::new(data)),

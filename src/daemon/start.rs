@@ -72,6 +72,8 @@ pub(crate) struct Made {
     pub(crate) recorder: Mutex<Option<Recorder>>,
     /// Whether the mountpoint was made, by this start or by an earlier cluster here that was killed.
     pub(crate) mountpoint: AtomicBool,
+    /// Whether anything may be in the engines by now.
+    pub(crate) begun: AtomicBool,
     /// Whether all is gone that an earlier cluster here had left.
     pub(crate) cleared: AtomicBool,
     /// The mount, once there is one.
@@ -146,8 +148,9 @@ async fn bring_up(plan: &Plan, machines: &Machines, made: &Made, report: &Report
     let labels = cluster_labels(&made.id, &plan.paths.mountpoint, &owner);
     machines.find_own_files(plan, &made.id, &labels, &images.own).await?;
     record.files_elsewhere = machines.any_needs_agent();
+    plan.paths.write_record(&record)?;
     let say = |text| report(Report::Note(text));
-    if plan.keeps_data && machines.any_needs_agent() {
+    if plan.keeps_data && record.files_elsewhere {
         say("--data does not keep what nodes on other machines write in bindmounts/: it goes with the cluster".into());
     }
     let networks = networks::make(plan, machines, &made.id, &labels, &say).await?;
@@ -245,6 +248,7 @@ fn begin_record(plan: &Plan, machines: &Machines, made: &Made, images: &Images) 
         made_mountpoint: made.mountpoint.load(Ordering::Relaxed),
     };
     plan.paths.write_record(&record)?;
+    made.begun.store(true, Ordering::Relaxed);
     Ok(record)
 }
 

@@ -36,7 +36,8 @@ pub(super) async fn take_down(
     if let Err(error) = &detached {
         warn!(%error, "cannot detach the mount");
     }
-    let fleet = made.fleet.lock().clone();
+    // Before it has begun nothing is there, and an engine that was lost would only be waited for again.
+    let fleet = made.fleet.lock().clone().filter(|_| made.begun.load(Ordering::Relaxed));
     let mut done = Ok(());
     if let Some(fleet) = &fleet {
         let quiet_rounds = if unsettled { UNSETTLED_ROUNDS } else { 1 };
