@@ -315,7 +315,8 @@ END
     mount_cluster first -n 2 -i "$IMAGE" -- sh -c "$program"
     cd "$M"
     echo 'start i001' >control
-    docker exec -d "$P-i001" sh -c 'nc -l -p 7777 >/opt/app/var/heard'
+    # Again and again: once healed, i002 may connect and be ended by the restart before it has said anything.
+    docker exec -d "$P-i001" sh -c 'while :; do nc -l -p 7777; done >/opt/app/var/heard'
     echo 'i002>i001 drop' >links
     echo 'start i002' >control
     wait_for 60 test -s i002/bindmounts/var/first
