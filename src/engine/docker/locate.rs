@@ -113,8 +113,8 @@ fn is_tcp(address: &str) -> bool {
     ["tcp://", "http://", "https://"].iter().any(|scheme| address.starts_with(scheme))
 }
 
-/// Whether requests to this engine go over a network in plain text: there, whoever can reach it is root on its machine, and
-/// whoever listens is too.
+/// Whether requests to this engine go over a network in plain text. Anyone who can reach it, or listen, is root on its
+/// machine.
 ///
 /// False as well for an address that cannot be used.
 pub fn is_plain_beyond_loopback(address: &str) -> bool {

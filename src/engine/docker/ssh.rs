@@ -197,7 +197,7 @@ impl Forward {
         if let Ok(stream) = UnixStream::connect(&socket).await {
             return Ok(stream);
         }
-        // Whoever comes here while ssh starts waits for it.
+        // Others that connect while ssh starts wait for it.
         let mut link = self.link.lock().await;
         loop {
             let connected = UnixStream::connect(&socket).await;

@@ -25,7 +25,7 @@ use crate::engine::{EngineError, Result};
 const KEPT_IDLE: Duration = Duration::from_secs(30);
 /// Unused connections that are kept.
 const MOST_IDLE: usize = 16;
-/// How long TCP may take to connect. Whoever asked may have given up long before.
+/// How long TCP may take to connect. The caller may have given up long before.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A peer that is silent for this long is probed, and then every [`PROBE_INTERVAL`].
 const SILENCE: Duration = Duration::from_secs(15);
