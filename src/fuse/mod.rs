@@ -10,6 +10,7 @@ mod negotiate;
 mod notify;
 mod pending;
 mod reply;
+mod requests;
 
 use std::io;
 use std::path::Path;
