@@ -7,6 +7,8 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Error, MapAccess, SeqAccess, 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::HistoryEvent;
+
 /// Longest line that a test may append, in bytes.
 pub(crate) const LONGEST_LINE: usize = 64 * 1024;
 
@@ -114,7 +116,10 @@ impl Batch {
     /// # Errors
     /// Why it is no JSON object, as the end of a sentence.
     pub fn push(&mut self, line: &[u8]) -> Result<(), String> {
-        if let Some(text) = checked(line)? {
+        let Some(text) = checked(line)? else { return Ok(()) };
+        if let Some(event) = HistoryEvent::appended(text) {
+            self.0.push_str(&event.body());
+        } else {
             self.0.push_str("\"test\":");
             for (nth, part) in text.split('\r').enumerate() {
                 self.0.push_str(if nth == 0 { "" } else { " " });
@@ -257,6 +262,28 @@ mod tests {
         assert_eq!(kept(" {\"a\":\r1}\r"), "{\"a\": 1}");
         for blank in ["", " ", "\r", "\t "] {
             assert_eq!(kept(blank), "");
+        }
+    }
+
+    #[test]
+    fn what_a_nemesis_or_a_checker_appends_is_a_line_of_its_kind() {
+        let body = |line: &str| {
+            let mut batch = Batch::default();
+            batch.push(line.as_bytes()).unwrap();
+            batch.bodies().collect::<String>()
+        };
+        let healed = r#"{"nemesis":{"phase":"healed"}}"#;
+        assert_eq!(body(healed), format!("{}\n", &healed[1..]));
+        let verdict = r#"{"verdict":{"model":"set","result":"good","text":"all is there","operations":3}}"#;
+        assert_eq!(body(verdict), format!("{}\n", &verdict[1..]));
+        for own in [
+            r#"{"nemesis":{"phase":"asleep"}}"#,
+            r#"{"nemesis":"x"}"#,
+            r#"{"verdict":{"model":"set"}}"#,
+            r#"{"nemesis":{"phase":"healed"},"n":1}"#,
+            r#"{"role":{"name":"leader","nodes":[]}}"#,
+        ] {
+            assert_eq!(kept(own), own);
         }
     }
 

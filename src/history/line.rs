@@ -52,6 +52,12 @@ pub enum HistoryEvent {
     Fault(FaultEvent),
     /// The sandbox of a node was lost, or is back.
     Sandbox(SandboxEvent),
+    /// Other nodes have a role.
+    Role(RoleEvent),
+    /// What a schedule of faults does.
+    Nemesis(NemesisEvent),
+    /// What a checker found in the operations of the test.
+    Verdict(VerdictEvent),
     /// What a test has appended.
     Test(Object),
 }
@@ -187,6 +193,9 @@ pub struct CommandEvent {
     /// The nodes that it means.
     #[serde(default)]
     pub nodes: Vec<String>,
+    /// What the roles in it stood for, as in `leader` and `["i002"]`; with `invoke` only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub roles: BTreeMap<String, Vec<String>>,
     /// Name of the errno that the write answers; with `fail` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errno: Option<String>,
@@ -297,6 +306,120 @@ pub enum SandboxPhase {
     Back,
 }
 
+/// Which nodes have a role from here on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleEvent {
+    /// As in `leader`.
+    pub name: String,
+    /// The nodes that have it; none if nobody has.
+    pub nodes: Vec<String>,
+    /// Why it is not known any more; `nodes` are the last known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What a schedule of faults does. Not the daemon writes these lines, but what performs the schedule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "lowercase")]
+pub enum NemesisEvent {
+    /// The schedule begins; its times count from here.
+    Started {
+        /// What it was drawn from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seed: Option<u64>,
+        /// How many episodes it has.
+        episodes: u64,
+    },
+    /// An episode begins.
+    Begin {
+        /// Counted from 1, in the order of the schedule.
+        episode: u64,
+        /// As the schedule has it: `crash @leader`.
+        words: String,
+        /// With the nodes that the roles in it stood for, if it has roles.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resolved: Option<String>,
+        /// How much later than the schedule says the write began, in ms.
+        late_ms: u64,
+        /// What went otherwise than the schedule says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// An episode ends.
+    End {
+        /// As in its begin.
+        episode: u64,
+        /// What was written to end it: `start i002`, or the file that was cleared.
+        words: String,
+        /// How much later than the schedule says the write began, in ms.
+        late_ms: u64,
+        /// What went otherwise than the schedule says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// No fault is in force any more, and all nodes run.
+    Healed {
+        /// Why not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// The quiet time after that is over, too.
+    Over,
+}
+
+/// What a checker found in the operations of the test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictEvent {
+    /// What the operations were held against: `register`, `set`, ….
+    pub model: String,
+    /// Whether they fit it.
+    pub result: VerdictResult,
+    /// A sentence.
+    pub text: String,
+    /// How many operations were looked at.
+    pub operations: u64,
+    /// What does not fit; the first ones, if there are many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub anomalies: Vec<AnomalyEvent>,
+    /// How many more there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Whether the operations of a test fit a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerdictResult {
+    /// They do.
+    Good,
+    /// They do not, whatever became of those whose end is unknown.
+    Violated,
+    /// That was not found out.
+    Unknown,
+}
+
+/// Operations that do not fit a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnomalyEvent {
+    /// In a word or two: `lost`, `stale read`.
+    pub kind: String,
+    /// A sentence.
+    pub text: String,
+    /// The key that the operations are about, if they name one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<serde_json::Value>,
+    /// The numbers (`seq`) of the lines of the operations, of their begins and ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<u64>,
+    /// The faults that were in force meanwhile: `i001>i002 drop`, `i002 crashed`, `i003 paused`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
+}
+
 impl HistoryLine {
     /// Reads a line, with or without its newline.
     ///
@@ -334,9 +457,22 @@ impl HistoryEvent {
             "health" => serde_json::from_str(json).map(Self::Health),
             "fault" => serde_json::from_str(json).map(Self::Fault),
             "sandbox" => serde_json::from_str(json).map(Self::Sandbox),
+            "role" => serde_json::from_str(json).map(Self::Role),
+            "nemesis" => serde_json::from_str(json).map(Self::Nemesis),
+            "verdict" => serde_json::from_str(json).map(Self::Verdict),
             "test" => serde_json::from_str(json).map(Self::Test),
             _ => return None,
         })
+    }
+
+    /// The event that an appended object stands for, if it is one of those that programs around the mount record: it is then a
+    /// line of that kind, and not the test's own.
+    pub(super) fn appended(object: &str) -> Option<Self> {
+        let members: Members<'_> = serde_json::from_str(object).ok()?;
+        match members.0.as_slice() {
+            [(name, json)] if matches!(name.as_str(), "nemesis" | "verdict") => Self::read(name, json)?.ok(),
+            _ => None,
+        }
     }
 
     /// The part of a line that does not depend on where it stands: `KIND:{…}}` and the newline.

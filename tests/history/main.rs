@@ -39,6 +39,9 @@ fn brief(entry: &HistoryLine) -> String {
         HistoryEvent::Ready(ready) => format!("{} {}", ready.node, if ready.ready { "ready" } else { "unready" }),
         HistoryEvent::Health(health) => format!("{} {:?}", health.node, health.health).to_lowercase(),
         HistoryEvent::Fault(fault) => format!("{:?}", fault.links),
+        HistoryEvent::Role(role) => format!("{} {:?}", role.name, role.nodes),
+        HistoryEvent::Nemesis(nemesis) => format!("{nemesis:?}"),
+        HistoryEvent::Verdict(verdict) => verdict.text.clone(),
         HistoryEvent::Sandbox(sandbox) => format!("{} sandbox {:?}", sandbox.node, sandbox.phase).to_lowercase(),
         HistoryEvent::Test(object) => object.as_str().to_owned(),
     }

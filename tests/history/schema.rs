@@ -9,8 +9,9 @@ use cthulhu::cluster::State;
 use cthulhu::cluster::faults::{Cut, Delay, FaultInForce, Impairments, Rate, Share};
 use cthulhu::control::{Setting, verbs};
 use cthulhu::history::{
-    Cause, ClockReading, ClusterEvent, CommandEvent, CommandPhase, EngineOf, FaultEvent, HealthEvent, HistoryEvent,
-    HistoryLine, HostAddress, NodeAddress, ReadyEvent, SandboxEvent, SandboxPhase, StateEvent,
+    AnomalyEvent, Cause, ClockReading, ClusterEvent, CommandEvent, CommandPhase, EngineOf, FaultEvent, HealthEvent,
+    HistoryEvent, HistoryLine, HostAddress, NemesisEvent, NodeAddress, ReadyEvent, RoleEvent, SandboxEvent,
+    SandboxPhase, StateEvent, VerdictEvent, VerdictResult,
 };
 use jsonschema::Validator;
 use serde::de::DeserializeOwned;
@@ -59,7 +60,7 @@ fn wrong_lines_are_refused() {
         r#""state":{"node":"i001","from":"running","to":"exited","cause":"command"}"#,
         r#""state":{"node":"i001","from":"running","to":"exited","cause":"exit","command":1}"#,
         r#""state":{"node":"i001","from":"running","to":"exited","cause":"exit","signal":"SIGKILL"}"#,
-        r#""state":{"node":"x","from":"running","to":"exited","cause":"exit"}"#,
+        r#""state":{"node":"-x","from":"running","to":"exited","cause":"exit"}"#,
         r#""command":{"id":1,"phase":"invoke","nodes":[]}"#,
         r#""command":{"id":1,"phase":"fail","nodes":[]}"#,
         r#""command":{"id":1,"phase":"ok","verb":"stop","nodes":[],"errno":"EIO"}"#,
@@ -95,7 +96,10 @@ fn samples() -> Vec<Samples> {
             HistoryEvent::Ready(_) => health(),
             HistoryEvent::Health(_) => fault(),
             HistoryEvent::Fault(_) => sandbox(),
-            HistoryEvent::Sandbox(_) => test(),
+            HistoryEvent::Sandbox(_) => role(),
+            HistoryEvent::Role(_) => nemesis(),
+            HistoryEvent::Nemesis(_) => verdict(),
+            HistoryEvent::Verdict(_) => test(),
             HistoryEvent::Test(_) => return all,
         });
     }
@@ -158,6 +162,7 @@ fn command() -> Samples {
             line: when(CommandPhase::Invoke, "stop"),
             verb: verb.map(str::to_owned).or_else(|| when(CommandPhase::Ok, "stop")),
             nodes: vec![node()],
+            roles: BTreeMap::new(),
             errno: when(CommandPhase::Fail, "ESRCH"),
             error: when(CommandPhase::Fail, "i001 is not running"),
             failed: failed.iter().map(|node| ((*node).to_owned(), "ESRCH".to_owned())).collect::<BTreeMap<_, _>>(),
@@ -166,6 +171,11 @@ fn command() -> Samples {
     let settings = [Setting::Partition, Setting::Links, Setting::Net(0)].map(Setting::name);
     let mut others: Vec<_> = verbs().chain(settings).map(|verb| event(CommandPhase::Invoke, Some(verb), &[])).collect();
     others.push(event(CommandPhase::Fail, Some("stop"), &["i001"]));
+    let mut with_role = event(CommandPhase::Invoke, Some("stop"), &[]);
+    if let HistoryEvent::Command(command) = &mut with_role {
+        command.roles.insert("leader".into(), vec![node()]);
+    }
+    others.push(with_role);
     Samples { smallest: all().map(|phase| event(phase, None, &[])).collect(), others }
 }
 
@@ -237,6 +247,53 @@ fn sandbox() -> Samples {
     let event = |phase, why| HistoryEvent::Sandbox(SandboxEvent { node: node(), phase, why });
     let lost = event(SandboxPhase::Lost, Some("it was removed".into()));
     Samples { smallest: all().map(|phase| event(phase, None)).collect(), others: vec![lost] }
+}
+
+fn role() -> Samples {
+    let event = |error| HistoryEvent::Role(RoleEvent { name: "leader".into(), nodes: vec![node()], error });
+    Samples { smallest: vec![event(None)], others: vec![event(Some("exit status 1".into()))] }
+}
+
+fn nemesis() -> Samples {
+    let text = || Some("i002".to_owned());
+    let (episode, late_ms) = (3, 4);
+    let smallest = vec![
+        NemesisEvent::Started { seed: None, episodes: 5 },
+        NemesisEvent::Begin { episode, words: "crash @leader".into(), resolved: None, late_ms, error: None },
+        NemesisEvent::End { episode, words: "start i002".into(), late_ms, error: None },
+        NemesisEvent::Healed { error: None },
+        NemesisEvent::Over,
+    ];
+    let phase = |event: &NemesisEvent| serde_json::to_value(event).unwrap()["phase"].as_str().unwrap().to_owned();
+    assert_eq!(smallest.iter().map(phase).collect::<BTreeSet<_>>(), names::<NemesisEvent>(json!({"phase": "?"})));
+    let others = vec![
+        NemesisEvent::Started { seed: Some(7), episodes: 5 },
+        NemesisEvent::Begin { episode, words: "crash @leader".into(), resolved: text(), late_ms, error: text() },
+        NemesisEvent::End { episode, words: "start i002".into(), late_ms, error: text() },
+        NemesisEvent::Healed { error: text() },
+    ];
+    let events = |events: Vec<NemesisEvent>| events.into_iter().map(HistoryEvent::Nemesis).collect();
+    Samples { smallest: events(smallest), others: events(others) }
+}
+
+fn verdict() -> Samples {
+    let event = |result| VerdictEvent {
+        model: "set".into(),
+        result,
+        text: "all is there".into(),
+        operations: 3,
+        anomalies: vec![],
+        more: 0,
+    };
+    let lost =
+        || AnomalyEvent { kind: "lost".into(), text: "7 is lost".into(), key: None, lines: vec![], faults: vec![] };
+    let whole =
+        AnomalyEvent { key: Some(json!("x")), lines: vec![4, 9], faults: vec!["i002 crashed".into()], ..lost() };
+    let violated = VerdictEvent { anomalies: vec![lost(), whole], more: 2, ..event(VerdictResult::Violated) };
+    Samples {
+        smallest: all().map(event).map(HistoryEvent::Verdict).collect(),
+        others: vec![HistoryEvent::Verdict(violated)],
+    }
 }
 
 fn test() -> Samples {
