@@ -11,7 +11,7 @@ use crate::cluster::State;
 use crate::engine::EngineError;
 
 pub(super) static PAUSE: Verb =
-    Verb { name: "pause", options: "", help: "freeze", is_orderly: false, parse: |_| Ok(Arc::new(Pause)), hint: "" };
+    Verb { name: "pause", options: "", help: "freeze", is_orderly: false, ended_by: Some("resume"), parse: |_| Ok(Arc::new(Pause)), hint: "" };
 
 struct Pause;
 

@@ -11,7 +11,7 @@ use super::verb::Verb;
 use crate::cluster::State;
 
 pub(super) static RESUME: Verb =
-    Verb { name: "resume", options: "", help: "thaw", is_orderly: false, parse: |_| Ok(Arc::new(Resume)), hint: "" };
+    Verb { name: "resume", options: "", help: "thaw", is_orderly: false, ended_by: None, parse: |_| Ok(Arc::new(Resume)), hint: "" };
 
 struct Resume;
 
