@@ -15,6 +15,7 @@ mod hosts;
 mod internal;
 mod list;
 mod man;
+mod nemesis;
 mod plan;
 mod prune;
 mod readiness;
@@ -55,7 +56,12 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     paths.extend(daemon::state_home());
     match command {
         // These go on for long, and look by themselves whether their mount answers.
-        Command::Mount(_) | Command::Run(_) | Command::Top(_) => {
+        Command::Mount(_)
+        | Command::Run(_)
+        | Command::Top(_)
+        | Command::Nemesis(_)
+        | Command::Replay(_)
+        | Command::Shrink(_) => {
             daemon::check_answers(&paths)?;
             act(command)
         }
@@ -87,6 +93,9 @@ fn act(command: Command) -> Result<ExitCode> {
         Command::Prune(args) => prune::prune(&args),
         Command::Wait(args) => wait::run(&args),
         Command::Run(args) => run::run(*args),
+        Command::Nemesis(args) => nemesis::nemesis(args),
+        Command::Replay(args) => nemesis::replay(args),
+        Command::Shrink(args) => nemesis::shrink(args),
         Command::Timeline(args) => timeline::timeline(&args),
         Command::Top(args) => crate::top::run(&args.mountpoint, args.once),
         Command::Completions { shell } => {

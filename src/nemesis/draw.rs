@@ -48,11 +48,21 @@ pub(crate) fn kinds() -> &'static [Kind] {
     &KINDS
 }
 
-const fn on_process(name: &'static str, needs: &'static str, by_default: bool, draw: fn(&mut Drawing<'_>) -> Action) -> Kind {
+const fn on_process(
+    name: &'static str,
+    needs: &'static str,
+    by_default: bool,
+    draw: fn(&mut Drawing<'_>) -> Action,
+) -> Kind {
     Kind { name, needs, by_default, least_nodes: 1, draw }
 }
 
-const fn on_network(name: &'static str, needs: &'static str, by_default: bool, draw: fn(&mut Drawing<'_>) -> Action) -> Kind {
+const fn on_network(
+    name: &'static str,
+    needs: &'static str,
+    by_default: bool,
+    draw: fn(&mut Drawing<'_>) -> Action,
+) -> Kind {
     Kind { name, needs, by_default, least_nodes: 2, draw }
 }
 

@@ -12,8 +12,8 @@ mod shrink;
 mod tests;
 
 pub(crate) use action::{Action, File};
-pub(crate) use draw::{DrawOptions, draw, kinds};
-pub(crate) use fit::Surroundings;
+pub(crate) use draw::{DrawOptions, Kind, draw, kinds};
+pub(crate) use fit::{Surroundings, impossible};
 pub(crate) use replay::replay;
-pub(crate) use schedule::{Episode, Schedule};
+pub(crate) use schedule::{Claim, Schedule, seconds};
 pub(crate) use shrink::{Outcome, Shrinking, Shrunk, shrink};

@@ -56,7 +56,9 @@ pub(crate) fn replay(mount: &[HistoryLine], by_role: bool) -> Schedule {
                 let action = if by_role { action.map_words(|word| roles.word(word)) } else { action };
                 open.insert(command.id, Done { at: line.mono_ns, action, nodes: command.nodes.clone() });
             }
-            HistoryEvent::Command(command) if command.phase == CommandPhase::Ok => done.extend(open.remove(&command.id)),
+            HistoryEvent::Command(command) if command.phase == CommandPhase::Ok => {
+                done.extend(open.remove(&command.id))
+            }
             _ => {}
         }
     }

@@ -79,7 +79,9 @@ pub(crate) fn shrink<E>(schedule: &Schedule, shrinking: Shrinking<'_, E>) -> Res
         first = Count { failed: first.failed + more.failed, of: first.of + more.of };
     }
     if first.of == 0 {
-        return Ok(Shrunk::Not("no run came to a verdict: COMMAND must exit with 0, or with 1 where it finds a failure".into()));
+        return Ok(Shrunk::Not(
+            "no run came to a verdict: COMMAND must exit with 0, or with 1 where it finds a failure".into(),
+        ));
     }
     (search.tell)(format!("the whole schedule fails in {first} runs"));
     if f64::from(first.failed) < LEAST_RATE * f64::from(first.of) {

@@ -68,7 +68,10 @@ fn a_wrong_line_is_refused_with_its_number() {
         ("at 1s for 0s crash i001", "line 1: 'for' takes a time above 0"),
         ("at 1s for 1s partition", "line 1: partition: say what is to be in force"),
         ("at 1s for 1s i001/net heal", "line 1: i001/net: say what is to be in force"),
-        ("at 1s for 5s crash i001\nat 3s for 1s kill i001 i002", "line 2 (kill i001 i002) overlaps line 1 (crash i001)"),
+        (
+            "at 1s for 5s crash i001\nat 3s for 1s kill i001 i002",
+            "line 2 (kill i001 i002) overlaps line 1 (crash i001)",
+        ),
         ("at 3s for 1s kill i001\nat 1s for 5s crash i001", "line 1 (kill i001) overlaps line 2 (crash i001)"),
         ("at 1s for 5s crash i001\nat 3s for 1s pause @leader", "line 2 (pause @leader) overlaps"),
         ("at 1s for 5s pause\nat 3s restart i001", "line 2 (restart i001) overlaps"),
@@ -167,7 +170,9 @@ const MOUNTED: &str = r#""cluster":{"phase":"mounted","nodes":[{"name":"i001"},{
 fn command(id: u64, line: &str, verb: &str, nodes: &str) -> [String; 2] {
     let nodes: Vec<_> = nodes.split_whitespace().collect();
     let nodes = serde_json::to_string(&nodes).unwrap();
-    let both = |phase: &str, line: &str| format!(r#""command":{{"id":{id},"phase":"{phase}",{line}"verb":"{verb}","nodes":{nodes}}}"#);
+    let both = |phase: &str, line: &str| {
+        format!(r#""command":{{"id":{id},"phase":"{phase}",{line}"verb":"{verb}","nodes":{nodes}}}"#)
+    };
     [both("invoke", &format!(r#""line":"{line}","#)), both("ok", "")]
 }
 
@@ -250,7 +255,11 @@ fn nodes_become_the_roles_that_they_had() {
         (4000, r#""test":{}"#),
     ];
     let of = |by_role| replay(&history(&lines), by_role).to_string();
-    assert!(of(true).ends_with("at 1s for 1s crash @leader\nat 3s for 1s links @leader>@other2 drop\n"), "{}", of(true));
+    assert!(
+        of(true).ends_with("at 1s for 1s crash @leader\nat 3s for 1s links @leader>@other2 drop\n"),
+        "{}",
+        of(true)
+    );
     assert!(of(false).ends_with("at 1s for 1s crash i002\nat 3s for 1s links i003>i002 drop\n"), "{}", of(false));
 }
 

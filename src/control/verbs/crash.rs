@@ -15,7 +15,8 @@ pub(super) static CRASH: Verb = Verb {
     name: "crash",
     options: "",
     help: "as if the power failed: its peers hear nothing any more",
-    is_orderly: false, ended_by: Some("start"),
+    is_orderly: false,
+    ended_by: Some("start"),
     parse: |_| Ok(Arc::new(Crash)),
     hint: "",
 };

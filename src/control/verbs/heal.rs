@@ -11,7 +11,8 @@ pub(super) static HEAL: Verb = Verb {
     name: "heal",
     options: "",
     help: "take away the network faults of @WHOM@",
-    is_orderly: false, ended_by: None,
+    is_orderly: false,
+    ended_by: None,
     parse: |_| Ok(Arc::new(Heal)),
     hint: "",
 };

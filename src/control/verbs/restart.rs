@@ -14,7 +14,8 @@ pub(super) static RESTART: Verb = Verb {
     name: "restart",
     options: "[-t SECONDS]",
     help: "stop, then start",
-    is_orderly: true, ended_by: None,
+    is_orderly: true,
+    ended_by: None,
     parse: |words| Ok(Arc::new(Restart { grace: words.grace()? })),
     hint: "",
 };

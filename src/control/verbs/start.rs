@@ -18,7 +18,8 @@ pub(super) static START: Verb = Verb {
     name: "start",
     options: "",
     help: "run; nothing if it runs already",
-    is_orderly: false, ended_by: None,
+    is_orderly: false,
+    ended_by: None,
     parse: |_| Ok(Arc::new(Start)),
     hint: "",
 };

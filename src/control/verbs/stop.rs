@@ -14,7 +14,8 @@ pub(super) static STOP: Verb = Verb {
     name: "stop",
     options: "[-t SECONDS]",
     help: "stop signal, SIGKILL after SECONDS (1)",
-    is_orderly: true, ended_by: Some("start"),
+    is_orderly: true,
+    ended_by: Some("start"),
     parse: |words| Ok(Arc::new(Stop { grace: words.grace()? })),
     hint: "",
 };
