@@ -258,8 +258,8 @@ fn summary(performance: &Performance) -> ExitCode {
 pub(crate) fn shrink(args: ShrinkArgs) -> Result<ExitCode> {
     let schedule = read(&args.schedule)?;
     // Wrong options are told now, and not by the first run.
-    let words = ["cthulhu", "run"].map(OsString::from).into_iter().chain(args.run.iter().cloned());
-    Cli::parse_from(words);
+    let words = ["cthulhu", "run", "--nemesis", "-"].map(OsString::from);
+    Cli::parse_from(words.iter().chain(&args.run));
     let scratch = std::env::temp_dir().join(format!("cthulhu-shrink-{}", std::process::id()));
     fs::create_dir(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
     let job = ShrinkJob { schedule, run: args.run, tries: args.tries, scratch };

@@ -168,9 +168,9 @@ impl Schedule {
 
     /// A sentence on two episodes that overlap, by their places.
     pub(super) fn collision(&self, first: usize, second: usize, name: impl Fn(usize) -> String) -> String {
-        let hint = match self.episodes[first].lasts.or(self.episodes[second].lasts) {
-            Some(_) => "the first must have ended when the second begins",
-            None => "say with 'for' how long the first lasts",
+        let hint = match self.episodes[first].ends() {
+            Duration::MAX => "say with 'for' how long the first lasts",
+            _ => "the first must have ended when the second begins",
         };
         let (first, second) = (name(first), name(second));
         format!("{second} overlaps {first}, and both may need the same node or file: {hint}")

@@ -122,7 +122,8 @@ impl Performing<'_> {
             (action, Ok(roles)) => (Some(named(&action, &roles)), None),
             (action, Err(error)) => ((!error.did_nothing(&action)).then_some(action), Some(error.sentence)),
         };
-        if let Some(end) = resolved.as_ref().filter(|_| action.has_end()).and_then(Action::end) {
+        let lasts = self.schedule.episodes[nth].lasts.is_some() || action.lasts_by_itself();
+        if let Some(end) = resolved.as_ref().filter(|_| lasts).and_then(Action::end) {
             self.in_force.lock().insert(nth, end);
         }
         let resolved = resolved.filter(|resolved| resolved != action).map(|resolved| resolved.to_string());
