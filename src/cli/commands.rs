@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::args::{MountArgs, parent};
 use super::hosts::HostArgs;
-use super::{compose, doctor, history, list, man, nemesis, prune, run, timeline, top, wait};
+use super::{compose, doctor, history, list, man, nemesis, prune, run, shrink, timeline, top, wait};
 
 /// Mounts a live cluster of containers as a directory, for testing distributed systems.
 #[derive(Debug, Parser)]
@@ -122,7 +122,7 @@ see it fail, if it does. COMMAND fails with an exit status from 1 to 123, except
 says that it came to no verdict.
 
 Exit status: 0 if there is a result; 1 if not, as the test fails too seldom.")]
-    Shrink(nemesis::ShrinkArgs),
+    Shrink(shrink::ShrinkArgs),
     /// Follow a cluster on a screen: states, uptime, cpu, memory, faults, the last line of each log
     #[command(after_help = "Example:
   cthulhu top ./cluster

@@ -22,6 +22,7 @@ mod readiness;
 mod recipe;
 mod run;
 mod services;
+mod shrink;
 mod timeline;
 mod top;
 mod wait;
@@ -95,7 +96,7 @@ fn act(command: Command) -> Result<ExitCode> {
         Command::Run(args) => run::run(*args),
         Command::Nemesis(args) => nemesis::nemesis(args),
         Command::Replay(args) => nemesis::replay(args),
-        Command::Shrink(args) => nemesis::shrink(args),
+        Command::Shrink(args) => shrink::run(args),
         Command::Timeline(args) => timeline::timeline(&args),
         Command::Top(args) => crate::top::run(&args.mountpoint, args.once),
         Command::Completions { shell } => {
@@ -152,9 +153,14 @@ fn print_json(value: &impl Serialize) -> Result<ExitCode> {
     print(harmless_json(&text).as_bytes())
 }
 
-/// A line on stderr, made harmless. A reader that is gone is not a failure.
+/// A line on stderr that begins with our name.
 fn complain(line: &str) {
-    let _ = writeln!(std::io::stderr(), "cthulhu: {}", harmless(line));
+    tell(&format!("cthulhu: {line}"));
+}
+
+/// A line on stderr, made harmless. A reader that is gone is not a failure.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", harmless(line));
 }
 
 /// Prints what we have made ourselves, as it is. A reader that has seen enough, as in `cthulhu man | head`, is not a

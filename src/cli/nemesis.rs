@@ -1,6 +1,5 @@
-//! `cthulhu nemesis`, `cthulhu replay`, `cthulhu shrink`: schedules of faults.
+//! `cthulhu nemesis` and `cthulhu replay`: schedules of faults.
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,16 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use clap::{Args, Parser};
+use clap::Args;
 
 use super::args::seconds;
-use super::commands::Cli;
 use super::history::find;
-use super::{complain, print};
+use super::{complain, print_lines, tell};
 use crate::history::RecordedHistory;
-use crate::nemesis::{Schedule, Shrunk, replay as replayed};
+use crate::nemesis::{Schedule, replay as replayed};
 use crate::runner::nemesis::{Ending, Mounted, NemesisJob, Performance, Source, Stop};
-use crate::runner::{ShrinkJob, shrink as shrunk};
 use crate::sys::Signals;
 
 /// How a schedule is drawn and performed, for `nemesis` and `run`.
@@ -122,25 +119,11 @@ pub(crate) struct ReplayArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// Arguments of shrink.
-#[derive(Debug, Args)]
-pub(crate) struct ShrinkArgs {
-    /// How often to try each candidate [default: by how often the whole schedule fails]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) tries: Option<u32>,
-    /// Where to write the smallest schedule found [default: stdout]
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-    /// The schedule
-    #[arg(value_name = "SCHEDULE")]
-    pub(crate) schedule: PathBuf,
-    /// Options of run, then -- and COMMAND
-    #[arg(value_name = "OPTIONS OF RUN", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) run: Vec<OsString>,
-}
-
 /// Reads a schedule.
-fn read(file: &Path) -> Result<Schedule> {
+///
+/// # Errors
+/// A sentence.
+pub(super) fn read(file: &Path) -> Result<Schedule> {
     let shown = file.display();
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {shown}"))?;
     Schedule::parse(&text).map_err(|why| anyhow!("{shown}, {why}"))
@@ -204,7 +187,7 @@ fn perform(job: &NemesisJob, cluster: Option<&Path>, output: &OutputArgs) -> Res
             fs::write(file, &text).with_context(|| format!("cannot write {}", file.display()))?;
         }
         None if !output.dry_run => {}
-        _ => drop(print(text.as_bytes())?),
+        _ => drop(print_lines(text.lines().map(str::to_owned))?),
     }
     let Some(cluster) = cluster.filter(|_| !output.dry_run) else { return Ok(ExitCode::SUCCESS) };
     let mut signals = Signals::catch(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]).context("cannot catch signals")?;
@@ -220,7 +203,7 @@ fn perform(job: &NemesisJob, cluster: Option<&Path>, output: &OutputArgs) -> Res
             stopped.ask(Ending::Heal);
         }
     })?;
-    let performance = prepared.perform(&stop, &|line| eprintln!("{}", crate::text::harmless(line)))?;
+    let performance = prepared.perform(&stop, &tell)?;
     Ok(match signal.get() {
         Some(signal) => ExitCode::from(128 + u8::try_from(*signal).unwrap_or_default()),
         None => summary(&performance),
@@ -233,7 +216,8 @@ fn summary(performance: &Performance) -> ExitCode {
     late.sort_unstable();
     if let Some(most) = late.last() {
         let usual = late[(late.len() * 99).div_ceil(100) - 1];
-        eprintln!("{} writes; 99 of 100 began at most {usual} ms late, all at most {most} ms", late.len());
+        let writes = late.len();
+        tell(&format!("{writes} writes; 99 of 100 began at most {usual} ms late, all at most {most} ms"));
     }
     let errors = performance.errors.iter().chain(&performance.not_healed);
     match errors.count() {
@@ -247,40 +231,6 @@ fn summary(performance: &Performance) -> ExitCode {
                 complain(&format!("{failed} writes did not go as the schedule says: see above, and the history"));
             }
             ExitCode::FAILURE
-        }
-    }
-}
-
-/// Makes a schedule smaller.
-///
-/// # Errors
-/// One sentence for the user.
-pub(crate) fn shrink(args: ShrinkArgs) -> Result<ExitCode> {
-    let schedule = read(&args.schedule)?;
-    // Wrong options are told now, and not by the first run.
-    let words = ["cthulhu", "run", "--nemesis", "-"].map(OsString::from);
-    Cli::parse_from(words.iter().chain(&args.run));
-    let scratch = std::env::temp_dir().join(format!("cthulhu-shrink-{}", std::process::id()));
-    fs::create_dir(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
-    let job = ShrinkJob { schedule, run: args.run, tries: args.tries, scratch };
-    let shrunk = shrunk(&job);
-    let _ = fs::remove_dir_all(&job.scratch);
-    match shrunk? {
-        Shrunk::Not(why) => bail!("not shrunk: {why}"),
-        Shrunk::To(schedule, count) => {
-            eprintln!(
-                "{} of {} episodes are left; they fail in {count} runs",
-                schedule.episodes.len(),
-                job.schedule.episodes.len()
-            );
-            let text = format!("{schedule}# fails in {count} runs\n");
-            match &args.output {
-                None => print(text.as_bytes()),
-                Some(file) => {
-                    fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
-                    Ok(ExitCode::SUCCESS)
-                }
-            }
         }
     }
 }

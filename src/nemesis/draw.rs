@@ -10,6 +10,9 @@ use crate::cluster::faults::SeededRng;
 /// the second would be late.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// No episode is shorter.
+const SHORTEST: Duration = Duration::from_millis(10);
+
 /// What a schedule is drawn from.
 #[derive(Clone, Debug)]
 pub(crate) struct DrawOptions {
@@ -110,9 +113,10 @@ impl Drawing<'_> {
         of[self.below(of.len())]
     }
 
-    /// A time up to this one, in whole steps of 100 ms.
+    /// A time up to this one; long ones in steps that are easy to read.
     fn up_to(&mut self, most: Duration) -> Duration {
-        Duration::from_millis(100 * self.below(most.as_millis() as usize / 100 + 1) as u64)
+        let step = if most >= Duration::from_secs(1) { 100 } else { 1 };
+        Duration::from_millis((step * self.below(most.as_millis() as usize / step + 1)) as u64)
     }
 
     /// A node, or a role; each is as likely if there are roles.
@@ -171,7 +175,7 @@ pub(crate) fn draw(seed: u64, options: &DrawOptions) -> Schedule {
             let claims = |episode: &Episode| episode.claims(known);
             !apart && claims(&episode).iter().any(|claim| claims(earlier).iter().any(|own| own.meets(claim)))
         };
-        let is_long_enough = lasts.is_none_or(|lasts| lasts >= Duration::from_millis(100));
+        let is_long_enough = lasts.is_none_or(|lasts| lasts >= SHORTEST);
         if is_long_enough && !episodes.iter().any(busy) {
             episodes.push(episode);
         }

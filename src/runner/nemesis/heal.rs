@@ -1,13 +1,12 @@
 //! The end of a performance: nothing that the schedule did is in force any more, and the nodes run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::mounted::Mounted;
-use super::perform::InForce;
 use super::stop::Stop;
 use crate::history::NemesisEvent;
 use crate::nemesis::{Action, File, Schedule};
@@ -17,6 +16,9 @@ use crate::runner::{Goal, wait};
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two tries.
 const AGAIN: Duration = Duration::from_millis(200);
+
+/// What episodes have put in force, by their places: what ends it.
+pub(super) type InForce = BTreeMap<usize, Action>;
 
 /// What an end is called: `start i002`, or the file that is cleared.
 pub(super) fn words(end: &Action) -> String {

@@ -1,7 +1,6 @@
 //! The performance of a schedule: each file and each node has a thread of its own, so that what one waits for does not make
 //! others late.
 
-use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use anyhow::Result;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
-use super::heal::heal;
+use super::heal::{InForce, heal, words};
 use super::mounted::{Mounted, Resolved, WriteError};
 use super::stop::{Ending, Stop};
 use crate::history::NemesisEvent;
@@ -25,9 +24,6 @@ pub(crate) struct Performance {
     /// Why not all is healed.
     pub(crate) not_healed: Option<String>,
 }
-
-/// What an episode has put in force: what ends it. By its number.
-pub(super) type InForce = BTreeMap<usize, Action>;
 
 struct Performing<'a> {
     cluster: &'a Mounted,
@@ -137,7 +133,7 @@ impl Performing<'_> {
     fn end(&self, nth: usize, late: Duration) -> Result<()> {
         let Some(end) = self.in_force.lock().remove(&nth) else { return Ok(()) };
         let error = self.write(&end).1.err().map(|error| error.sentence);
-        let words = super::heal::words(&end);
+        let words = words(&end);
         let episode = &self.schedule.episodes[nth];
         let due = episode.at + episode.lasts.unwrap_or_default();
         let late_ms = self.told(nth, &words, (due, late), error.as_deref());
