@@ -323,3 +323,22 @@ four_lines() {
     shrinks 1 /nonexistent -n 3 -- true
     has "$(cat err)" 'cannot read /nonexistent'
 }
+
+@test "shrink: runs side by side; a signal ends them, and nothing is left" {
+    four_lines
+    # shellcheck disable=SC2016
+    test='cat; sleep 0.3; ! grep -q "pause i002" "$CTHULHU/history"'
+    shrinks 0 --jobs 3 schedule -n 3 --host simulated: --quiet 10ms -- sh -c "$test"
+    is 1 "$(grep -c '^at .*pause i002$' out)" "lines ($(cat out))"
+    is 1 "$(grep -c '^at ' out)"
+
+    TMPDIR=$BATS_TEST_TMPDIR env --default-signal=INT "$CTHULHU" shrink --jobs 3 schedule -n 3 --host simulated: -- \
+        sh -c 'touch "$0"; sleep 100' "$BATS_TEST_TMPDIR/begun" >out 2>&1 3>&- &
+    pid=$!
+    wait_for 60 test -e begun
+    kill "$pid"
+    wait "$pid" || status=$?
+    is 143 "$status"
+    nothing_here() { [ -z "$(ls -d "$BATS_TEST_TMPDIR"/cthulhu-* 2>/dev/null)" ] && [ -z "$(mounts "$BATS_TEST_TMPDIR")" ]; }
+    wait_for 30 nothing_here
+}

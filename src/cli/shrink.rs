@@ -20,6 +20,9 @@ pub(crate) struct ShrinkArgs {
     /// How often to try each candidate [default: by how often the whole schedule fails]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) tries: Option<u32>,
+    /// How many runs to make side by side
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) jobs: u32,
     /// Where to write the smallest schedule found [default: stdout]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -48,12 +51,8 @@ pub(crate) fn run(args: ShrinkArgs) -> Result<ExitCode> {
     // Wrong options are told now, and not by the first run.
     let words = ["cthulhu run", "--nemesis", "-"].map(OsString::from);
     Run::parse_from(words.iter().chain(&args.run));
-    let scratch = std::env::temp_dir().join(format!("cthulhu-shrink-{}", std::process::id()));
-    fs::create_dir(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
-    let job = ShrinkJob { schedule, run: args.run, tries: args.tries, scratch };
-    let shrunk = shrink(&job);
-    let _ = fs::remove_dir_all(&job.scratch);
-    match shrunk? {
+    let job = ShrinkJob { schedule, run: args.run, jobs: args.jobs, tries: args.tries };
+    match shrink(&job)? {
         Shrunk::Not(why) => bail!("not shrunk: {why}"),
         Shrunk::To(schedule, count) => {
             let (left, of) = (schedule.episodes.len(), job.schedule.episodes.len());

@@ -52,10 +52,16 @@ pub(crate) enum Shrunk {
     Not(String),
 }
 
-/// A schedule on its way to a smaller one. `test` runs one; `tell` hears what is found on the way.
+/// Runs a schedule so often, side by side.
+pub(crate) type Test<'a, E> = &'a mut dyn FnMut(&Schedule, u32) -> Result<Vec<Outcome>, E>;
+
+/// How to shrink.
 pub(crate) struct Shrinking<'a, E> {
-    pub(crate) test: &'a mut dyn FnMut(&Schedule) -> Result<Outcome, E>,
+    pub(crate) test: Test<'a, E>,
+    /// Hears what is found on the way.
     pub(crate) tell: &'a mut dyn FnMut(String),
+    /// How many runs are made side by side; at least one.
+    pub(crate) jobs: u32,
     /// How often each candidate is tried; by how often the whole one fails, if `None`.
     pub(crate) tries: Option<u32>,
 }
@@ -72,10 +78,11 @@ fn tries(count: Count) -> u32 {
 /// # Errors
 /// Those of `test`, which end it.
 pub(crate) fn shrink<E>(schedule: &Schedule, shrinking: Shrinking<'_, E>) -> Result<Shrunk, E> {
-    let mut search = Search { test: shrinking.test, tell: shrinking.tell, tries: 1, known: HashMap::new(), runs: 0 };
-    let mut first = search.count(schedule, FIRST_RUNS)?;
+    let Shrinking { test, tell, jobs, tries: wanted } = shrinking;
+    let mut search = Search { test, tell, jobs, tries: 1, known: HashMap::new(), runs: 0 };
+    let mut first = search.count(schedule, FIRST_RUNS, false)?;
     if first.of > 0 && first.failed <= FIRST_RUNS / 3 {
-        let more = search.count(schedule, MORE_RUNS)?;
+        let more = search.count(schedule, MORE_RUNS, false)?;
         first = Count { failed: first.failed + more.failed, of: first.of + more.of };
     }
     if first.of == 0 {
@@ -88,19 +95,20 @@ pub(crate) fn shrink<E>(schedule: &Schedule, shrinking: Shrinking<'_, E>) -> Res
         let why = "that is too seldom to tell a smaller one that fails from one that does not";
         return Ok(Shrunk::Not(format!("it fails in {first} runs: {why}")));
     }
-    search.tries = shrinking.tries.unwrap_or_else(|| tries(first));
+    search.tries = wanted.unwrap_or_else(|| tries(first));
     (search.tell)(format!("each smaller one is tried up to {} times", search.tries));
     let mut smallest = search.fewer(schedule.clone())?;
     smallest = search.shorter(smallest)?;
     smallest = search.earlier(smallest)?;
-    let last = search.count(&smallest, LAST_RUNS)?;
+    let last = search.count(&smallest, LAST_RUNS, false)?;
     (search.tell)(format!("{} runs in all", search.runs));
     Ok(Shrunk::To(smallest, last))
 }
 
 struct Search<'a, E> {
-    test: &'a mut dyn FnMut(&Schedule) -> Result<Outcome, E>,
+    test: Test<'a, E>,
     tell: &'a mut dyn FnMut(String),
+    jobs: u32,
     tries: u32,
     /// Whether candidates fail, by their text.
     known: HashMap<String, bool>,
@@ -108,15 +116,17 @@ struct Search<'a, E> {
 }
 
 impl<E> Search<'_, E> {
-    /// Runs it so often. What comes to no verdict does not count.
-    fn count(&mut self, schedule: &Schedule, runs: u32) -> Result<Count, E> {
+    /// Runs it so often, or until it has failed, if that is enough. What comes to no verdict does not count.
+    fn count(&mut self, schedule: &Schedule, runs: u32, one_is_enough: bool) -> Result<Count, E> {
         let mut count = Count::default();
-        for _ in 0..runs {
-            self.runs += 1;
-            match (self.test)(schedule)? {
-                Outcome::Fails => count = Count { failed: count.failed + 1, of: count.of + 1 },
-                Outcome::Passes => count.of += 1,
-                Outcome::NoVerdict => {}
+        let mut left = runs;
+        while left > 0 && !(one_is_enough && count.failed > 0) {
+            let now = left.min(self.jobs);
+            left -= now;
+            self.runs += now;
+            for outcome in (self.test)(schedule, now)? {
+                count.failed += u32::from(outcome == Outcome::Fails);
+                count.of += u32::from(outcome != Outcome::NoVerdict);
             }
         }
         Ok(count)
@@ -127,14 +137,7 @@ impl<E> Search<'_, E> {
         if let Some(known) = self.known.get(&text) {
             return Ok(*known);
         }
-        let mut fails = false;
-        for _ in 0..self.tries {
-            self.runs += 1;
-            if (self.test)(schedule)? == Outcome::Fails {
-                fails = true;
-                break;
-            }
-        }
+        let fails = self.count(schedule, self.tries, true)?.failed > 0;
         let count = schedule.episodes.len();
         let (end, verdict) = (super::schedule::seconds(schedule.end()), if fails { "fails" } else { "does not fail" });
         (self.tell)(format!("{count} episode{} in {end}: {verdict}", if count == 1 { "" } else { "s" }));

@@ -269,8 +269,10 @@ fn nodes_become_the_roles_that_they_had() {
 fn shrunk(fails: &mut dyn FnMut(&str) -> Outcome) -> (Shrunk, Vec<String>) {
     let lines: Vec<_> = (0..8).map(|nth| format!("at {}s for 2s crash i{:03}", nth * 3, nth + 1)).collect();
     let mut told = vec![];
-    let mut test = |schedule: &Schedule| Ok::<_, Infallible>(fails(&schedule.to_string()));
-    let shrinking = Shrinking { test: &mut test, tell: &mut |line| told.push(line), tries: None };
+    let mut test = |schedule: &Schedule, runs| {
+        Ok::<_, Infallible>((0..runs).map(|_| fails(&schedule.to_string())).collect::<Vec<_>>())
+    };
+    let shrinking = Shrinking { test: &mut test, tell: &mut |line| told.push(line), jobs: 1, tries: None };
     let Ok(shrunk) = shrink(&Schedule::parse(&lines.join("\n")).unwrap(), shrinking);
     (shrunk, told)
 }
