@@ -19,6 +19,7 @@ mod plan;
 mod prune;
 mod readiness;
 mod recipe;
+mod roles;
 mod run;
 mod services;
 mod timeline;

@@ -42,6 +42,7 @@ impl Watched {
             prefixed_host_names: false,
             port: 8080,
             volumes: Default::default(),
+            roles: vec![],
             hosts: vec![],
             nodes: (0..nodes).map(node).collect(),
         });
