@@ -120,7 +120,12 @@ impl Roles {
         for word in words.filter_map(|word| word.strip_prefix('@')) {
             let role = || self.all.iter().position(|role| role.name == word).map(Word::Role);
             let others = || (word == OTHERS).then_some(Word::Others);
-            let other = || Some(Word::Other(word.strip_prefix(OTHER)?.parse().ok().filter(|nth| *nth > 0)?));
+            let other = || {
+                let digits = word.strip_prefix(OTHER)?;
+                // Only the one spelling: not @other01, not @other+1.
+                let nth = digits.parse().ok().filter(|nth: &usize| *nth > 0 && nth.to_string() == digits);
+                nth.map(Word::Other)
+            };
             let known = role().or_else(others).or_else(other).map(|meaning| (word, meaning));
             found.extend(known.filter(|known| !found.contains(known)));
         }
@@ -181,7 +186,7 @@ mod tests {
             named(&roles, "@other1>@other2 drop\n@leader>* drop"),
             words(&[("other1", &[0]), ("other2", &[2]), ("leader", &[1])])
         );
-        for text in ["", "leader others", "@host @x @", "@other @other0 @othersx", "a@leader"] {
+        for text in ["", "leader others", "@host @x @", "@other @other0 @other01 @other+1 @othersx", "a@leader"] {
             assert_eq!(named(&roles, text), [], "{text}");
         }
         assert_eq!(roles.needed("@log-1 @x"), [2]);

@@ -49,6 +49,9 @@ impl Watch {
     /// Asks anew who has the roles with these indices. Returns when each has been answered, or when the watch is about to
     /// end.
     pub(crate) async fn ask_roles(&self, roles: &[usize]) {
+        if roles.is_empty() {
+            return;
+        }
         let answers = join_all(roles.iter().map(|&at| async move {
             let role = &self.0.roles[at];
             let own = role.needed.fetch_add(1, Ordering::AcqRel) + 1;
