@@ -9,6 +9,7 @@ use super::compose::FileArgs;
 use super::container::ContainerArgs;
 use super::group_args::GroupArgs;
 use super::hosts::{HostArgs, PlaceArgs};
+use super::roles::RoleArgs;
 use crate::text::time;
 
 /// The directory in which a path lies.
@@ -89,6 +90,8 @@ pub(crate) struct MountArgs {
     /// How long to wait between two tries of the port or command [default: 100ms until the node is ready, then 1s]
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub(crate) ready_interval: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) roles: RoleArgs,
     /// How much of a node's output to keep in its log, for example 1g [default: 64m]
     #[arg(long, value_name = "BYTES")]
     pub(crate) log_limit: Option<String>,

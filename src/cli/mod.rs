@@ -20,6 +20,7 @@ mod plan;
 mod prune;
 mod readiness;
 mod recipe;
+mod roles;
 mod run;
 mod services;
 mod shrink;

@@ -8,6 +8,7 @@ mod execute;
 mod faults;
 mod in_flight;
 mod network;
+mod roles;
 mod verbs;
 
 pub(crate) use error::ControlError;

@@ -185,13 +185,13 @@ fn names(root: &Path, spec: &Map<String, Value>) -> Names {
     Names::of(words).on_hosts(hosts)
 }
 
-/// The last known nodes of each role: a line for each, the role and its nodes.
+/// The last known nodes of each role: a line for each, the role and its nodes, `-` for none.
 fn roles(root: &Path) -> Resolved {
     let table = fs::read_to_string(root.join("roles")).unwrap_or_default();
     let line = |line: &str| {
         let mut words = line.split_whitespace();
-        let role = words.next()?.to_owned();
-        Some((role, words.take_while(|word| *word != "unknown:").map(str::to_owned).collect()))
+        let (role, nodes) = (words.next()?, words.next()?);
+        Some((role.to_owned(), nodes.split(',').filter(|node| *node != "-").map(str::to_owned).collect()))
     };
     table.lines().filter_map(line).collect()
 }
