@@ -342,3 +342,74 @@ four_lines() {
     nothing_here() { [ -z "$(ls -d "$BATS_TEST_TMPDIR"/cthulhu-* 2>/dev/null)" ] && [ -z "$(mounts "$BATS_TEST_TMPDIR")" ]; }
     wait_for 30 nothing_here
 }
+
+# ---- roles ----------------------------------------------------------------------------------------------------------------------
+
+# A cluster whose leader the file $TMP/leader names.
+with_leader() {
+    echo i002 >"$TMP/leader"
+    mount_at "$TMP/roles" -n 3 --host simulated: --role "leader=cat $TMP/leader" --start
+    R=$TMP/roles
+}
+
+@test "a role is looked up when its episode begins, and its end means the same node" {
+    with_leader
+    cat >schedule <<'END'
+at 0.1s for 1s crash @leader
+at 0.2s for 0.2s partition isolate @leader
+at 0.2s for 0.2s links @leader>@other2 drop
+at 0.3s for 0.2s @leader/net loss 5%
+END
+    { wait_for 20 grep -q exited "$R/i002/state" && echo i003 >"$TMP/leader"; } &
+    with_deadline 60 "$CTHULHU" nemesis --quiet 10ms --schedule schedule "$R" >out 2>&1 3>&-
+    wait
+    jq -c 'select(.nemesis).nemesis' "$R/history" >did
+    is '"crash i002"' "$(jq -c 'select(.words == "crash @leader").resolved' did)"
+    is '"start i002"' "$(jq -c 'select(.episode == 1 and .phase == "end").words' did)"
+    has "$(jq -r 'select(.words == "partition isolate @leader").resolved' did)" 'partition isolate i00'
+    is '' "$(cat "$R/partition" "$R/links" "$R"/i00?/net)" faults
+    is running "$(sort -u "$R"/i00?/state)" states
+    "$CTHULHU" umount "$R" >/dev/null
+}
+
+@test "half of what is drawn is aimed at roles" {
+    with_leader
+    "$CTHULHU" nemesis --seed 3 --every 1s --for 40s --dry-run "$R" >schedule
+    [ "$(grep -c '^at .*@leader' schedule)" -gt 3 ]
+    [ "$(grep '^at ' schedule | grep -vc '@leader')" -gt 3 ]
+    "$CTHULHU" umount "$R" >/dev/null
+}
+
+@test "who leads is not known: the last known is used, and that is told" {
+    with_leader
+    wait_for 20 grep -q i002 "$R/roles"
+    printf 'at 0.1s for 0.2s crash @leader\n' >schedule
+    echo nobody-here >"$TMP/leader"
+    status=0
+    with_deadline 60 "$CTHULHU" nemesis --quiet 10ms --schedule schedule "$R" >out 2>&1 3>&- || status=$?
+    is 1 "$status" "exit status ($(cat out))"
+    has "$(cat out)" 'the last known is used: crash i002'
+    is '"crash i002"' "$(jq -c 'select(.nemesis.words == "crash @leader").nemesis.resolved' "$R/history")"
+    is running "$(sort -u "$R"/i00?/state)" states
+    "$CTHULHU" umount "$R" >/dev/null
+}
+
+@test "replay --roles names nodes by the roles that they had" {
+    with_leader
+    wait_for 20 grep -q i002 "$R/roles"
+    echo crash >"$R/i002/control"
+    echo start >"$R/control"
+    echo i003 >"$TMP/leader"
+    wait_for 20 grep -q i003 "$R/roles"
+    echo 'i003>i002 drop' >"$R/links"
+    echo >"$R/links"
+    "$CTHULHU" replay "$R" --dry-run >by-name
+    "$CTHULHU" replay "$R" --roles --dry-run >by-role
+    is 'crash i002,links i003>i002 drop' "$(sed -n 's/^at .*s \(crash\|links\)/\1/p' by-name | paste -sd,)"
+    is 'crash @leader,links @leader>@other2 drop' "$(sed -n 's/^at .*s \(crash\|links\)/\1/p' by-role | paste -sd,)"
+    with_deadline 60 "$CTHULHU" replay by-role "$R" --quiet 10ms >out 2>&1 3>&-
+    has "$(cat out)" 'crash @leader (crash i003)'
+    run -1 "$CTHULHU" replay by-role --roles --dry-run
+    has "$output" 'is a schedule: --roles is for a history'
+    "$CTHULHU" umount "$R" >/dev/null
+}
