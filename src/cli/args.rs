@@ -10,6 +10,7 @@ use super::container::ContainerArgs;
 use super::group_args::GroupArgs;
 use super::hosts::{HostArgs, PlaceArgs};
 use super::roles::RoleArgs;
+use crate::text::time;
 
 /// The directory in which a path lies.
 pub(super) fn parent(path: &Path) -> PathBuf {
@@ -167,13 +168,8 @@ impl MountArgs {
 
 /// A time, as the command line takes it: seconds, or with a unit.
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
-    const UNITS: [(&str, f64); 4] = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
-    let with_unit = UNITS.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)));
-    let (number, factor) = with_unit.unwrap_or((text, 1.0));
-    match number.parse::<f64>().map(|number| number * factor) {
-        Ok(value) if value > 0.0 && value <= 86_400.0 => Ok(Duration::from_secs_f64(value)),
-        _ => Err("a time is a number of seconds above 0 and up to a day, such as 30, 30s, 500ms or 2m".into()),
-    }
+    let wrong = || "a time is a number of seconds above 0 and up to a day, such as 30, 30s, 500ms or 2m".into();
+    time(text).filter(|time| !time.is_zero()).ok_or_else(wrong)
 }
 
 #[cfg(test)]

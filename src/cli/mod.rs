@@ -15,6 +15,7 @@ mod hosts;
 mod internal;
 mod list;
 mod man;
+mod nemesis;
 mod plan;
 mod prune;
 mod readiness;
@@ -22,6 +23,7 @@ mod recipe;
 mod roles;
 mod run;
 mod services;
+mod shrink;
 mod timeline;
 mod top;
 mod wait;
@@ -56,7 +58,12 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     paths.extend(daemon::state_home());
     match command {
         // These go on for long, and look by themselves whether their mount answers.
-        Command::Mount(_) | Command::Run(_) | Command::Top(_) => {
+        Command::Mount(_)
+        | Command::Run(_)
+        | Command::Top(_)
+        | Command::Nemesis(_)
+        | Command::Replay(_)
+        | Command::Shrink(_) => {
             daemon::check_answers(&paths)?;
             act(command)
         }
@@ -88,6 +95,9 @@ fn act(command: Command) -> Result<ExitCode> {
         Command::Prune(args) => prune::prune(&args),
         Command::Wait(args) => wait::run(&args),
         Command::Run(args) => run::run(*args),
+        Command::Nemesis(args) => nemesis::nemesis(args),
+        Command::Replay(args) => nemesis::replay(args),
+        Command::Shrink(args) => shrink::run(args),
         Command::Timeline(args) => timeline::timeline(&args),
         Command::Top(args) => crate::top::run(&args.mountpoint, args.once),
         Command::Completions { shell } => {
@@ -144,9 +154,14 @@ fn print_json(value: &impl Serialize) -> Result<ExitCode> {
     print(harmless_json(&text).as_bytes())
 }
 
-/// A line on stderr, made harmless. A reader that is gone is not a failure.
+/// A line on stderr that begins with our name.
 fn complain(line: &str) {
-    let _ = writeln!(std::io::stderr(), "cthulhu: {}", harmless(line));
+    tell(&format!("cthulhu: {line}"));
+}
+
+/// A line on stderr, made harmless. A reader that is gone is not a failure.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", harmless(line));
 }
 
 /// Prints what we have made ourselves, as it is. A reader that has seen enough, as in `cthulhu man | head`, is not a

@@ -6,11 +6,14 @@
 mod artifacts;
 mod copy;
 mod log_end;
+pub(crate) mod nemesis;
 mod nodes;
 mod run;
 mod shell_split;
+mod shrink;
 mod signals;
 
 pub(crate) use nodes::{Goal, WaitOutcome, wait};
 pub(crate) use run::{ArtifactsWhen, Job, cannot_run, run};
 pub(crate) use shell_split::words;
+pub(crate) use shrink::{ShrinkJob, shrink};
