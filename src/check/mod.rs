@@ -105,7 +105,7 @@ impl Mount {
             return Err(match others {
                 0 => "the test has recorded no operations: a line with process, type, f and value when one begins and when it ends".into(),
                 _ => format!(
-                    "none of the {} is one of {name}: that has {}, and the test has {named}",
+                    "the model {name} has none of the test's {} ({named}): it has {}",
                     number_of(others, "operation"),
                     model.operations().join(", ")
                 ),
