@@ -98,8 +98,8 @@ impl Mount {
 
     fn finish(self) -> Result<VerdictEvent, String> {
         let Self { model, mut gathering, in_force } = self;
-        let others: u64 = gathering.others.values().sum();
-        let named = gathering.others.keys().map(|f| crate::text::shown(f)).collect::<Vec<_>>().join(", ");
+        let others = gathering.others;
+        let named = gathering.other_names.iter().map(|f| crate::text::shown(f)).collect::<Vec<_>>().join(", ");
         if gathering.begun == 0 && gathering.broken.is_none() {
             let name = model.name();
             return Err(match others {
