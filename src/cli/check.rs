@@ -91,7 +91,9 @@ fn checked(args: &CheckArgs) -> Result<Checked> {
     let path = find(&args.source)?;
     let options = Options { mount: args.mount, total: args.total, no_negative: args.no_negative, ..Options::default() };
     let checked = runner::check(&path, args.model, &options)?;
+    // Among the lines of the last mount, it would be taken for a verdict on that.
     if path != args.source
+        && args.mount.is_none()
         && let Err(error) = runner::record(&path, &checked.verdict)
     {
         complain(&sentence(&format!("{error:#}")));
