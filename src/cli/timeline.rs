@@ -51,7 +51,7 @@ pub(crate) fn timeline(args: &TimelineArgs) -> Result<ExitCode> {
     let format = format(output, args.format)?;
     let (path, bytes) = read(&args.source)?;
     let history = RecordedHistory::read(&bytes).with_context(|| format!("cannot draw {path}"))?;
-    let timeline = Timeline::of(&history, args.mount).map_err(|error| anyhow!("cannot draw {path}: {error}"))?;
+    let timeline = Timeline::of(&history, args.mount, None).map_err(|error| anyhow!("cannot draw {path}: {error}"))?;
     let drawn = match format {
         Format::Svg => svg(&timeline),
         Format::Html => html(&timeline),

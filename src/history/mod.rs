@@ -14,6 +14,7 @@ mod line;
 mod read;
 mod recorder;
 mod recover;
+mod verdicts;
 
 pub(crate) use attribution::CanCause;
 pub use file::History;
@@ -26,3 +27,4 @@ pub(crate) use read::ReadError;
 pub(crate) use read::RecordedHistory;
 pub(crate) use recorder::AttributionGuard;
 pub use recorder::{CommandOutcome, Recorder};
+pub(crate) use verdicts::{last_verdicts, replace_verdict};

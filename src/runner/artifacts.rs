@@ -143,5 +143,5 @@ impl Artifacts {
 fn picture(history: &Path) -> Result<String, String> {
     let bytes = fs::read(history).map_err(|error| error.to_string())?;
     let history = RecordedHistory::read(&bytes).map_err(|error| error.to_string())?;
-    Ok(html(&Timeline::of(&history, None).map_err(|error| error.to_string())?))
+    Ok(html(&Timeline::of(&history, None, None).map_err(|error| error.to_string())?))
 }

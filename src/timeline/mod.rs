@@ -8,13 +8,18 @@ mod build;
 mod draw;
 mod faults;
 mod incidents;
+mod lapses;
 mod model;
+mod nemesis;
 mod operations;
 mod page;
+mod roles;
 #[cfg(test)]
 mod tests;
+mod verdicts;
 mod xml;
 
+pub(crate) use build::Now;
 pub(crate) use model::Timeline;
 
 use axis::{count, moment, rough, time};

@@ -34,6 +34,8 @@ pub(crate) struct Operation {
     pub(crate) open: bool,
     /// The line in a few words.
     pub(crate) label: String,
+    /// Numbers (`seq`) of the lines of its begin and its end; 0 if there is none.
+    pub(crate) lines: (u64, u64),
 }
 
 impl Operation {
@@ -79,7 +81,7 @@ impl std::fmt::Display for Process {
 
 impl Gathering {
     /// Adds a line of the test.
-    pub(crate) fn take(&mut self, at: i64, line: &Map<String, Value>) {
+    pub(crate) fn take(&mut self, at: i64, seq: u64, line: &Map<String, Value>) {
         let process = process(line);
         let kind = line.get("type").and_then(Value::as_str).map(|kind| kind.trim_start_matches(':')).unwrap_or("");
         let operations = self.processes.entry(process.clone()).or_default();
@@ -91,6 +93,7 @@ impl Gathering {
                     outcome: OperationOutcome::Unknown,
                     open: true,
                     label: label(line),
+                    lines: (seq, 0),
                 };
                 self.pending.insert(process, operations.len());
                 operations.push(operation);
@@ -100,6 +103,7 @@ impl Gathering {
                 let operation = &mut operations[index];
                 operation.to = Some(at);
                 operation.open = false;
+                operation.lines.1 = seq;
                 operation.outcome = outcome(line);
                 operation.label = completed(std::mem::take(&mut operation.label), label(line));
             }
@@ -109,6 +113,7 @@ impl Gathering {
                 outcome: outcome(line),
                 open: false,
                 label: label(line),
+                lines: (seq, 0),
             }),
         }
     }
@@ -253,7 +258,7 @@ mod tests {
     fn lanes(lines: &[&str]) -> Vec<Lane> {
         let mut gathering = Gathering::default();
         for (at, line) in lines.iter().enumerate() {
-            gathering.take(at as i64, &serde_json::from_str(line).unwrap());
+            gathering.take(at as i64, 0, &serde_json::from_str(line).unwrap());
         }
         gathering.lanes()
     }

@@ -110,6 +110,23 @@ fn rows(timeline: &Timeline) -> (Vec<Row>, usize) {
     for span in &timeline.faults {
         rows.push(plain(span.from, "network", "", format!("{} for {}", span.text, rough(span.to - span.from))));
     }
+    if let Some(nemesis) = &timeline.nemesis {
+        for span in &nemesis.episodes {
+            let what = format!("{} for {}", span.text, rough(span.to - span.from));
+            rows.push(plain(span.from, "nemesis", "", what));
+        }
+        for (at, text) in &nemesis.errors {
+            rows.push(Row { alarm: true, ..plain(*at, "nemesis", "", text.clone()) });
+        }
+    }
+    for role in &timeline.roles {
+        rows.extend(role.held.iter().map(|held| plain(held.from, "role", &role.name, held.span().text)));
+    }
+    for (_, anomaly) in timeline.anomalies() {
+        let what = format!("{}: {}", anomaly.kind, anomaly.text);
+        let at = anomaly.time.map_or(timeline.duration, |(from, _)| from);
+        rows.push(Row { alarm: true, ..plain(at, "anomaly", "", what) });
+    }
     for span in &timeline.outages {
         let what = format!("{} for {}", span.detail, rough(span.to - span.from));
         rows.push(Row { alarm: true, ..plain(span.from, "engine", "", what) });

@@ -12,7 +12,7 @@ const KILL: &str = include_str!("../../tests/histories/kill.jsonl");
 const PARTITIONS: &str = include_str!("../../tests/histories/partitions.jsonl");
 
 fn timeline(text: &str) -> Timeline {
-    Timeline::of(&RecordedHistory::read(text.as_bytes()).unwrap(), None).unwrap()
+    Timeline::of(&RecordedHistory::read(text.as_bytes()).unwrap(), None, None).unwrap()
 }
 
 /// All nodes that have a name and a lane in the picture.
@@ -149,7 +149,7 @@ fn time_counts_from_the_first_line_of_a_mount_and_never_steps_back() {
     let text: String = lines.iter().map(|(mono, event)| format!("{{\"mono_ns\":{mono},{event}}}\n")).collect();
     let history = RecordedHistory::read(text.as_bytes()).unwrap();
     let marks = |number| {
-        let timeline = Timeline::of(&history, Some(number)).unwrap();
+        let timeline = Timeline::of(&history, Some(number), None).unwrap();
         let marks = timeline.lanes[0].operations.iter().map(|operation| operation.from).collect::<Vec<_>>();
         (marks, timeline.duration)
     };
@@ -161,7 +161,7 @@ fn time_counts_from_the_first_line_of_a_mount_and_never_steps_back() {
 fn each_mount_is_a_picture_of_its_own() {
     let twice = format!("{KILL}{PARTITIONS}");
     let history = RecordedHistory::read(twice.as_bytes()).unwrap();
-    let of = |number| Timeline::of(&history, number).map(|timeline| (timeline.nodes.len(), timeline.mount));
+    let of = |number| Timeline::of(&history, number, None).map(|timeline| (timeline.nodes.len(), timeline.mount));
     assert_eq!(of(None), Ok((5, (2, 2))));
     assert_eq!(of(Some(1)), Ok((3, (1, 2))));
     for wrong in [0, 3] {
@@ -338,7 +338,7 @@ proptest! {
             history => history.unwrap(),
         };
         for number in 1..=history.mounts.len() {
-            let timeline = Timeline::of(&history, Some(number)).unwrap();
+            let timeline = Timeline::of(&history, Some(number), None).unwrap();
             let mut expected: Vec<String> = vec![];
             for node in &timeline.nodes {
                 let name = readable(&node.name);

@@ -5,6 +5,8 @@ mod chart;
 mod head;
 mod nodes;
 mod operations;
+mod spans;
+mod verdicts;
 
 pub(crate) use head::title as head_title;
 
