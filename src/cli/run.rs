@@ -42,7 +42,7 @@ pub(crate) struct RunArgs {
     /// What the nodes run instead of the image's command: words as in a shell, each a template
     #[arg(long, value_name = "COMMAND")]
     pub(crate) node_command: Option<String>,
-    /// When COMMAND fails: keep logs, bindmounts, history, its timeline and the nodes' specs in a new directory in DIR
+    /// When COMMAND fails: keep a report, logs, bindmounts, history, its timeline and the nodes' specs in a new directory in DIR
     #[arg(long, value_name = "DIR")]
     pub(crate) artifacts: Option<PathBuf>,
     /// Keep the artifacts of which runs
@@ -61,7 +61,7 @@ impl ValueEnum for ArtifactsWhen {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
             Self::Failure => PossibleValue::new("failure").help(
-                "COMMAND failed, or there was no cluster to run it on; not of one that a signal ended before COMMAND",
+                "COMMAND failed, a verdict is violated, or there was no cluster to run it on; not of one that a signal ended before COMMAND",
             ),
             Self::Always => PossibleValue::new("always").help("Every run"),
         })
@@ -104,7 +104,8 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode> {
         can_be_made(dir).with_context(|| format!("--artifacts {}", dir.display()))?;
     }
     let wait_timeout = args.wait_timeout;
-    Ok(runner::run(&Job { plan, command, artifacts, artifacts_when: args.artifacts_when, wait_timeout }).into())
+    let artifacts_when = args.artifacts_when;
+    Ok(runner::run(&Job { plan, command, artifacts, artifacts_when, schedule: None, wait_timeout }).into())
 }
 
 /// Whether there is room for a directory, seen now and not when the tests have failed; it is not made yet.

@@ -7,10 +7,12 @@ mod artifacts;
 mod copy;
 mod log_end;
 mod nodes;
+mod report;
 mod run;
 mod shell_split;
 mod signals;
 
 pub(crate) use nodes::{Goal, WaitOutcome, wait};
+pub(crate) use report::report;
 pub(crate) use run::{ArtifactsWhen, Job, cannot_run, run};
 pub(crate) use shell_split::words;

@@ -13,7 +13,9 @@ use super::nodes::{Goal, WaitOutcome, wait};
 use super::signals::{SignalRouter, say};
 use crate::daemon::prune::{PruneFilter, look, remove};
 use crate::daemon::{Plan, attached, await_end, runtime, started, umount, within_reach};
+use crate::history::{VerdictResult, last_verdicts};
 use crate::sys::{Signals, pidfd_open, wait_for_children};
+use crate::text::plain;
 
 /// Exit status when it is cthulhu that failed: as of docker run, env(1), timeout(1).
 const OWN_FAILURE: u8 = 125;
@@ -26,7 +28,8 @@ const SWEEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Of which runs artifacts are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ArtifactsWhen {
-    /// Those whose COMMAND failed and those that got no cluster, unless a signal ended them before COMMAND.
+    /// Those whose COMMAND failed or whose last verdict on a model is `violated`, and those that got no cluster, unless a
+    /// signal ended them before COMMAND.
     Failure,
     /// All.
     Always,
@@ -42,6 +45,8 @@ pub(crate) struct Job {
     pub(crate) artifacts: Option<PathBuf>,
     /// When to keep it.
     pub(crate) artifacts_when: ArtifactsWhen,
+    /// The schedule of faults, as text, for the artifacts.
+    pub(crate) schedule: Option<String>,
     /// Timeout for the nodes to get ready, if given.
     pub(crate) wait_timeout: Option<Duration>,
 }
@@ -72,7 +77,7 @@ impl Job {
                 OWN_FAILURE
             }
         };
-        let failed = status != 0 && router.interrupt().is_none();
+        let failed = (status != 0 || self.is_violated()) && router.interrupt().is_none();
         let wanted = self.artifacts.as_ref().filter(|_| failed || self.artifacts_when == ArtifactsWhen::Always);
         let artifacts = wanted.map(|parent| Artifacts::begin(parent, &self.plan.prefix, &self.plan));
         router.let_go();
@@ -80,7 +85,7 @@ impl Job {
         // Protects it from a prune that runs meanwhile.
         let kept = self.plan.paths.lock_to_prune();
         if let Some(artifacts) = artifacts {
-            match artifacts.and_then(|artifacts| artifacts.finish(&self.plan)) {
+            match artifacts.and_then(|artifacts| artifacts.finish(&self.plan, self.schedule.as_deref())) {
                 Ok(dir) => say(&format!("artifacts: {}", dir.display())),
                 Err(error) => say(&crate::text::sentence(&anyhow!(error).context("cannot keep all artifacts"))),
             }
@@ -93,6 +98,16 @@ impl Job {
             }
         }
         Ok(status)
+    }
+
+    /// Whether a checker has found that the operations do not fit their model, and says so.
+    fn is_violated(&self) -> bool {
+        let verdicts = last_verdicts(&self.plan.data.join("history")).unwrap_or_default();
+        let violated: Vec<_> = verdicts.iter().filter(|verdict| verdict.result == VerdictResult::Violated).collect();
+        for verdict in &violated {
+            say(&plain(&format!("violated: {}: {}", verdict.model, verdict.text)));
+        }
+        !violated.is_empty()
     }
 
     fn with_cluster(&self, router: &SignalRouter) -> Result<u8> {

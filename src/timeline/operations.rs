@@ -63,7 +63,7 @@ pub(crate) struct Gathering {
 
 /// Who did an operation. Numbers come first, then names, then the lines that name no process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Process {
+pub(super) enum Process {
     Number(i64),
     Name(String),
     None,
@@ -173,7 +173,7 @@ impl LaneBuilder {
     }
 }
 
-fn process(line: &Map<String, Value>) -> Process {
+pub(super) fn process(line: &Map<String, Value>) -> Process {
     let named = ["process", "client", "worker", "thread"].iter().find_map(|key| line.get(*key));
     match named {
         Some(Value::Number(number)) if number.as_i64().is_some() => {
@@ -235,14 +235,14 @@ fn completed(begin: String, end: String) -> String {
     }
 }
 
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.trim_start_matches(':').to_owned(),
         other => other.to_string(),
     }
 }
 
-fn cut(text: impl Into<String>) -> String {
+pub(super) fn cut(text: impl Into<String>) -> String {
     let mut text = text.into();
     if let Some((at, _)) = text.char_indices().nth(LABEL) {
         text.truncate(at);

@@ -141,9 +141,12 @@ pub(crate) fn draw(canvas: &mut Canvas, timeline: &Timeline, layout: &Layout) {
         );
     }
     for (index, role) in timeline.roles.iter().enumerate() {
-        let held: Vec<Span> = role.held.iter().map(Held::span).collect();
+        let (known, unsure): (Vec<&Held>, Vec<&Held>) = role.held.iter().partition(|held| held.error.is_none());
         let y = layout.roles + ROLE * index as f64 + 2.0;
-        spans::row(canvas, &held, &spans::Look { class: "role", text: "on-role", y, height: ROLE - 4.0 });
+        for (class, those) in [("role", known), ("role-unsure", unsure)] {
+            let spans: Vec<Span> = those.into_iter().map(Held::span).collect();
+            spans::row(canvas, &spans, &spans::Look { class, text: "on-role", y, height: ROLE - 4.0 });
+        }
     }
     for (index, _) in timeline.nodes.iter().enumerate() {
         nodes::lane(canvas, timeline, index, layout.nodes + layout.rows.height * index as f64, &layout.rows);

@@ -107,7 +107,13 @@ pub(crate) fn draw(canvas: &mut Canvas, timeline: &Timeline) {
 pub(crate) fn badge(canvas: &mut Canvas, (x, y): (f64, f64), number: usize, incident: &Incident) {
     let class = if incident.weight >= Weight::Failure { "badge-alarm" } else { "badge" };
     canvas.xml.empty("circle", &[("class", &class), ("cx", &Px(x)), ("cy", &Px(y)), ("r", &7.5)]);
-    canvas.text("number", (x, y + 3.5), &number.to_string());
+    self::number(canvas, (x, y), number);
+}
+
+/// A number on a badge whose middle is at a place.
+pub(crate) fn number(canvas: &mut Canvas, (x, y): (f64, f64), number: usize) {
+    let class = if number > 9 { "number two" } else { "number" };
+    canvas.text(class, (x, y + 3.5), &number.to_string());
 }
 
 /// The legend, only with signs that occur.

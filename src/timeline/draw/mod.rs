@@ -8,7 +8,7 @@ mod operations;
 mod spans;
 mod verdicts;
 
-pub(crate) use head::title as head_title;
+pub(crate) use head::{subtitle as head_subtitle, title as head_title};
 
 use canvas::{Canvas, GUTTER, Px, WIDTH};
 

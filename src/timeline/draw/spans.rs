@@ -11,6 +11,9 @@ const ROWS: usize = 3;
 /// Below this width (px), neighbours are drawn as one bar.
 const NARROW: f64 = 3.0;
 
+/// How long words beyond a bar may be, in px.
+const LONGEST: f64 = 220.0;
+
 /// How a row of bars looks.
 pub(crate) struct Look {
     /// Class of the bars.
@@ -21,16 +24,18 @@ pub(crate) struct Look {
     pub(crate) height: f64,
 }
 
-/// Bars with words on them, where these fit.
+/// Bars with words on them, where these fit. Words of faults and episodes may go on beyond the bar, up to the next one.
 pub(crate) fn row(canvas: &mut Canvas, spans: &[Span], look: &Look) {
     bars(canvas, spans, look);
     if look.text.is_empty() {
         return;
     }
     let small = look.text.starts_with("small");
-    for span in spans {
+    for (nth, span) in spans.iter().enumerate() {
         let x = canvas.x(span.from);
-        let room = canvas.x(span.to) - x - if small { 6.0 } else { 8.0 };
+        let next = spans.get(nth + 1).map_or(canvas.duration, |next| next.from);
+        let end = if look.text == "on-role" { span.to } else { next.max(span.to) };
+        let room = (canvas.x(end) - x).min(LONGEST.max(canvas.x(span.to) - x)) - if small { 6.0 } else { 8.0 };
         if let Some(text) = fitting(&span.text, if small { room * 1.15 } else { room }) {
             let (inset, size) = if small { (3.0, 9.5) } else { (4.0, 11.0) };
             let base = look.y + (look.height + size * 0.7) / 2.0;

@@ -1,7 +1,7 @@
 //! Verdicts: above the incidents in words, and in the lanes of operations as numbers.
 
-use super::canvas::{Canvas, GUTTER, PAD, WIDTH, bold_width, fitting, width};
-use super::head::{LEFT, LINE};
+use super::canvas::{Canvas, GUTTER, PAD, WIDTH, bold_width, fitting};
+use super::head::{self, LEFT, LINE};
 use super::operations::LANE;
 use crate::history::VerdictResult;
 use crate::timeline::count;
@@ -54,11 +54,9 @@ fn sentence(canvas: &mut Canvas, verdict: &Verdict, y: f64) {
         1 => "1 operation".into(),
         many => format!("{} operations", count(usize::try_from(many).unwrap_or(usize::MAX))),
     };
+    let text = format!("{}: {} ({operations})", verdict.model, verdict.text);
     let room = WIDTH - 2.0 * LEFT - wide - 12.0;
-    let text = fitting(&format!("{}: {}", verdict.model, verdict.text), (room - width(&operations) - 30.0) / 1.1);
-    let text = text.unwrap_or_default();
-    canvas.text("strong", (LEFT + wide + 8.0, y), &text);
-    canvas.text("muted", (LEFT + wide + 20.0 + bold_width(&text), y), &format!("({operations})"));
+    canvas.text("strong", (LEFT + wide + 8.0, y), &fitting(&text, room / 1.1).unwrap_or_default());
 }
 
 /// `lost: 417 was acknowledged …; in force: i002 crashed`.
@@ -71,7 +69,7 @@ fn in_words(anomaly: &Anomaly) -> String {
 /// The number of an anomaly: square, as those of incidents are round.
 fn badge(canvas: &mut Canvas, (x, y): (f64, f64), number: usize) {
     canvas.rect("badge-alarm", (x - 7.0, 14.0), (y - 7.0, 14.0), "");
-    canvas.text("number", (x, y + 3.5), &number.to_string());
+    head::number(canvas, (x, y), number);
 }
 
 /// The numbers of the anomalies at their operations in the lane that stands at `y`.
