@@ -64,7 +64,7 @@ pub(crate) fn timeline(args: &TimelineArgs) -> Result<ExitCode> {
         Format::Html => html(&timeline),
         Format::Report => {
             let lines = history.mounts.get(timeline.mount.0 - 1).map(Vec::as_slice).unwrap_or_default();
-            report(&timeline, lines, Path::new(&path).parent().unwrap_or(Path::new("")))
+            report(&timeline, lines, beside(&path))
         }
     };
     if output == Path::new("-") {
@@ -99,6 +99,12 @@ fn format(output: &Path, asked: Option<Format>) -> Result<Format> {
             )
         }
     }
+}
+
+/// The directory with the nodes' logs, if the history is one of a cluster or of artifacts.
+fn beside(history: &str) -> Option<&Path> {
+    let history = Path::new(history);
+    history.parent().filter(|_| history.file_name().is_some_and(|name| name == "history"))
 }
 
 /// The bytes of the history, and its name for a sentence.

@@ -177,5 +177,5 @@ fn pages(history: &Path, dir: &Path) -> Result<(String, String), String> {
     let history = RecordedHistory::read(&bytes).map_err(|error| error.to_string())?;
     let timeline = Timeline::of(&history, None, None)?;
     let lines = history.mounts.last().map(Vec::as_slice).unwrap_or_default();
-    Ok((html(&timeline), report(&timeline, lines, dir)))
+    Ok((html(&timeline), report(&timeline, lines, Some(dir))))
 }

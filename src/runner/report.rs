@@ -16,19 +16,19 @@ const LONGEST: u64 = 64 << 10;
 /// Names of the file with the schedule of faults.
 pub(super) const SCHEDULE: &str = "schedule";
 
-/// The page for `timeline`, which was made of `lines`, with what `dir` has beside the history.
-pub(crate) fn report(timeline: &Timeline, lines: &[HistoryLine], dir: &Path) -> String {
+/// The page for `timeline`, which was made of `lines`, with what `dir` has of the nodes.
+pub(crate) fn report(timeline: &Timeline, lines: &[HistoryLine], dir: Option<&Path>) -> String {
     let moments = Moments::of(timeline);
     let mut logs: Vec<Excerpt> = vec![];
     for (index, node) in timeline.nodes.iter().enumerate() {
-        let files = log_files(dir, &node.name, index);
+        let files = dir.map(|dir| log_files(dir, &node.name, index)).unwrap_or_default();
         if !files.is_empty() {
             logs.push(excerpt(&node.name, files.into_iter().flat_map(log_lines), &moments));
         }
     }
     logs.sort_by_key(|log| !log.is_moment);
     logs.truncate(NODES);
-    let schedule = fs::read_to_string(dir.join(SCHEDULE)).ok();
+    let schedule = dir.and_then(|dir| fs::read_to_string(dir.join(SCHEDULE)).ok());
     page(&Evidence { timeline, lines, logs, schedule: schedule.as_deref() })
 }
 

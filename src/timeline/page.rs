@@ -4,7 +4,7 @@
 
 use std::fmt::Display;
 
-use super::draw::{head_title, picture};
+use super::draw::{Above, head_title, picture};
 use super::incidents::{reason, short};
 use super::model::Timeline;
 use super::operations::OperationOutcome;
@@ -42,7 +42,7 @@ pub(crate) fn document(timeline: &Timeline) -> String {
             let duration: &dyn Display = &timeline.duration.max(1);
             let mut inner = std::mem::take(xml);
             inner.within("div", &[("id", &"view"), ("data-duration", duration)], |xml| {
-                *xml = picture(timeline, std::mem::take(xml));
+                *xml = picture(timeline, std::mem::take(xml), Above::All);
             });
             *xml = inner;
             xml.own("<pre id=\"detail\" aria-live=\"polite\"></pre>\n");

@@ -126,12 +126,10 @@ pub(crate) fn draw(canvas: &mut Canvas, timeline: &Timeline, layout: &Layout) {
         commands(canvas, timeline, y);
     }
     if let (Some(y), Some(nemesis)) = (layout.nemesis, &timeline.nemesis) {
+        let height = spans::ROW - 2.0;
+        // Without words, and under those of the episodes.
+        spans::bars(canvas, &nemesis.quiet, &spans::Look { class: "quiet", text: "", y: y + 2.0, height });
         spans::stacked(canvas, &nemesis.episodes, y + 2.0);
-        spans::row(
-            canvas,
-            &nemesis.quiet,
-            &spans::Look { class: "quiet", text: "muted", y: y + 2.0, height: spans::ROW - 2.0 },
-        );
     }
     if let Some(y) = layout.faults {
         spans::row(

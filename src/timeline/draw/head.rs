@@ -63,6 +63,9 @@ fn wall(time: &str) -> String {
     }
 }
 
+/// The height of the legend alone.
+pub(crate) const LEGEND: f64 = 30.0;
+
 /// The height of all of it.
 pub(crate) fn height(timeline: &Timeline) -> f64 {
     verdicts::height(timeline) + LIST + LINE * (list_lines(timeline) as f64 - 1.0) + 44.0
@@ -117,7 +120,7 @@ pub(crate) fn number(canvas: &mut Canvas, (x, y): (f64, f64), number: usize) {
 }
 
 /// The legend, only with signs that occur.
-fn legend(canvas: &mut Canvas, timeline: &Timeline, y: f64) {
+pub(crate) fn legend(canvas: &mut Canvas, timeline: &Timeline, y: f64) {
     let long = timeline.nodes.iter().flat_map(|node| &node.stays).filter(|stay| stay.to > stay.from);
     let state = |state| long.clone().any(|stay| stay.state == state);
     let nodes = &timeline.nodes;
@@ -134,6 +137,7 @@ fn legend(canvas: &mut Canvas, timeline: &Timeline, y: f64) {
         ("unhealthy", "unhealthy", nodes.iter().any(|node| !node.unhealthy.is_empty())),
         ("fault", "fault", nodes.iter().any(|node| !node.faults.is_empty())),
         ("episode", "episode", timeline.nemesis.is_some()),
+        ("quiet", "quiet", timeline.nemesis.as_ref().is_some_and(|nemesis| !nemesis.quiet.is_empty())),
         ("role", "role", !timeline.roles.is_empty()),
         ("outage", "engine lost", !timeline.outages.is_empty()),
         ("command", "command", commands),

@@ -9,7 +9,7 @@ pub(crate) use logs::{Excerpt, Moments, excerpt};
 
 use operations::Operation;
 
-use super::draw::{head_subtitle, head_title, picture};
+use super::draw::{Above, head_subtitle, head_title, picture};
 use super::model::{Timeline, Weight};
 use super::verdicts::{Anomaly, Verdict};
 use super::xml::Xml;
@@ -52,7 +52,7 @@ pub(crate) fn document(evidence: &Evidence) -> String {
             incidents(xml, timeline);
             xml.element("h2", &[], "Timeline");
             let mut inner = std::mem::take(xml);
-            inner.within("div", &[("class", &"wide")], |xml| *xml = picture(timeline, std::mem::take(xml)));
+            inner.within("div", &[("class", &"wide")], |xml| *xml = picture(timeline, std::mem::take(xml), Above::Legend));
             *xml = inner;
             logs(xml, evidence);
             schedule(xml, evidence);
