@@ -150,7 +150,7 @@ impl Artifacts {
             }
             Err(why) => self.left_out.add(Path::new("timeline.html"), why),
         }
-        let verdicts = last_verdicts(history)?;
+        let verdicts = last_verdicts(history).unwrap_or_default();
         if !verdicts.is_empty() {
             fs::write(self.dir.join("verdict.json"), format!("{:#}\n", serde_json::json!(verdicts)))?;
         }

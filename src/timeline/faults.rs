@@ -10,11 +10,11 @@ const NAMED_PEERS: usize = 3;
 
 /// The set without its crashes, which are states of nodes.
 pub(crate) fn without_crashes(event: &FaultEvent) -> FaultEvent {
-    let is_network = |fault: &&Fault| !matches!(fault, Fault::Crashed(_));
-    let in_force: Vec<Fault> = event.in_force.iter().filter(is_network).cloned().collect();
-    if in_force.len() == event.in_force.len() {
+    if event.in_force.is_empty() {
         return event.clone();
     }
+    let is_network = |fault: &&Fault| !matches!(fault, Fault::Crashed(_));
+    let in_force: Vec<Fault> = event.in_force.iter().filter(is_network).cloned().collect();
     FaultEvent { links: in_force.iter().flat_map(Fault::texts).collect(), in_force }
 }
 

@@ -1,10 +1,12 @@
 //! From lines to pictures.
 
+mod events;
+
 use proptest::prelude::*;
 use roxmltree::{Document, ParsingOptions};
 
 use super::model::Timeline;
-use super::{html, svg};
+use super::{Evidence, html, report, svg};
 use crate::cluster::State;
 use crate::history::{Cause, ReadError, RecordedHistory};
 
@@ -308,6 +310,22 @@ fn line() -> impl Strategy<Value = String> {
                 serde_json::json!({"cluster": {"phase": phase, "id": "x", "image": image, "nodes": nodes}})
             }
         ),
+        (words, proptest::collection::vec("i00[1-4]|.{0,6}", 0..3), proptest::option::of(words)).prop_map(
+            |(name, nodes, error)| serde_json::json!({"role": {"name": name, "nodes": nodes, "error": error}})
+        ),
+        ("started|begin|end|healed|over", 0_u64..4, words, any::<u64>(), proptest::option::of(words)).prop_map(
+            |(phase, episode, words, number, error)| {
+                serde_json::json!({"nemesis": {"phase": phase, "episode": episode, "words": words, "late_ms": number,
+                    "seed": number, "episodes": number, "error": error}})
+            }
+        ),
+        ("good|violated|unknown", words, words, proptest::collection::vec(0_u64..70, 0..5), any::<u64>()).prop_map(
+            |(result, model, text, lines, more)| {
+                let anomaly = serde_json::json!({"kind": text, "text": text, "key": text, "lines": lines, "faults": [text]});
+                serde_json::json!({"verdict": {"model": model, "result": result, "text": text, "operations": more,
+                    "anomalies": [anomaly, anomaly], "more": more}})
+            }
+        ),
         (0_i64..30, "invoke|ok|fail|info|other", words, words).prop_map(|(process, kind, f, value)| {
             serde_json::json!({"test": {"process": process, "type": kind, "f": f, "value": value}})
         }),
@@ -326,9 +344,9 @@ proptest! {
     ) {
         let mut text = String::new();
         let mut mono = 0_u64;
-        for (line, pause) in &lines {
+        for ((line, pause), seq) in lines.iter().zip(1..) {
             mono = mono.saturating_add(*pause);
-            text.push_str(&format!("{{\"seq\":1,\"time\":\"2026-11-25T07:00:31.1Z\",\"mono_ns\":{mono},{}\n", &line[1..]));
+            text.push_str(&format!("{{\"seq\":{seq},\"time\":\"2026-11-25T07:00:31.1Z\",\"mono_ns\":{mono},{}\n", &line[1..]));
         }
         if torn {
             text.push_str("{\"seq\":");
@@ -357,6 +375,8 @@ proptest! {
             let page = html(&timeline);
             let parsed = parse_page(&page);
             prop_assert!(parsed.descendants().any(|node| node.has_tag_name("table")));
+            let evidence = Evidence { timeline: &timeline, lines: &history.mounts[number - 1], logs: vec![], schedule: None };
+            parse_page(&report(&evidence));
         }
     }
 }

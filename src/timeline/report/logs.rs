@@ -86,12 +86,11 @@ pub(crate) fn excerpt(node: &str, lines: impl Iterator<Item = Vec<u8>>, moments:
         }
         end.push_back(line);
     }
-    let shown = end.len();
     let its_end = || end.iter().cloned().collect();
     let (what, lines, is_moment) = match times {
         _ if end.is_empty() => ("It is empty.".into(), vec![], false),
-        _ if moments.0.is_empty() => (format!("Its last {shown} lines:"), its_end(), false),
-        None => (format!("Its lines have no times that could be read. Its last {shown} lines:"), its_end(), false),
+        _ if moments.0.is_empty() => ("The end of it:".into(), its_end(), false),
+        None => ("Its lines have no times that could be read. The end of it:".into(), its_end(), false),
         Some(_) if left_out > 0 => {
             (format!("The first {MOST} lines of these moments; {left_out} more follow:"), within, true)
         }

@@ -4,6 +4,8 @@
 mod around;
 mod logs;
 mod operations;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use logs::{Excerpt, Moments, excerpt};
 
