@@ -8,7 +8,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
 use super::history::find;
-use super::{complain, print, print_json};
+use super::{complain, print_json, print_lines};
 use crate::check::{Model, Options};
 use crate::runner::{self, Checked, UNKNOWN};
 use crate::text::sentence;
@@ -74,7 +74,7 @@ pub(crate) fn check(args: &CheckArgs) -> Result<ExitCode> {
     if args.json {
         print_json(&checked.verdict)?;
     } else {
-        print(checked.text().as_bytes())?;
+        print_lines(checked.text().lines().map(str::to_owned))?;
     }
     Ok(checked.status().into())
 }
