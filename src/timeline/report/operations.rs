@@ -50,8 +50,11 @@ pub(crate) fn all(lines: &[HistoryLine]) -> Vec<Operation> {
             begun.kind = kind;
             begun.error = text(&members, "error");
             begun.lines[1] = line.seq;
-            if members.get("value").is_some_and(|value| !value.is_null()) {
-                begun.value = text(&members, "value");
+            match members.get("value") {
+                // A read that found nothing.
+                Some(Value::Null) if begun.value.is_empty() && begun.kind == "ok" => begun.value = "null".into(),
+                Some(Value::Null) | None => {}
+                Some(_) => begun.value = text(&members, "value"),
             }
             continue;
         }
@@ -76,7 +79,7 @@ pub(crate) fn all(lines: &[HistoryLine]) -> Vec<Operation> {
 }
 
 fn text(members: &Map<String, Value>, name: &str) -> String {
-    members.get(name).map(|value| cut(plain(value))).unwrap_or_default()
+    members.get(name).filter(|value| !value.is_null()).map(|value| cut(plain(value))).unwrap_or_default()
 }
 
 /// What a report shows of the operations around an anomaly.

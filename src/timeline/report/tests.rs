@@ -22,7 +22,7 @@ fn history(verdict: Option<&str>) -> RecordedHistory {
                 "value": value, "error": error}})
         };
         events.push(operation("invoke", Value::Null));
-        events.push(operation(if n == 6 { "fail" } else { "ok" }, json!(100 + n)));
+        events.push(operation(if n == 6 { "fail" } else { "ok" }, if n == 8 { Value::Null } else { json!(100 + n) }));
     }
     let crash = [
         json!({"state": {"node": "i002", "from": "running", "to": "exited", "cause": "exit", "exit_code": 3}}),
@@ -84,7 +84,7 @@ fn the_verdict_comes_first_then_its_operations_among_their_neighbours() {
     let rows = rows(&page, 0);
     let values: Vec<(&str, &str)> = rows.iter().map(|(class, cells)| (class.as_str(), cells[5].as_str())).collect();
     // Two before and two after, all on its key.
-    assert_eq!(values, [("near", "100"), ("near", "102"), ("named", "104"), ("near", "106"), ("near", "108")]);
+    assert_eq!(values, [("near", "100"), ("near", "102"), ("named", "104"), ("near", "106"), ("near", "null")]);
     assert_eq!(rows[2].1, ["6.000 s", "500 ms", "0", "read", "x", "104", "ok", ""]);
     assert_eq!(rows[3].1[6..], ["fail", "no leader"]);
     let around = self::rows(&page, 1);
