@@ -13,6 +13,7 @@
 extern crate self as cthulhu;
 
 pub mod agent;
+pub mod check;
 pub mod cli;
 pub mod cluster;
 pub mod compose;

@@ -24,6 +24,7 @@ mod services;
 mod timeline;
 mod top;
 mod wait;
+mod workload;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -55,6 +56,8 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     paths.extend(daemon::state_home());
     match command {
         // These go on for long, and look by themselves whether their mount answers.
+        // A workload says so with an exit status of its own.
+        Command::Workload(_) => act(command),
         Command::Mount(_) | Command::Run(_) | Command::Top(_) => {
             daemon::check_answers(&paths)?;
             act(command)
@@ -87,6 +90,7 @@ fn act(command: Command) -> Result<ExitCode> {
         Command::Prune(args) => prune::prune(&args),
         Command::Wait(args) => wait::run(&args),
         Command::Run(args) => run::run(*args),
+        Command::Workload(args) => workload::workload(*args),
         Command::Timeline(args) => timeline::timeline(&args),
         Command::Top(args) => crate::top::run(&args.mountpoint, args.once),
         Command::Completions { shell } => {

@@ -10,7 +10,9 @@ mod nodes;
 mod run;
 mod shell_split;
 mod signals;
+mod workload;
 
 pub(crate) use nodes::{Goal, WaitOutcome, wait};
 pub(crate) use run::{ArtifactsWhen, Job, cannot_run, run};
 pub(crate) use shell_split::words;
+pub(crate) use workload::{Workload, WorkloadEnd, usual_keys, workload};
