@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::operation::{Operation, Outcome};
 use crate::history::LONGEST_LINE;
 use crate::sys::{pidfd_open, readable, signal_at_our_end};
-use crate::text::shown;
+use crate::text::plain;
 
 /// How long a client that has closed its stdout, or whose stdin is closed, may take to end by itself.
 const TIME_TO_END: Duration = Duration::from_secs(1);
@@ -139,7 +139,7 @@ impl Client {
 
     fn unasked(&self) -> Trouble {
         let line = self.stdout.buffer().split(|byte| *byte == b'\n').next().unwrap_or_default();
-        Trouble::Nonsense(format!("wrote “{}”, which nobody asked for", shown(&String::from_utf8_lossy(line))))
+        Trouble::Nonsense(format!("wrote “{}”, which nobody asked for", plain(&String::from_utf8_lossy(line))))
     }
 
     /// Ends it, with all of its group: at once, or in a moment if it does by itself. Returns how it has ended.

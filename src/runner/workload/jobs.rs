@@ -46,7 +46,7 @@ impl Jobs {
                 false
             }
             Kind::Fail | Kind::Info => {
-                self.error.replace(outcome.error.clone());
+                self.error.replace(outcome.error.clone().or_else(|| Some("a client said so without a reason".into())));
                 self.waiting.borrow_mut().push_back(operation);
                 true
             }

@@ -10,13 +10,13 @@ use anyhow::{Result, anyhow};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::operation::{Kind, Operation, Outcome};
+use super::operation::{INIT, Kind, Operation, Outcome};
 use crate::history::LONGEST_LINE;
 
 /// Most characters of a client's own words on an error.
 const LONGEST_ERROR: usize = 1000;
 
-/// The operations of all processes, in the history of a mount.
+/// The operations of all processes, in the history of a mount: those that a model knows.
 #[derive(Debug)]
 pub(super) struct Journal {
     mountpoint: PathBuf,
@@ -32,6 +32,13 @@ pub(super) struct Tally {
     pub(super) unknown: u64,
     /// The longest that an answer took, to which operation of which process.
     pub(super) slowest: Option<(Duration, &'static str, u64)>,
+}
+
+impl Tally {
+    /// How many there were.
+    pub(super) fn all(&self) -> u64 {
+        self.ok + self.failed + self.unknown
+    }
 }
 
 /// A line, as Jepsen has it.
@@ -62,35 +69,40 @@ impl Journal {
     /// # Errors
     /// A sentence: the history cannot be written.
     pub(super) fn begin(&self, process: u64, operation: &Operation) -> Result<()> {
+        if operation.f == INIT {
+            return Ok(());
+        }
         let Operation { f, key, value, .. } = operation;
         self.append(&line(&Line { process, r#type: "invoke", f, key, value: value.as_ref(), error: None }))
     }
 
-    /// The operation has ended after `time`. Returns whether it has happened: nobody knows of one with an answer that the
+    /// The operation has ended after `time`. Returns how, as the history has it: nobody knows of one with an answer that the
     /// history cannot hold.
     ///
     /// # Errors
     /// A sentence: the history cannot be written.
-    pub(super) fn end(&self, process: u64, operation: &Operation, outcome: &Outcome, time: Duration) -> Result<Kind> {
-        let mut text = ended(process, operation, outcome);
-        let mut kind = outcome.kind;
+    pub(super) fn end(&self, process: u64, operation: &Operation, outcome: Outcome, time: Duration) -> Result<Outcome> {
+        if operation.f == INIT {
+            return Ok(outcome);
+        }
+        let (mut text, mut outcome) = (ended(process, operation, &outcome), outcome);
         if text.len() > LONGEST_LINE {
-            let why =
-                format!("the answer does not fit in a line of the history, which has at most {LONGEST_LINE} bytes");
-            text = ended(process, operation, &Outcome::unknown(why));
-            kind = Kind::Info;
+            outcome = Outcome::unknown(format!(
+                "the answer does not fit in a line of the history, which has at most {LONGEST_LINE} bytes"
+            ));
+            text = ended(process, operation, &outcome);
         }
         self.append(&text)?;
         let mut tally = self.tally.borrow_mut();
-        match kind {
+        match outcome.kind {
             Kind::Ok => tally.ok += 1,
             Kind::Fail => tally.failed += 1,
             Kind::Info => tally.unknown += 1,
         }
-        if kind != Kind::Info && tally.slowest.is_none_or(|(slowest, ..)| time > slowest) {
+        if outcome.kind != Kind::Info && tally.slowest.is_none_or(|(slowest, ..)| time > slowest) {
             tally.slowest = Some((time, operation.f, process));
         }
-        Ok(kind)
+        Ok(outcome)
     }
 
     /// What has been counted so far.
@@ -157,7 +169,7 @@ mod tests {
             (&read, outcome(Kind::Ok, Some(json!(long)), None)),
         ] {
             journal.begin(3, operation).unwrap();
-            journal.end(3, operation, &outcome, Duration::from_millis(5)).unwrap();
+            journal.end(3, operation, outcome, Duration::from_millis(5)).unwrap();
         }
         assert_eq!(
             std::fs::read_to_string(dir.path().join("history")).unwrap(),

@@ -154,11 +154,11 @@ async fn run(
     let began = Instant::now();
     let working = try_join_all(processes.iter_mut().map(Process::work));
     tokio::try_join!(working, shared.time(phase, &mut history))?;
-    let took = began.elapsed();
+    let (worked, took) = (shared.journal.tally().all(), began.elapsed());
     let keys = shared.keys.borrow().clone();
     let unread = shared.until_done(&mut processes, keys.into_iter().map(|key| shared.mix.last(key))).await?;
     join_all(processes.iter_mut().map(Process::end)).await;
-    let mut lines = shared.summary(took);
+    let mut lines = shared.summary(worked, took);
     if let Phase::Interrupted(signal) = *shared.phase.borrow() {
         return Ok(WorkloadEnd { lines, status: 128 + u8::try_from(signal).unwrap_or_default() });
     }
@@ -232,14 +232,14 @@ impl Shared {
         )
     }
 
-    /// What became of all operations, in lines.
-    fn summary(&self, took: Duration) -> Vec<String> {
-        let Tally { ok, failed, unknown, slowest } = self.journal.tally();
-        let all = ok + failed + unknown;
-        let seconds = took.as_secs_f64();
+    /// What became of all operations, in lines; so many of them came before everything was read back, in this time.
+    fn summary(&self, worked: u64, took: Duration) -> Vec<String> {
+        let tally = self.journal.tally();
+        let (all, seconds) = (tally.all(), took.as_secs_f64());
+        let Tally { ok, failed, unknown, slowest } = tally;
         let mut line = format!(
-            "{all} operations in {seconds:.1} s ({:.1} a second): {ok} ok, {failed} failed, {unknown} unknown",
-            all as f64 / seconds.max(0.001)
+            "{all} operations: {ok} ok, {failed} failed, {unknown} unknown; {:.1} a second for {seconds:.1} s",
+            worked as f64 / seconds.max(0.001)
         );
         if let Some((time, f, process)) = slowest {
             line.push_str(&format!(

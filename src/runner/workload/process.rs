@@ -10,6 +10,7 @@ use super::generator::Generator;
 use super::jobs::Jobs;
 use super::operation::{Kind, Operation, Outcome};
 use super::shared::{Phase, Shared};
+use crate::text::plain;
 
 /// How long to wait before a client is started anew that has ended or answered nonsense: at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -146,12 +147,12 @@ impl<'a> Process<'a> {
             }
             None => self.kill("the workload was interrupted".into()).await,
         };
-        let kind = shared.journal.end(self.id, operation, &outcome, took)?;
-        if kind == Kind::Info {
+        let outcome = shared.journal.end(self.id, operation, outcome, took)?;
+        if outcome.kind == Kind::Info {
             self.id += shared.mix.processes;
         }
         shared.clients.check(&shared.options)?;
-        Ok(Outcome { kind, ..outcome })
+        Ok(outcome)
     }
 
     async fn kill(&mut self, why: String) -> Outcome {
@@ -170,7 +171,7 @@ impl<'a> Process<'a> {
                     Some(client) => client.end(false).await,
                     None => "is not there".into(),
                 };
-                let rest = if rest.is_empty() { rest } else { format!(" after “{}”", crate::text::shown(&rest)) };
+                let rest = if rest.is_empty() { rest } else { format!(" after “{}”", plain(&rest)) };
                 (how + &rest, false)
             }
             Trouble::Nonsense(what) => {

@@ -17,7 +17,7 @@ use super::journal::Journal;
 use super::operation::{Kind, Operation, Outcome};
 use crate::check::Model;
 use crate::runner::signals::say;
-use crate::text::harmless;
+use crate::text::{harmless, shown};
 
 /// Where a workload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,12 +159,12 @@ impl Clients {
     pub(super) fn lost(&self, process: u64, how: &str, nonsense: bool) -> String {
         let count = if nonsense { &self.nonsense } else { &self.ended };
         count.set(count.get() + 1);
-        let what = harmless(&format!("the client {how}"));
+        let how = harmless(how);
         if count.get() == 1 {
-            say(&format!("the client of process {process} {}; it is started again", harmless(how)));
+            say(&format!("the client of process {process} {how}; it is started again"));
         }
-        self.first.borrow_mut().get_or_insert_with(|| what.clone());
-        what
+        self.first.borrow_mut().get_or_insert_with(|| how.clone());
+        format!("the client {how}")
     }
 
     /// Whether it makes sense to go on.
@@ -184,13 +184,13 @@ impl Clients {
         if self.answered.get() {
             return Ok(());
         }
-        let program = options.client.join(" ");
-        let first = self.first.borrow().clone().unwrap_or_else(|| "no client has answered in time".into());
+        let program = shown(&options.client.join(" "));
+        let first = self.first.borrow().clone().unwrap_or_else(|| "did not answer in time".into());
+        let f = options.model.operations()[0];
         bail!(
-            "{program}: {first}. No client has given a sensible answer: each is to read lines such as \
-             {{\"op\":\"{}\",\"key\":\"k1\"}} and to answer each with one line, {{\"type\":\"ok\"}}, \
-             {{\"type\":\"fail\",\"error\":\"...\"}} or {{\"type\":\"info\",\"error\":\"...\"}}",
-            options.model.operations()[0]
+            "no client (“{program}”) has given a sensible answer: the first {first}. A client reads lines such as \
+             {{\"op\":\"{f}\",\"key\":\"k1\"}}, and answers each with one line: {{\"type\":\"ok\"}}, \
+             {{\"type\":\"fail\",\"error\":\"...\"}} or {{\"type\":\"info\",\"error\":\"...\"}}"
         )
     }
 }
