@@ -1,6 +1,8 @@
 #!/usr/bin/env bats
 # cthulhu workload: clients that do what they should, and clients that do not.
 
+# shellcheck disable=SC2030,SC2031 # bats runs each test in a subshell of its own
+
 load lib.bash
 
 setup_file() {
@@ -49,7 +51,7 @@ ends() {
 # Pids of clients, and of what they have started.
 clients() {
     local one
-    for one in $(grep -lzs "^MARK=$STORE\$" /proc/[0-9]*/environ | cut -d/ -f3); do
+    grep -lzs "^MARK=$STORE\$" /proc/[0-9]*/environ | cut -d/ -f3 | while read -r one; do
         case $(readlink "/proc/$one/exe") in
         '' | */timeout | */cthulhu) ;;
         *) echo "$one" ;;
@@ -96,7 +98,7 @@ errors() { own | jq -r 'select(.test.type == "info" or .test.type == "fail") | .
 @test "the processes are spread over the nodes, or over those named; the environment says where they are" {
     # shellcheck disable=SC2016
     local say='echo "$CTHULHU_PROCESS $CTHULHU_NODE $CTHULHU_ADDRESS $CTHULHU" >>"$STORE.env"; while read -r line; do echo "{\"type\":\"ok\",\"value\":[]}"; done'
-    CTHULHU=$M with_deadline 60 "$CTHULHU" workload --model set --for 200ms --no-check --processes 4 -- sh -c "$say"
+    with_deadline 60 env "CTHULHU=$M" "$CTHULHU" workload --model set --for 200ms --no-check --processes 4 -- sh -c "$say"
     is "$(for at in '0 i001' '1 i002' '2 i003' '3 i001'; do echo "$at $(cat "$M/${at#* }/ip") $M"; done)" "$(sort "$STORE.env")"
     rm "$STORE.env"
     works 0 --model set --for 200ms --no-check --processes 2 --node i003 -- sh -c "$say"
@@ -256,4 +258,52 @@ END
         "$CTHULHU" workload --model set --for 300ms -- "${CLIENT[@]}" >out 2>&1
     contains out ' ok, 0 failed, 0 unknown; '
     no_clients
+}
+
+# The first block of that language in docs/workload.md, with the port of the server that is under way.
+block() { awk -v lang="$1" '$0 == "```" lang { on = 1; next } $0 == "```" && on { exit } on' "$FS_TESTS/../docs/workload.md" | sed "s/:8080/:$port/"; }
+
+# Starts the system of that page on a free port.
+serve() {
+    python3 "$FS_TESTS/workload/sets.py" 0 >"$BATS_TEST_TMPDIR/server" 3>&- &
+    pid=$!
+    wait_for 60 contains "$BATS_TEST_TMPDIR/server" serving
+    port=$(awk '{ print $NF }' "$BATS_TEST_TMPDIR/server")
+}
+
+# documented COMMAND...: a client of that page works; it knows a refused connection, and that a time-out is not one.
+documented() {
+    is 1 "$(($(block "$1" | wc -l) < 40))" 'a short client'
+    shift
+    works 0 --model set --for 1s --rate 50 -- env CTHULHU_ADDRESS=127.0.0.1 "$@"
+    has "$output" ' ok, 0 failed, 0 unknown; '
+    kill -STOP "$pid"
+    is '"info"' "$(echo '{"op":"add","key":"k1","value":7}' | CTHULHU_ADDRESS=127.0.0.1 "$@" | jq .type)"
+    kill -9 "$pid"
+    wait "$pid" 2>/dev/null || true
+    pid=
+    refused=$(echo '{"op":"read","key":"k1"}' | CTHULHU_ADDRESS=127.0.0.1 "$@" | jq .type)
+}
+
+@test "the documented client in Python" {
+    serve
+    block python >"$BATS_TEST_TMPDIR/client.py"
+    documented python python3 "$BATS_TEST_TMPDIR/client.py"
+    is '"fail"' "$refused"
+}
+
+@test "the documented client in shell" {
+    serve
+    block bash >"$BATS_TEST_TMPDIR/client.sh"
+    documented bash bash "$BATS_TEST_TMPDIR/client.sh"
+    is '"fail"' "$refused"
+}
+
+@test "the documented client in Go" {
+    command -v go >/dev/null || skip 'Go is not here: apt-get install golang-go'
+    serve
+    block go >"$BATS_TEST_TMPDIR/client.go"
+    GOCACHE=$BATS_TEST_TMPDIR/cache GOTOOLCHAIN=local GO111MODULE=off go build -o "$BATS_TEST_TMPDIR/client" "$BATS_TEST_TMPDIR/client.go"
+    documented go "$BATS_TEST_TMPDIR/client"
+    is '"info"' "$refused"
 }
