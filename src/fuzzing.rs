@@ -18,8 +18,9 @@ fn names(dir: &Path) -> BTreeSet<String> {
 fn seeds_are_taken_or_refused_as_they_are_named() {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
     type Takes = fn(&[u8]) -> bool;
-    let targets: [(&str, Takes); 11] = [
+    let targets: [(&str, Takes); 12] = [
         ("agent_protocol", targets::agent_protocol::takes),
+        ("check_lines", targets::check_lines::takes),
         ("compose", targets::compose::takes),
         ("config", targets::config::takes),
         ("control_line", targets::control_line::takes),

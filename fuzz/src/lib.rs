@@ -6,6 +6,7 @@
 mod common;
 
 pub mod agent_protocol;
+pub mod check_lines;
 pub mod compose;
 pub mod config;
 pub mod control_line;

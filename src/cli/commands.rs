@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::args::{MountArgs, parent};
 use super::hosts::HostArgs;
-use super::{compose, doctor, history, list, man, prune, run, timeline, top, wait, workload};
+use super::{check, compose, doctor, history, list, man, prune, run, timeline, top, wait, workload};
 
 /// Mounts a live cluster of containers as a directory, for testing distributed systems.
 #[derive(Debug, Parser)]
@@ -77,6 +77,9 @@ time is over.")]
 
 While it is mounted, tail -f ./cluster/history follows it.")]
     History(history::HistoryArgs),
+    /// Tell whether the operations that a test has recorded fit a model: a register, a set, a queue, a bank, a number, a list
+    #[command(after_help = check::AFTER_HELP)]
+    Check(check::CheckArgs),
     /// Remove what is left of clusters whose daemon is gone, and what nodes of unmounted ones wrote
     #[command(
         after_help = "Shows what it is and asks first.\n\nExample:\n  cthulhu prune --yes\n  cthulhu prune ./cluster"
@@ -127,6 +130,7 @@ impl Command {
             Self::Wait(args) => args.paths.clone(),
             Self::Compose(compose::ComposeArgs { command: compose::ComposeCommand::Check(args) }) => args.files.paths(),
             Self::History(args) => vec![args.of.clone()],
+            Self::Check(args) => vec![args.source.clone()],
             Self::Prune(args) => args.mountpoints.iter().map(|at| parent(at)).collect(),
             Self::Timeline(args) => {
                 let output = args.output.as_deref().map(parent);
@@ -193,6 +197,7 @@ mod tests {
             ("umount b", "."),
             ("wait a b", "a b"),
             ("history a", "a"),
+            ("check a --model set", "a"),
             ("timeline a -o /b/c", "a /b"),
             ("top a", "a"),
             ("prune /a/b c", "/a ."),

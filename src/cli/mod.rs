@@ -1,6 +1,7 @@
 //! Arguments in, exit status and sentences out.
 
 mod args;
+mod check;
 mod commands;
 mod compose;
 mod container;
@@ -85,6 +86,7 @@ fn act(command: Command) -> Result<ExitCode> {
         }
         Command::Ls(args) => list::list(&args),
         Command::History(args) => history::history(&args),
+        Command::Check(args) => check::check(&args),
         Command::Compose(args) => compose::compose(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Prune(args) => prune::prune(&args),

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::builder::PossibleValue;
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::args::seconds;
 use super::{complain, print_lines};
@@ -74,16 +73,6 @@ pub(crate) struct WorkloadArgs {
     pub(crate) client: Vec<String>,
 }
 
-impl ValueEnum for Model {
-    fn value_variants<'a>() -> &'a [Self] {
-        &Self::ALL
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.name()))
-    }
-}
-
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate > 0.0 && rate <= 100_000.0 => Ok(rate),
@@ -123,5 +112,6 @@ fn done(args: WorkloadArgs) -> Result<runner::WorkloadEnd> {
         op_timeout: args.op_timeout,
         read_timeout: args.read_timeout,
         seed: args.seed,
+        check: !args.no_check,
     })
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::config::Config;
@@ -115,6 +115,21 @@ pub(crate) fn forget(dir: &Path, cluster: &str) {
         && lock.last_writer().is_some_and(|writer| writer.cluster == cluster)
     {
         let _ = lock.set_writer(None);
+    }
+}
+
+/// Keeps clusters from beginning to use a data directory for as long as the lock lives. A directory without a lock was never
+/// one, and stays as it is.
+///
+/// # Errors
+/// A sentence: a cluster uses it.
+pub(crate) fn lock_data(dir: &Path) -> Result<Option<DataLock>> {
+    if fs::symlink_metadata(lock_path(dir)).is_err() {
+        return Ok(None);
+    }
+    match DataLock::take(dir)? {
+        Some(lock) => Ok(Some(lock)),
+        None => bail!("{}", taken(dir)),
     }
 }
 
@@ -241,6 +256,8 @@ mod tests {
         forget(&data, "c");
         let lock = DataLock::take(&data).unwrap().unwrap();
         assert_eq!(lock.last_writer(), None);
+        assert!(lock_data(&data).unwrap_err().to_string().contains("keeps its data there"));
+        assert!(lock_data(dir.path()).unwrap().is_none() && !dir.path().join("lock").exists());
         forget(&dir.path().join("none"), "c");
         assert!(!dir.path().join("none").exists());
         // The one who moves it aside has what is there, and the name is free.

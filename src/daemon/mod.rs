@@ -37,6 +37,7 @@ mod umount;
 
 pub(crate) use answers::{ASK_AGAIN, check_answers, within_reach};
 pub(crate) use background::{attached, mount_in_background, run_child, started};
+pub(crate) use data::lock_data;
 pub(crate) use left::left_in_engine;
 pub(crate) use lifecycle::mount_in_foreground;
 pub(crate) use names::new_id;

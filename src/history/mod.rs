@@ -15,6 +15,7 @@ mod line;
 mod read;
 mod recorder;
 mod recover;
+mod stream;
 
 pub(crate) use attribution::CanCause;
 pub use file::History;
@@ -28,3 +29,4 @@ pub(crate) use read::ReadError;
 pub(crate) use read::RecordedHistory;
 pub(crate) use recorder::AttributionGuard;
 pub use recorder::{CommandOutcome, Recorder};
+pub(crate) use stream::HistoryLines;

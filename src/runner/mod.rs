@@ -1,9 +1,11 @@
-//! What is done around a mounted cluster: waiting for its nodes, and a command with a cluster of its own.
+//! What is done around a mounted cluster: waiting for its nodes, a command with a cluster of its own, a verdict on its
+//! history.
 //!
 //! It uses the mount as any program does, by its files, and `daemon` to mount and to take down. It never asks the
 //! engine, and never opens through a link that a node may have planted.
 
 mod artifacts;
+mod checking;
 mod copy;
 mod log_end;
 mod nodes;
@@ -12,6 +14,7 @@ mod shell_split;
 mod signals;
 mod workload;
 
+pub(crate) use checking::{Checked, UNKNOWN, check, record};
 pub(crate) use nodes::{Goal, WaitOutcome, wait};
 pub(crate) use run::{ArtifactsWhen, Job, cannot_run, run};
 pub(crate) use shell_split::words;

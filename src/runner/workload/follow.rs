@@ -22,6 +22,8 @@ pub(super) struct SoFar {
     pub(super) nemesis: bool,
     /// The mount is being taken down.
     unmounting: bool,
+    /// The number of the last line so far.
+    pub(super) line: u64,
     /// Larger than the number of any process so far.
     pub(super) next_process: u64,
     /// Larger than the number of any key so far that is called as a workload's.
@@ -49,6 +51,7 @@ impl Watched {
         let seen = &mut self.seen;
         let read = self.history.read(|line| {
             if let Some(line) = std::str::from_utf8(line).ok().and_then(|line| HistoryLine::parse(line).ok()) {
+                seen.line = line.seq;
                 seen.take(&line.event);
             }
         });

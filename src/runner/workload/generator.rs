@@ -11,6 +11,8 @@ use crate::check::Model;
 /// The accounts of a bank, and what is in each at first.
 const ACCOUNTS: u64 = 8;
 const BALANCE: u64 = 10;
+/// What is in all of them together.
+pub(super) const TOTAL: u64 = ACCOUNTS * BALANCE;
 /// Most that is transferred at once.
 const LARGEST_TRANSFER: u64 = 5;
 

@@ -20,16 +20,17 @@ use tokio::time::{Instant, sleep};
 
 use self::client::Groups;
 use self::follow::Watched;
-use self::generator::Mix;
 pub(crate) use self::generator::usual_keys;
+use self::generator::{Mix, TOTAL};
 use self::jobs::Jobs;
 use self::journal::{Journal, Tally};
 use self::operation::Operation;
 use self::process::Process;
 use self::shared::{Clients, Pace, Phase, Shared, Target};
-use super::cannot_run;
+use super::checking::{UNKNOWN, check, record};
+use super::run::cannot_run;
 use super::signals::say;
-use crate::check::Model;
+use crate::check::{Model, Options};
 use crate::daemon::{ClusterPaths, within_reach};
 use crate::sys::{Signals, wait_for_children};
 
@@ -37,8 +38,6 @@ use crate::sys::{Signals, wait_for_children};
 const LOOK: Duration = Duration::from_millis(200);
 /// Signals within this time after the first are the same one: timeout(1) sends its own to us and to our group.
 const SIGNAL_DEBOUNCE: Duration = Duration::from_millis(200);
-/// Exit status when the operations cannot be judged.
-const UNKNOWN: u8 = 4;
 
 /// What to do, and on which cluster.
 #[derive(Clone, Debug)]
@@ -59,6 +58,8 @@ pub(crate) struct Workload {
     pub(crate) op_timeout: Duration,
     pub(crate) read_timeout: Duration,
     pub(crate) seed: Option<u64>,
+    /// Whether to end with a verdict.
+    pub(crate) check: bool,
 }
 
 /// How a workload has ended.
@@ -120,7 +121,7 @@ async fn run(
     }
     let targets = targets(&mountpoint, &options.nodes)?;
     let mut history = Watched::begin(&mountpoint)?;
-    let (first_id, first_key) = (history.seen.next_process, history.seen.next_key);
+    let (first_id, first_key, after) = (history.seen.next_process, history.seen.next_key, history.seen.line);
     let shared = Shared {
         mix: Mix { model: options.model, keys: options.keys, first_key, processes: options.processes },
         seed: options.seed.unwrap_or_else(|| fastrand::u64(..)),
@@ -167,6 +168,14 @@ async fn run(
     if let Some((left, why)) = unread {
         lines.push(shared.unread(&left, &why));
         status = UNKNOWN;
+    }
+    if shared.options.check {
+        let total = (shared.mix.model == Model::Bank).then_some(TOTAL.cast_signed());
+        let path = shared.mountpoint.join("history");
+        let checked = check(&path, shared.mix.model, &Options { after, total, ..Options::default() })?;
+        lines.extend(checked.text().lines().map(str::to_owned));
+        record(&path, &checked.verdict)?;
+        status = if checked.status() == 0 { status } else { checked.status() };
     }
     Ok(WorkloadEnd { lines, status })
 }

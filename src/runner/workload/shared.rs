@@ -115,7 +115,7 @@ pub(super) struct Pace {
 impl Pace {
     /// How far it may be behind, and then goes on faster for a while. What is missed beyond that is left out: clients that
     /// have all been silent do not run into a flood.
-    const BEHIND: Duration = Duration::from_millis(50);
+    const BEHIND: Duration = Duration::from_millis(200);
 
     pub(super) fn new(per_second: f64) -> Self {
         Self { next: Mutex::new(Instant::now()), gap: Duration::from_secs_f64(1.0 / per_second) }
