@@ -80,11 +80,29 @@ errors() { own | jq -r 'select(.test.type == "info" or .test.type == "fail") | .
         [ "$ok" -gt 20 ]
         has "$output" "$((ok + fail)) operations: $ok ok, $fail failed, 0 unknown; "
         has "$output" "$model, seed "
+        has "$output" 'good: '
         # The last operations read every key.
         is "$(own | jq -r 'select(.test) | .test.key' | sort -u)" \
             "$(own | jq -r 'select(.test.type == "ok") | .test | select(.f == "read" or .f == "drain") | .key' | sort -u)" "keys of $model"
         [ "$model" != bank ] || is 80 "$(own | jq 'select(.test.f == "read" and .test.type == "ok") | .test.value | add' | sort -u)" total
     done
+}
+
+@test "a client that loses what it has acknowledged: violated, with the keys and lines, also in the history" {
+    # Judged by itself, whatever came before in this mount.
+    MISBEHAVE=lose:20 works 1 --model set --for 1s --rate 200 -- "${CLIENT[@]}"
+    has "$output" 'violated: '
+    is '["set","violated"]' "$(own | jq -c 'select(.verdict) | .verdict | [.model, .result]')"
+    [ "$(own | jq 'select(.verdict) | .verdict.anomalies[0].lines[0]')" -gt "$SEEN" ]
+    rm "$STORE"
+    SEEN=$(wc -l <"$M/history")
+    works 0 --model set --for 300ms -- "${CLIENT[@]}"
+    has "$output" 'good: '
+    is '["set","good"]' "$(own | jq -c 'select(.verdict) | .verdict | [.model, .result]')"
+    rm "$STORE"
+    MODEL=register MISBEHAVE=lose:20 works 1 --model register --for 1s --rate 200 -- "${CLIENT[@]}"
+    MISBEHAVE=lose:20 works 0 --model set --for 1s --rate 200 --no-check -- "${CLIENT[@]}"
+    refused grep -qE 'good|violated' <<<"$output"
 }
 
 @test "what is read back is what was added" {
