@@ -106,7 +106,7 @@ host_is() { [ "$(awk -v host="$1" '$1 == host { print $3 }' "$M/hosts")" = "$2" 
     echo 'stop @b i003' >"$M/control"
     is 'running exited exited running exited running' "$(cat "$M"/i*/state | xargs)"
     is '2 ENOENT' "$(put_line "$M/control" 'stop @x')"
-    is '22 EINVAL' "$(put_line "$M/partition" '@x | @a')"
+    is '2 ENOENT' "$(put_line "$M/partition" '@x | @a')"
     echo heal >"$M/control"
     is '' "$(cat "$M/links" "$M/partition")"
 }

@@ -144,7 +144,7 @@ errors() { own | jq -r 'select(.test.type == "info" or .test.type == "fail") | .
         case $what in hang*) patience=500ms ;; *) patience=1m ;; esac
         rm -f "$STORE"
         SEEN=$(wc -l <"$M/history")
-        MISBEHAVE=$what works 0 --model set --for 1s --rate 200 --op-timeout "$patience" --no-check -- "${CLIENT[@]}"
+        MISBEHAVE=$what works 0 --model set --for 600ms --rate 200 --op-timeout "$patience" --no-check -- "${CLIENT[@]}"
         read -r ok fail info open_ <<<"$(operations)"
         [ "$ok" -gt 9 ] && [ "$((fail + info))" -gt 0 ] && is 0 "$open_" "open operations ($what)"
         has "$(errors)" "$error"

@@ -27,6 +27,7 @@ pub mod fuse;
 #[cfg(test)]
 mod fuzzing;
 pub mod history;
+pub mod nemesis;
 pub mod passthrough;
 pub mod provision;
 pub mod runner;

@@ -2,6 +2,20 @@
 //!
 //! Pure; it uses no other module.
 
+use std::time::Duration;
+
+/// Most that [`time`] takes, in seconds: a day.
+const LONGEST_TIME: f64 = 86_400.0;
+
+/// A time of up to a day as users write it: seconds, or with a unit, as in `500ms`, `30s`, `2m`, `0.5h`.
+pub(crate) fn time(text: &str) -> Option<Duration> {
+    const UNITS: [(&str, f64); 4] = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let with_unit = UNITS.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)));
+    let (number, factor) = with_unit.unwrap_or((text, 1.0));
+    let value = number.parse::<f64>().ok()? * factor;
+    (0.0..=LONGEST_TIME).contains(&value).then(|| Duration::from_secs_f64(value))
+}
+
 /// A word of the user's as a sentence can hold it: escaped and not too long.
 pub(crate) fn shown(word: &str) -> String {
     const LONGEST: usize = 64;

@@ -9,6 +9,8 @@ use super::compose::FileArgs;
 use super::container::ContainerArgs;
 use super::group_args::GroupArgs;
 use super::hosts::{HostArgs, PlaceArgs};
+use super::roles::RoleArgs;
+use crate::text::time;
 
 /// The directory in which a path lies.
 pub(super) fn parent(path: &Path) -> PathBuf {
@@ -88,6 +90,8 @@ pub(crate) struct MountArgs {
     /// How long to wait between two tries of the port or command [default: 100ms until the node is ready, then 1s]
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub(crate) ready_interval: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) roles: RoleArgs,
     /// How much of a node's output to keep in its log, for example 1g [default: 64m]
     #[arg(long, value_name = "BYTES")]
     pub(crate) log_limit: Option<String>,
@@ -164,13 +168,8 @@ impl MountArgs {
 
 /// A time, as the command line takes it: seconds, or with a unit.
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
-    const UNITS: [(&str, f64); 4] = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
-    let with_unit = UNITS.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)));
-    let (number, factor) = with_unit.unwrap_or((text, 1.0));
-    match number.parse::<f64>().map(|number| number * factor) {
-        Ok(value) if value > 0.0 && value <= 86_400.0 => Ok(Duration::from_secs_f64(value)),
-        _ => Err("a time is a number of seconds above 0 and up to a day, such as 30, 30s, 500ms or 2m".into()),
-    }
+    let wrong = || "a time is a number of seconds above 0 and up to a day, such as 30, 30s, 500ms or 2m".into();
+    time(text).filter(|time| !time.is_zero()).ok_or_else(wrong)
 }
 
 #[cfg(test)]

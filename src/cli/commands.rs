@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::args::{MountArgs, parent};
 use super::hosts::HostArgs;
-use super::{check, compose, doctor, history, list, man, prune, run, timeline, top, wait, workload};
+use super::{check, compose, doctor, history, list, man, nemesis, prune, run, shrink, timeline, top, wait, workload};
 
 /// Mounts a live cluster of containers as a directory, for testing distributed systems.
 #[derive(Debug, Parser)]
@@ -96,6 +96,39 @@ While it is mounted, tail -f ./cluster/history follows it.")]
   cthulhu timeline ./cluster -o timeline.html
   cthulhu timeline artifacts/history -o timeline.svg")]
     Timeline(timeline::TimelineArgs),
+    /// Perform a schedule of faults on a mounted cluster: one that is drawn from a seed, or a file
+    #[command(after_help = "Example:
+  cthulhu nemesis --seed 7 --for 30s ./cluster
+  cthulhu nemesis --seed 7 --dry-run ./cluster > schedule
+  cthulhu nemesis --schedule schedule ./cluster
+
+A schedule has a line for each episode:
+  at 1.2s for 2.4s crash @leader
+  at 5s for 3s partition isolate i001
+  at 9s for 2s i002/net delay 50ms 10ms
+
+At its end, or on a signal, all is healed.
+
+Exit status: 0 if all went as the schedule says; 1 if not, or not all is healed;
+128+N if signal N came.")]
+    Nemesis(nemesis::NemesisArgs),
+    /// Do again to a cluster what a history tells
+    #[command(after_help = "Example:
+  cthulhu replay artifacts/run-5f0c31aa ./cluster
+  cthulhu replay artifacts/run-5f0c31aa --roles --dry-run > schedule
+
+The times are the same, what the cluster does then need not be.")]
+    Replay(nemesis::ReplayArgs),
+    /// Find the smallest part of a schedule with which a test still fails
+    #[command(after_help = "Example:
+  cthulhu shrink schedule -n 3 -i my-kv -- ./test
+
+Each candidate is run by cthulhu run, with a cluster of its own, as often as it takes to
+see it fail, if it does. COMMAND fails with an exit status from 1 to 123, except 4, which
+says that it came to no verdict.
+
+Exit status: 0 if there is a result; 1 if not, as the test fails too seldom.")]
+    Shrink(shrink::ShrinkArgs),
     /// Follow a cluster on a screen: states, uptime, cpu, memory, faults, the last line of each log
     #[command(after_help = "Example:
   cthulhu top ./cluster
@@ -137,6 +170,9 @@ impl Command {
                 std::iter::once(args.source.clone()).chain(output).collect()
             }
             Self::Top(args) => vec![args.mountpoint.clone()],
+            Self::Nemesis(args) => std::iter::once(args.cluster.clone()).chain(args.schedule.clone()).collect(),
+            Self::Replay(args) => std::iter::once(args.of.clone()).chain(args.cluster.clone()).collect(),
+            Self::Shrink(args) => vec![args.schedule.clone(), std::env::temp_dir()],
             Self::Man(args) => args.dir.clone().into_iter().collect(),
             Self::Doctor(_) => vec![std::env::temp_dir()],
             Self::Workload(args) => args.mountpoint.clone().into_iter().collect(),
@@ -200,6 +236,7 @@ mod tests {
             ("check a --model set", "a"),
             ("timeline a -o /b/c", "a /b"),
             ("top a", "a"),
+            ("workload a --model set -- b", "a"),
             ("prune /a/b c", "/a ."),
             ("compose check -f a -f b --compose-env-file c", "a b c"),
             ("ls", ""),

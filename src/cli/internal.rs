@@ -30,7 +30,7 @@ struct DemoArgs {
     log: Option<PathBuf>,
 }
 
-/// Runs the one that the arguments name, if they name one: the daemon, a sandbox or what sweeps by [`INTERNAL`] and its name,
+/// Runs the one that the arguments name, if they name one: the daemon, a sandbox, what sweeps or guards a command by [`INTERNAL`] and its name,
 /// the demo node, which does no harm anywhere, by its name alone.
 pub(crate) fn run(args: &[OsString]) -> Option<ExitCode> {
     let word = |nth: usize| args.get(nth).and_then(|word| word.to_str());
@@ -51,6 +51,7 @@ pub(crate) fn run(args: &[OsString]) -> Option<ExitCode> {
             let left = word(6).map(str::to_owned).zip(word(7).map(str::to_owned));
             Some(run_agent(acts_as, Duration::from_secs(lease.get().into()), left))
         }
+        (INTERNAL, Some(daemon::GUARD), 6) => Some(daemon::guard(word(3)?.parse().ok()?, args[4].as_ref(), &args[5])),
         (INTERNAL, Some("sweep"), 3) => Some(sweep::run(None)),
         (INTERNAL, Some("sweep"), 5) => Some(sweep::run(Some((word(3)?.parse().ok()?, word(4)?.parse().ok()?)))),
         ("demo", ..) => {
@@ -97,7 +98,7 @@ mod tests {
     fn no_subcommand_is_hidden_and_none_of_these_is_one() {
         let cli = Cli::command();
         assert!(cli.get_subcommands().all(|one| !one.is_hide_set()));
-        for name in ["agent", "daemon", "sandbox", "sweep", "demo"] {
+        for name in ["agent", "daemon", "sandbox", "sweep", "guard", "demo"] {
             assert!(cli.find_subcommand(name).is_none(), "{name}");
         }
         let error = Cli::try_parse_from(["cthulhu", "sleep"]).unwrap_err().to_string();
@@ -123,6 +124,8 @@ mod tests {
             "cthulhu --internal agent 0 0 0",
             "cthulhu --internal agent root root 60",
             "cthulhu --internal agent 0 0 60 ID",
+            "cthulhu --internal guard",
+            "cthulhu --internal guard u / true",
             "cthulhu --internal mount",
         ] {
             let args: Vec<_> = line.split(' ').map(OsString::from).collect();

@@ -16,12 +16,15 @@ mod hosts;
 mod internal;
 mod list;
 mod man;
+mod nemesis;
 mod plan;
 mod prune;
 mod readiness;
 mod recipe;
+mod roles;
 mod run;
 mod services;
+mod shrink;
 mod timeline;
 mod top;
 mod wait;
@@ -56,10 +59,15 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let mut paths = command.paths();
     paths.extend(daemon::state_home());
     match command {
-        // These go on for long, and look by themselves whether their mount answers.
-        // A workload says so with an exit status of its own.
+        // Says whether its mount answers by itself, with an exit status of its own.
         Command::Workload(_) => act(command),
-        Command::Mount(_) | Command::Run(_) | Command::Top(_) => {
+        // These go on for long, and look by themselves whether their mount answers.
+        Command::Mount(_)
+        | Command::Run(_)
+        | Command::Top(_)
+        | Command::Nemesis(_)
+        | Command::Replay(_)
+        | Command::Shrink(_) => {
             daemon::check_answers(&paths)?;
             act(command)
         }
@@ -93,6 +101,9 @@ fn act(command: Command) -> Result<ExitCode> {
         Command::Wait(args) => wait::run(&args),
         Command::Run(args) => run::run(*args),
         Command::Workload(args) => workload::workload(*args),
+        Command::Nemesis(args) => nemesis::nemesis(args),
+        Command::Replay(args) => nemesis::replay(args),
+        Command::Shrink(args) => shrink::run(args),
         Command::Timeline(args) => timeline::timeline(&args),
         Command::Top(args) => crate::top::run(&args.mountpoint, args.once),
         Command::Completions { shell } => {
@@ -149,9 +160,14 @@ fn print_json(value: &impl Serialize) -> Result<ExitCode> {
     print(harmless_json(&text).as_bytes())
 }
 
-/// A line on stderr, made harmless. A reader that is gone is not a failure.
+/// A line on stderr that begins with our name.
 fn complain(line: &str) {
-    let _ = writeln!(std::io::stderr(), "cthulhu: {}", harmless(line));
+    tell(&format!("cthulhu: {line}"));
+}
+
+/// A line on stderr, made harmless. A reader that is gone is not a failure.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", harmless(line));
 }
 
 /// Prints what we have made ourselves, as it is. A reader that has seen enough, as in `cthulhu man | head`, is not a

@@ -58,12 +58,14 @@ pub(crate) fn plan(args: MountArgs) -> Result<Plan> {
     }
     let hosts = args.hosts.addresses()?;
     let (placement, capacities) = args.places.read(&hosts)?;
+    let roles = args.roles.planned()?;
     let mut plan = Plan {
         umask: sys::umask().unwrap_or(0o077),
         data,
         keeps_data: args.data.is_some(),
         nodes,
         recipes,
+        roles,
         port: args.port,
         networks,
         prefix: args.prefix,

@@ -42,7 +42,7 @@ pub(crate) fn readiness(args: &MountArgs) -> Result<Option<Readiness>> {
         all.push(Readiness::Log(pattern.clone()));
     }
     if let Some(command) = &args.ready_cmd {
-        all.push(Readiness::Command(command_line(command)?));
+        all.push(Readiness::Command(command_line("--ready-cmd", command)?));
     }
     if all.len() > 1 {
         bail!("--ready-port, --ready-log and --ready-cmd: choose one of them");
@@ -51,21 +51,24 @@ pub(crate) fn readiness(args: &MountArgs) -> Result<Option<Readiness>> {
 }
 
 /// As a HEALTHCHECK in a Dockerfile: a line for the shell, or words as a JSON array.
-fn command_line(text: &str) -> Result<Vec<String>> {
+///
+/// # Errors
+/// A sentence that begins with the option.
+pub(super) fn command_line(option: &str, text: &str) -> Result<Vec<String>> {
     if text.trim().is_empty() {
-        bail!("--ready-cmd: the command is empty");
+        bail!("{option}: the command is empty");
     }
     if text.contains('\0') {
-        bail!("--ready-cmd: there is a NUL byte in the command");
+        bail!("{option}: there is a NUL byte in the command");
     }
     if !text.trim_start().starts_with('[') {
         return Ok(vec!["/bin/sh".into(), "-c".into(), text.into()]);
     }
     match serde_json::from_str::<Vec<String>>(text) {
         Ok(words) if words.first().is_some_and(|word| !word.is_empty()) => Ok(words),
-        Ok(_) => bail!("--ready-cmd {text}: the first word is the program to run, and there is none"),
+        Ok(_) => bail!("{option} {text}: the first word is the program to run, and there is none"),
         Err(error) if text.trim_start().starts_with("[\"") => {
-            bail!("--ready-cmd {text}: this is no JSON array of words: {error}")
+            bail!("{option} {text}: this is no JSON array of words: {error}")
         }
         // `[ -f /ready ]` is a line for the shell.
         Err(_) => Ok(vec!["/bin/sh".into(), "-c".into(), text.into()]),
@@ -81,11 +84,11 @@ mod tests {
     #[test]
     fn commands_are_lines_or_words() {
         let shell = |line: &str| vec!["/bin/sh".to_owned(), "-c".into(), line.into()];
-        assert_eq!(command_line("a b").unwrap(), shell("a b"));
-        assert_eq!(command_line("[ -f /x ]").unwrap(), shell("[ -f /x ]"));
-        assert_eq!(command_line(r#"["/probe", "-x"]"#).unwrap(), ["/probe", "-x"]);
+        assert_eq!(command_line("--ready-cmd", "a b").unwrap(), shell("a b"));
+        assert_eq!(command_line("--ready-cmd", "[ -f /x ]").unwrap(), shell("[ -f /x ]"));
+        assert_eq!(command_line("--ready-cmd", r#"["/probe", "-x"]"#).unwrap(), ["/probe", "-x"]);
         for wrong in ["", " ", "[]", r#"[""]"#, "a\0"] {
-            assert!(command_line(wrong).is_err(), "{wrong:?}");
+            assert!(command_line("--ready-cmd", wrong).is_err(), "{wrong:?}");
         }
     }
 

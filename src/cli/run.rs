@@ -10,6 +10,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
 use super::args::{MountArgs, seconds};
+use super::nemesis::DrawArgs;
 use super::plan::plan;
 use crate::daemon::{new_id, on_path};
 use crate::runner::{self, ArtifactsWhen, Job, cannot_run, words};
@@ -33,6 +34,10 @@ to run it on, 126 or 127 if there is no such program.";
     mut_arg("start", |arg| arg.hide(true)),
     mut_arg("foreground", |arg| arg.hide(true)),
     mut_arg("prefix", |arg| arg.help("Put P- before container names [default: one of its own for each run]")),
+    mut_arg("faults", |arg| arg.requires("nemesis")),
+    mut_arg("every", |arg| arg.requires("nemesis")),
+    mut_arg("lasting", |arg| arg.requires("nemesis")),
+    mut_arg("quiet", |arg| arg.requires("nemesis")),
     mut_arg("command", |arg| arg.help("What to run once the nodes are ready")),
 )]
 pub(crate) struct RunArgs {
@@ -48,6 +53,11 @@ pub(crate) struct RunArgs {
     /// Keep the artifacts of which runs
     #[arg(long, value_enum, default_value = "failure", value_name = "WHEN", requires = "artifacts")]
     pub(crate) artifacts_when: ArtifactsWhen,
+    /// Perform a schedule of faults while COMMAND runs: that of FILE, or one that is drawn
+    #[arg(long, value_name = "FILE|seed:N")]
+    pub(crate) nemesis: Option<String>,
+    #[command(flatten)]
+    pub(crate) draw: DrawArgs,
     /// How long the nodes may take to get ready, such as 30s or 2m [default: 60s, or as long as the image's HEALTHCHECK may take]
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub(crate) wait_timeout: Option<Duration>,
@@ -89,6 +99,7 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode> {
     if !program.contains('/') && on_path(program).is_none() || program.contains('/') && !Path::new(program).exists() {
         return Ok(cannot_run(program, &io::ErrorKind::NotFound.into()).into());
     }
+    let nemesis = args.nemesis.as_deref().map(|what| args.draw.named(what)).transpose()?;
     if let Some(line) = &args.node_command {
         mount.command = words(line).map_err(|why| anyhow!("--node-command: {why}"))?;
     }
@@ -104,7 +115,8 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode> {
         can_be_made(dir).with_context(|| format!("--artifacts {}", dir.display()))?;
     }
     let wait_timeout = args.wait_timeout;
-    Ok(runner::run(&Job { plan, command, artifacts, artifacts_when: args.artifacts_when, wait_timeout }).into())
+    let artifacts_when = args.artifacts_when;
+    Ok(runner::run(&Job { plan, command, artifacts, artifacts_when, wait_timeout, nemesis }).into())
 }
 
 /// Whether there is room for a directory, seen now and not when the tests have failed; it is not made yet.

@@ -7,6 +7,7 @@ pub mod faults;
 mod model;
 mod name;
 mod names;
+mod roles;
 mod spec;
 
 pub(crate) use model::{Change, News, Node};
@@ -14,5 +15,6 @@ pub use model::{Cluster, State};
 pub use name::NodeName;
 pub use names::Names;
 pub(crate) use names::NodeWords;
+pub(crate) use roles::{NamedRoles, Role, check_role_name, is_word_for_others};
 pub(crate) use spec::label;
 pub use spec::{ClusterId, ClusterSpec, Condition, Dependency, HostSpec, NodeSpec};

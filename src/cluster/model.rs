@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::faults::Faults;
+use super::roles::Roles;
 use super::{ClusterSpec, Names, NodeSpec};
 use crate::engine::{Check, Clock, ContainerId, Health, Inspection, Signal, Status};
 use crate::sync::Mutex;
@@ -266,6 +267,8 @@ pub enum Change {
     Reachable,
     /// The network faults in force.
     Faults,
+    /// Which nodes have a role, or whether that is known.
+    Roles,
 }
 
 struct Model {
@@ -278,6 +281,7 @@ struct Model {
     /// Of each engine, once it is known.
     clocks: Vec<Option<Clock>>,
     faults: Arc<Faults>,
+    roles: Arc<Roles>,
 }
 
 /// A node, and what distinguishes old news from new.
@@ -365,7 +369,8 @@ impl Cluster {
         let names = Arc::new(spec.names());
         let faults = Arc::new(Faults::of(names.clone()));
         let (reachable, clocks) = (vec![true; spec.engines()], vec![None; spec.engines()]);
-        let model = Model { nodes, uncontrolled: 0, by_container: HashMap::new(), reachable, clocks, faults };
+        let roles = Arc::new(Roles::new(&spec.roles, nodes.len()));
+        let model = Model { nodes, uncontrolled: 0, by_container: HashMap::new(), reachable, clocks, faults, roles };
         Self { spec: Arc::new(spec), names, model: Arc::new(Mutex::new(model)) }
     }
 
@@ -387,6 +392,11 @@ impl Cluster {
     /// The nodes that a word stands for: a number as in `i001`, a node's name, or a service. None if it stands for none.
     pub fn find(&self, word: &str) -> Vec<usize> {
         self.names.find(word)
+    }
+
+    /// How its nodes are named while words for roles stand for these nodes.
+    pub(crate) fn names_with(&self, roles: Vec<(String, Vec<usize>)>) -> Arc<Names> {
+        if roles.is_empty() { self.names.clone() } else { Arc::new(self.names.with_roles(roles)) }
     }
 
     /// The node's spec.
@@ -487,6 +497,21 @@ impl Cluster {
         }
         model.faults = Arc::new(faults);
         Change::Faults
+    }
+
+    /// Which nodes have roles.
+    pub(crate) fn roles(&self) -> Arc<Roles> {
+        self.model.lock().roles.clone()
+    }
+
+    /// Sets which nodes have the role with this index, or why that is not known.
+    pub(crate) fn set_role(&self, at: usize, answer: Result<Vec<usize>, Arc<str>>) -> Change {
+        if Arc::make_mut(&mut self.model.lock().roles).note(at, answer) { Change::Roles } else { Change::None }
+    }
+
+    /// Whether any node runs, as far as is known.
+    pub(crate) fn has_running(&self) -> bool {
+        self.model.lock().nodes.iter().any(|slot| slot.node.state == State::Running)
     }
 
     /// Applies news of a node. Outdated news changes nothing.

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use super::NodeName;
 
 /// Words of the command language and of `partition` and `links` that stand for something else than a node.
-const RESERVED: [&str; 11] =
+pub(super) const RESERVED: [&str; 11] =
     ["*", "host", "hosts", "heal", "halves", "majority", "ring", "isolate", "bridge", "drop", "reject"];
 
 /// The names of a cluster's nodes. Every node is `i001`, `i002`, … by its place. Nodes of services have names of their
-/// own besides, and a service's name stands for all its nodes. `@NAME` stands for the nodes on a machine.
+/// own besides, and a service's name stands for all its nodes. `@NAME` stands for the nodes on a machine, or with a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
     called: Vec<NodeName>,
@@ -17,6 +17,8 @@ pub struct Names {
     by_word: HashMap<String, Vec<usize>>,
     /// The machines by name, each with its nodes, if there are several.
     hosts: Vec<(String, Vec<usize>)>,
+    /// The words for roles, each with the nodes that it stands for now.
+    roles: Vec<(String, Vec<usize>)>,
 }
 
 /// How one node is named.
@@ -44,7 +46,7 @@ impl NodeName {
 impl Names {
     /// So many nodes, `i001` and so on.
     pub(crate) fn numbered(nodes: usize) -> Self {
-        Self { called: (0..nodes).map(NodeName::nth).collect(), by_word: HashMap::new(), hosts: vec![] }
+        Self { called: (0..nodes).map(NodeName::nth).collect(), by_word: HashMap::new(), hosts: vec![], roles: vec![] }
     }
 
     /// The names of these nodes, in order. Of words that two nodes claim, a node's name wins over an alias, and an alias
@@ -60,12 +62,17 @@ impl Names {
         }
         by_word.extend(called.iter().enumerate().map(|(index, name)| (name.to_string(), vec![index])));
         by_word.retain(|word, _| NodeName::parse_index(word).is_none() && !RESERVED.contains(&word.as_str()));
-        Self { called, by_word, hosts: vec![] }
+        Self { called, by_word, hosts: vec![], roles: vec![] }
     }
 
     /// The same for nodes on these machines.
     pub(crate) fn on_hosts(self, hosts: Vec<(String, Vec<usize>)>) -> Self {
         Self { hosts, ..self }
+    }
+
+    /// The same while words for roles stand for these nodes.
+    pub(crate) fn with_roles(&self, roles: Vec<(String, Vec<usize>)>) -> Self {
+        Self { roles, ..self.clone() }
     }
 
     /// The nodes of each machine, if there are several.
@@ -86,8 +93,8 @@ impl Names {
     /// The nodes that a word stands for, in order; none if it stands for none.
     pub(crate) fn find(&self, word: &str) -> Vec<usize> {
         if let Some(name) = word.strip_prefix('@') {
-            let host = self.hosts.iter().find(|(host, _)| host == name);
-            return host.map(|(_, nodes)| nodes.clone()).unwrap_or_default();
+            let named = self.hosts.iter().chain(&self.roles).find(|(word, _)| word == name);
+            return named.map(|(_, nodes)| nodes.clone()).unwrap_or_default();
         }
         match NodeName::parse_index(word) {
             Some(index) if index < self.len() => vec![index],
@@ -138,6 +145,20 @@ mod tests {
         assert_eq!(names.name(1).as_str(), "web-2");
         assert!(names.are_own() && !Names::numbered(3).are_own());
         assert_eq!(Names::numbered(3).find("i003"), [2]);
+    }
+
+    #[test]
+    fn at_stands_for_machines_and_for_roles() {
+        let names = Names::numbered(4).on_hosts(vec![("a".into(), vec![0, 1]), ("b".into(), vec![2, 3])]);
+        let with_roles = names.with_roles(vec![("leader".into(), vec![2])]);
+        for (word, before, after) in [
+            ("@a", vec![0, 1], vec![0, 1]),
+            ("@leader", vec![], vec![2]),
+            ("leader", vec![], vec![]),
+            ("@x", vec![], vec![]),
+        ] {
+            assert_eq!((names.find(word), with_roles.find(word)), (before, after), "{word}");
+        }
     }
 
     #[test]

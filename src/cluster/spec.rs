@@ -163,6 +163,8 @@ pub struct ClusterSpec {
     pub port: u16,
     /// The named volumes that are the cluster's own, and the host directories of their content.
     pub volumes: BTreeMap<String, PathBuf>,
+    /// The names of the roles that its nodes can have.
+    pub roles: Vec<String>,
     /// The machines that its nodes run on, if there are several; empty for one, which needs no name.
     pub hosts: Vec<HostSpec>,
     /// The nodes, in order.

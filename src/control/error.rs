@@ -16,6 +16,9 @@ pub enum ControlError {
     /// No node of that name.
     #[error("no node is named '{0}'")]
     NoSuchNode(String),
+    /// A word for a role stands for no node now.
+    #[error("{0}")]
+    NoRole(String),
     /// The node does not run.
     #[error("{node} is not running ({state})")]
     NotRunning {
@@ -81,6 +84,7 @@ impl ControlError {
         match self {
             Self::Invalid(_) => Errno::INVAL,
             Self::NoSuchNode(_) => Errno::NOENT,
+            Self::NoRole(_) => Errno::AGAIN,
             Self::NotRunning { .. } => Errno::SRCH,
             Self::Busy(_) => Errno::BUSY,
             Self::Unsupported(_) => Errno::OPNOTSUPP,
@@ -97,6 +101,7 @@ impl ControlError {
         match self {
             Self::Invalid(_) => "EINVAL",
             Self::NoSuchNode(_) => "ENOENT",
+            Self::NoRole(_) => "EAGAIN",
             Self::NotRunning { .. } => "ESRCH",
             Self::Busy(_) => "EBUSY",
             Self::Unsupported(_) => "EOPNOTSUPP",

@@ -14,7 +14,7 @@ use super::completion::CompletionGuard;
 use super::in_flight::InFlightGuard;
 use super::network::Network;
 use crate::cluster::faults::SeededRng;
-use crate::cluster::{Cluster, Node};
+use crate::cluster::{Cluster, NamedRoles, Node};
 use crate::engine::{Engine, EngineError};
 use crate::fleet::Fleet;
 use crate::history::{AttributionGuard, CanCause, CommandId, CommandOutcome, Recorder};
@@ -149,6 +149,11 @@ impl Invoked {
     /// Its id in the history.
     pub(crate) fn id(&self) -> CommandId {
         self.id
+    }
+
+    /// The nodes that it is about, and whether it is about the cluster as a whole.
+    pub(crate) fn about(&self) -> (Vec<usize>, bool) {
+        (self.nodes.clone().unwrap_or_default(), self.is_whole)
     }
 }
 
@@ -309,11 +314,12 @@ impl Executor {
         &self.recorder
     }
 
-    /// Records that a command begins. `line` is what was written.
-    pub(crate) fn invoke(&self, target: Target, line: &str, command: Command) -> Invoked {
-        let nodes = self.resolve(target, &command);
+    /// Records that a command begins. `line` is what was written, `roles` what the words for roles in it stand for.
+    pub(crate) fn invoke(&self, target: Target, line: &str, command: Command, roles: NamedRoles) -> Invoked {
+        let recorded = self.recorded(&roles);
+        let nodes = self.resolve(target, &command, roles);
         let names = nodes.iter().flatten().map(|&index| self.name(index)).collect();
-        let id = self.recorder.invoke(line, Some(command.verb), names);
+        let id = self.recorder.invoke(line, Some(command.verb), names, recorded);
         let is_whole = target == Target::Root && command.nodes.is_empty();
         Invoked { id, action: command.action, nodes, is_whole, began: Instant::now() }
     }
@@ -360,7 +366,7 @@ impl Executor {
     }
 
     /// The nodes that a command is about.
-    fn resolve(&self, target: Target, command: &Command) -> Result<Vec<usize>> {
+    fn resolve(&self, target: Target, command: &Command, roles: NamedRoles) -> Result<Vec<usize>> {
         let names = &command.nodes;
         if let Target::Node(index) = target {
             return match names.first() {
@@ -375,9 +381,13 @@ impl Executor {
         if names.is_empty() {
             return Ok((0..self.cluster.len()).collect());
         }
+        if let Some(why) = roles.missing {
+            return Err(ControlError::NoRole(why));
+        }
         let mut nodes = Vec::with_capacity(names.len());
+        let known = self.cluster.names_with(roles.words);
         for name in names {
-            let named = self.cluster.find(name);
+            let named = known.find(name);
             if named.is_empty() {
                 return Err(ControlError::NoSuchNode(shown(name)));
             }

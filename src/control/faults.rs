@@ -4,6 +4,7 @@ use super::ControlError;
 use super::completion::CompletionGuard;
 use super::execute::Executor;
 use super::network::{About, Unchanged};
+use crate::cluster::NamedRoles;
 use crate::cluster::faults::FaultError;
 use crate::engine::PublishedPort;
 use crate::history::CommandId;
@@ -62,33 +63,45 @@ impl From<FaultError> for ControlError {
 const LONGEST_TOLD: usize = 1024;
 
 impl Executor {
-    /// Records that a setting is written.
-    pub(crate) fn invoke_setting(&self, setting: Setting, text: &str) -> CommandId {
+    /// Records that a setting is written. `roles`: what the words for roles in it stand for.
+    pub(crate) fn invoke_setting(&self, setting: Setting, text: &str, roles: &NamedRoles) -> CommandId {
         let nodes = setting.node().map(|index| self.name(index)).into_iter().collect();
         let line = text.trim_end_matches('\n');
         let line = match line.char_indices().find(|(at, _)| *at >= LONGEST_TOLD) {
             Some((at, _)) => format!("{}…", &line[..at]),
             None => line.to_owned(),
         };
-        self.recorder().invoke(&line, Some(setting.name()), nodes)
+        self.recorder().invoke(&line, Some(setting.name()), nodes, self.recorded(roles))
     }
 
     /// Applies what was written. The history has its end before this returns.
     ///
     /// # Errors
     /// What is wrong with the text, or what this machine cannot do, or which sandbox failed: nothing has changed then.
-    pub(crate) async fn set(&self, id: CommandId, setting: Setting, writing: Writing, text: &str) -> Result<()> {
+    pub(crate) async fn set(
+        &self,
+        id: CommandId,
+        setting: Setting,
+        writing: Writing,
+        text: &str,
+        roles: NamedRoles,
+    ) -> Result<()> {
         let end = CompletionGuard::of(id, self.recorder());
         if let Err(closed) = self.check_open() {
             return end.tell(Err(closed));
         }
-        let text = text.to_owned();
+        if let Some(why) = roles.missing {
+            return end.tell(Err(ControlError::NoRole(why)));
+        }
+        let (text, names) = (text.to_owned(), self.cluster().names_with(roles.words));
         let about = setting.node().map_or(About::All, |index| About::Nodes(vec![index]));
-        let changed = self.network().change(about, move |faults, rng| match (setting, writing) {
-            (Setting::Partition, _) => faults.set_partition(&text, rng),
-            (Setting::Links, Writing::Whole) => faults.set_links(&text),
-            (Setting::Links, Writing::More) => faults.add_links(&text),
-            (Setting::Net(index), _) => faults.set_net(index, &text),
+        let changed = self.network().change(about, move |faults, rng| {
+            faults.change_as_named(names, |faults| match (setting, writing) {
+                (Setting::Partition, _) => faults.set_partition(&text, rng),
+                (Setting::Links, Writing::Whole) => faults.set_links(&text),
+                (Setting::Links, Writing::More) => faults.add_links(&text),
+                (Setting::Net(index), _) => faults.set_net(index, &text),
+            })
         });
         end.tell(changed.await.map_err(ControlError::from))
     }

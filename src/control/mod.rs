@@ -8,6 +8,7 @@ mod execute;
 mod faults;
 mod in_flight;
 mod network;
+mod roles;
 mod verbs;
 
 pub(crate) use error::ControlError;
@@ -15,5 +16,5 @@ pub use execute::{Command, Executor};
 pub(crate) use execute::{DEFAULT_GRACE, DEFAULT_START_TIMEOUT, NodeFiles, Target};
 pub use faults::Setting;
 pub(crate) use faults::Writing;
-pub(crate) use verbs::{FirstStart, is_orderly, script};
+pub(crate) use verbs::{FirstStart, ended_by, is_orderly, script};
 pub use verbs::{names as verbs, parse};

@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use anyhow::Result;
 
 use super::config::Config;
-use super::plan::Plan;
+use super::plan::{Plan, RoleCommand};
 use super::program::Program;
-use super::readiness;
+use super::{readiness, roles};
 use crate::template::{Nodes, TemplateNode};
 
 /// 198.18.0.0/15, which RFC 2544 reserves for benchmarks, so no node has an address in it.
@@ -35,6 +35,11 @@ impl Plan {
             let (recipe, variables) = (self.recipe(index), nodes.variables(index));
             Program::render(recipe, &variables)?;
             readiness::render(recipe, &variables)?;
+        }
+        for role in &self.roles.all {
+            if let RoleCommand::InNode(words) = &role.command {
+                roles::render(words, &nodes, self.len())?;
+            }
         }
         for recipe in &self.recipes {
             for (option, dir) in recipe.template_directories() {

@@ -10,6 +10,7 @@ mod config;
 mod data;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzed;
+mod host_command;
 mod images;
 mod left;
 mod lifecycle;
@@ -29,6 +30,7 @@ pub(crate) mod prune;
 mod readiness;
 mod remove_contents;
 mod report;
+mod roles;
 mod runtime;
 mod specs;
 mod start;
@@ -38,6 +40,7 @@ mod umount;
 pub(crate) use answers::{ASK_AGAIN, check_answers, within_reach};
 pub(crate) use background::{attached, mount_in_background, run_child, started};
 pub(crate) use data::lock_data;
+pub(crate) use host_command::{GUARD, guard};
 pub(crate) use left::left_in_engine;
 pub(crate) use lifecycle::mount_in_foreground;
 pub(crate) use names::new_id;
@@ -48,7 +51,8 @@ pub use paths::Record;
 pub(crate) use paths::{ClusterPaths, records, state_home};
 pub use plan::Plan;
 pub(crate) use plan::{
-    NodeRecipe, PlannedEndpoint, PlannedFile, PlannedNode, PlannedVolume, Readiness, Variable, is_own_label,
+    NodeRecipe, PlannedEndpoint, PlannedFile, PlannedNode, PlannedRole, PlannedRoles, PlannedVolume, Readiness,
+    RoleCommand, Variable, is_own_label,
 };
 pub(crate) use readiness::line_pattern;
 pub(crate) use runtime::runtime;

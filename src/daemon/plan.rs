@@ -30,6 +30,7 @@ pub struct Plan {
     /// The different ways in which nodes are run.
     pub(crate) recipes: Vec<NodeRecipe>,
     pub(crate) nodes: Vec<PlannedNode>,
+    pub(crate) roles: PlannedRoles,
     /// The port that goes into `config.json` and that `published_port` leads to.
     pub(crate) port: u16,
     /// The networks that nodes are connected to.
@@ -94,6 +95,35 @@ pub(crate) struct PlannedEndpoint {
     pub(crate) address: Option<Ipv4Addr>,
     /// Names that it has there besides its own.
     pub(crate) aliases: Vec<String>,
+}
+
+/// The roles that nodes can have, and how it is found out which have them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PlannedRoles {
+    pub(crate) all: Vec<PlannedRole>,
+    /// Where commands run on this machine: an absolute path.
+    pub(crate) directory: PathBuf,
+    /// How long a question may take.
+    pub(crate) timeout: Duration,
+    /// From an answer to the next question.
+    pub(crate) interval: Duration,
+}
+
+/// A role.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PlannedRole {
+    pub(crate) name: String,
+    /// Prints which nodes have it.
+    pub(crate) command: RoleCommand,
+}
+
+/// What finds out which nodes have a role.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum RoleCommand {
+    /// A line for the shell, run on this machine.
+    Here(String),
+    /// A program, run in a node. Each word is a template.
+    InNode(Vec<String>),
 }
 
 /// How a node is run.

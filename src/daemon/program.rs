@@ -34,8 +34,17 @@ impl Program {
     }
 }
 
+/// Renders the words of a command of `option` for one node.
+pub(super) fn words(words: &[String], option: &str, variables: &Variables) -> Result<Vec<String>> {
+    let words = words.iter().map(|word| text(word, option, variables)).collect::<Result<Vec<_>>>()?;
+    if words.first().is_none_or(String::is_empty) {
+        bail!("{option}: the first word is the program to run, and it is empty");
+    }
+    Ok(words)
+}
+
 /// Renders a template for an argument or a variable of a process. Neither can hold a NUL byte.
-pub(super) fn text(source: &str, what: &str, variables: &Variables) -> Result<String> {
+fn text(source: &str, what: &str, variables: &Variables) -> Result<String> {
     let text = render(source, what, variables)?;
     if text.contains('\0') {
         bail!("{what}: it has a NUL byte in it");

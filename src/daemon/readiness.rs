@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use regex::bytes::Regex;
 
 use super::plan::{NodeRecipe, Readiness};
-use super::program::text;
+use super::program::words;
 use crate::engine::Engine;
 use crate::provision::Provisioner;
 use crate::template::Variables;
@@ -28,7 +28,7 @@ pub(crate) fn render(recipe: &NodeRecipe, variables: &Variables) -> Result<Optio
         None => None,
         Some(Readiness::Port(port)) => Some(Sign::Port(*port)),
         Some(Readiness::Log(pattern)) => Some(Sign::Line(line_pattern(pattern)?)),
-        Some(Readiness::Command(words)) => Some(Sign::Command(rendered(words, variables)?)),
+        Some(Readiness::Command(words)) => Some(Sign::Command(self::words(words, "--ready-cmd", variables)?)),
     })
 }
 
@@ -83,15 +83,6 @@ fn port_answers(port: u16, there: Result<(), String>) -> Answer {
         Err(why) if why == "connection refused" => Answer::no(format!("connection refused by port {port}")),
         Err(why) => Answer::no(format!("port {port}: {why}")),
     }
-}
-
-/// The command of one node: each word is a template.
-fn rendered(words: &[String], variables: &Variables) -> Result<Vec<String>> {
-    let words = words.iter().map(|word| text(word, "--ready-cmd", variables)).collect::<Result<Vec<_>>>()?;
-    if words.first().is_none_or(String::is_empty) {
-        bail!("--ready-cmd: the first word is the program to run, and it is empty");
-    }
-    Ok(words)
 }
 
 #[cfg(test)]

@@ -144,6 +144,7 @@ pub(super) fn cluster_spec(
             .flat_map(|recipe| own_volumes(&recipe.volumes))
             .map(|name| (name.clone(), plan.volume_data(&name)))
             .collect(),
+        roles: plan.roles.all.iter().map(|role| role.name.clone()).collect(),
         hosts: machines.specs(),
         nodes: networks.nodes.iter().enumerate().map(node).collect(),
     }

@@ -27,9 +27,9 @@ use super::node_files::NodeFiles;
 use super::owner::Owner;
 use super::paths::{ClusterPaths, OwnMount, Record};
 use super::plan::{Plan, Readiness};
-use super::readiness;
 use super::report::{Report, Reporter};
 use super::specs::{Place, cluster_spec, node_options};
+use super::{readiness, roles};
 use crate::agent::RemoteMounts;
 use crate::cluster::faults::SeededRng;
 use crate::cluster::{Cluster, ClusterId, ClusterSpec, State};
@@ -116,6 +116,7 @@ pub(crate) async fn start(plan: &Plan, lock: &Lock, made: &Made, report: &Report
     fuse_helper()?;
     let timeout = plan.timeout;
     let (fleet, names) = connect_all(&plan.hosts, timeout).await.map_err(|error| anyhow!("{error}"))?;
+    roles::check_names(plan, &names)?;
     *made.fleet.lock() = Some(fleet.clone());
     for engine in fleet.engines() {
         info!(engine = %engine.info().description, address = %engine.info().address, "connected");
@@ -202,6 +203,8 @@ async fn bring_up(plan: &Plan, machines: &Machines, made: &Made, report: &Report
     }
 
     let unmounted = mount(plan, &tree, (bindmounts, files.agents().mounts.clone()), made, &mut record).await?;
+    // Not before: a command may look into the mount.
+    watch.follow_roles();
     if plan.start && !starts_at_once {
         report(Report::Step(format!("starting {}", count(model.cluster.len()))));
         tree.execute("start").await.map_err(cannot_start)?;
@@ -296,6 +299,7 @@ impl Model {
             readiness::probe(plan.recipe(index), index, &variables, engine, provisioner)
         };
         let probes = (0..plan.nodes.len()).map(probe).collect::<Result<_>>()?;
+        let roles = roles::questions(plan, &self.cluster, nodes, machines)?;
         let (tree, recorder) = (self.tree.clone(), self.recorder.clone());
         let on_change = Box::new(move |change| {
             // The history first: a line that a test appends after reading a change is ordered after it.
@@ -305,7 +309,7 @@ impl Model {
             }
         });
         let sandboxes = Some(provisioner.clone() as Arc<dyn watch::Sandboxes>);
-        let options = watch::Options { timeout: plan.timeout, log_limit: plan.log_limit, probes, sandboxes };
+        let options = watch::Options { timeout: plan.timeout, log_limit: plan.log_limit, probes, roles, sandboxes };
         let watch = Watch::begin(machines.fleet.clone(), self.cluster.clone(), options, on_change).await;
         watch.context("cannot follow the engine's events")
     }

@@ -241,6 +241,8 @@ pub struct Exit {
     pub(crate) code: i64,
     /// What it wrote to stdout and stderr: at most the first [`OUTPUT_KEPT`] bytes.
     pub(crate) output: Vec<u8>,
+    /// Of that, what it wrote to stdout.
+    pub(crate) stdout: Vec<u8>,
 }
 
 /// Most of a program's output that is kept, in bytes.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::attribution::{self, CanCause};
 use super::{
     Cause, ClusterEvent, CommandEvent, CommandId, CommandPhase, EngineOf, FaultEvent, HealthEvent, History,
-    HistoryEvent, HostAddress, NodeAddress, ReadyEvent, SandboxEvent, SandboxPhase, StateEvent,
+    HistoryEvent, HostAddress, NodeAddress, ReadyEvent, RoleEvent, SandboxEvent, SandboxPhase, StateEvent,
 };
 use crate::cluster::faults::FaultInForce;
 use crate::cluster::{Change, Cluster, Node, State};
@@ -59,6 +59,8 @@ struct Recording {
     /// Of each engine.
     clocks: Vec<Option<Clock>>,
     nodes: Vec<LastRecorded>,
+    /// Of each role: its nodes, and whether they are known.
+    roles: Vec<(Vec<usize>, bool)>,
     /// Commands that have begun and not ended.
     open: BTreeMap<CommandId, (Option<&'static str>, Vec<String>)>,
     next: CommandId,
@@ -112,6 +114,7 @@ impl Recorder {
             reachable: vec![true; cluster.spec().engines()],
             clocks: vec![None; cluster.spec().engines()],
             nodes: (0..cluster.len()).map(|_| told()).collect(),
+            roles: vec![(vec![], false); cluster.spec().roles.len()],
             open: BTreeMap::new(),
             next: history.first_command(),
         };
@@ -174,7 +177,7 @@ impl Recorder {
     fn look(&self, recording: &mut Recording, change: Change, lines: &mut Vec<HistoryEvent>) {
         let cluster = &self.0.cluster;
         let indices = match change {
-            Change::None | Change::Faults => 0..0,
+            Change::None | Change::Faults | Change::Roles => 0..0,
             Change::Node(index) | Change::Network(index) => index..index + 1,
             Change::Reachable => 0..cluster.len(),
         };
@@ -185,6 +188,9 @@ impl Recorder {
             let in_force = cluster.faults().in_force();
             let links = in_force.iter().flat_map(FaultInForce::texts).collect();
             lines.push(HistoryEvent::Fault(FaultEvent { links, in_force }));
+        }
+        if matches!(change, Change::Roles | Change::Reachable) {
+            self.look_at_roles(recording, lines);
         }
         for (host, recorded) in recording.reachable.iter_mut().enumerate().filter(|_| change == Change::Reachable) {
             let reachable = cluster.is_reachable(host);
@@ -203,9 +209,27 @@ impl Recorder {
         }
     }
 
+    /// Adds a line for each role that other nodes have, or of which this is known no longer or again.
+    fn look_at_roles(&self, recording: &mut Recording, lines: &mut Vec<HistoryEvent>) {
+        for (role, recorded) in self.0.cluster.roles().all().iter().zip(&mut recording.roles) {
+            let now = (role.nodes.clone(), role.unknown.is_none());
+            if std::mem::replace(recorded, now.clone()) != now {
+                let nodes = role.nodes.iter().map(|&index| self.0.cluster.node_spec(index).name.to_string()).collect();
+                let error = role.unknown.as_deref().map(Into::into);
+                lines.push(HistoryEvent::Role(RoleEvent { name: role.name.clone(), nodes, error }));
+            }
+        }
+    }
+
     /// Records that a command begins: `line` as it was written, its verb (`None` if it is no command), the nodes that it
-    /// means.
-    pub fn invoke(&self, line: &str, verb: Option<&'static str>, nodes: Vec<String>) -> CommandId {
+    /// means, and what the words for roles in it stand for.
+    pub fn invoke(
+        &self,
+        line: &str,
+        verb: Option<&'static str>,
+        nodes: Vec<String>,
+        roles: BTreeMap<String, Vec<String>>,
+    ) -> CommandId {
         let mut recording = self.0.recording.lock();
         let id = recording.next;
         recording.next.0 += 1;
@@ -215,7 +239,7 @@ impl Recorder {
             line: Some(line.into()),
             verb: verb.map(Into::into),
             nodes: nodes.clone(),
-            roles: BTreeMap::new(),
+            roles,
             errno: None,
             error: None,
             failed: BTreeMap::new(),

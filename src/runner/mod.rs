@@ -8,9 +8,11 @@ mod artifacts;
 mod checking;
 mod copy;
 mod log_end;
+pub(crate) mod nemesis;
 mod nodes;
 mod run;
 mod shell_split;
+mod shrink;
 mod signals;
 mod workload;
 
@@ -18,4 +20,5 @@ pub(crate) use checking::{Checked, UNKNOWN, check, record};
 pub(crate) use nodes::{Goal, WaitOutcome, wait};
 pub(crate) use run::{ArtifactsWhen, Job, cannot_run, run};
 pub(crate) use shell_split::words;
+pub(crate) use shrink::{ShrinkJob, shrink};
 pub(crate) use workload::{Workload, WorkloadEnd, usual_keys, workload};

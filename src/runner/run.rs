@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 
 use super::artifacts::Artifacts;
+use super::nemesis::{Ending, NemesisJob, Prepared, Stop};
 use super::nodes::{Goal, WaitOutcome, wait};
 use super::signals::{SignalRouter, say};
 use crate::daemon::prune::{PruneFilter, look, remove};
@@ -44,6 +45,8 @@ pub(crate) struct Job {
     pub(crate) artifacts_when: ArtifactsWhen,
     /// Timeout for the nodes to get ready, if given.
     pub(crate) wait_timeout: Option<Duration>,
+    /// The schedule of faults to perform while COMMAND runs.
+    pub(crate) nemesis: Option<NemesisJob>,
 }
 
 /// Mounts, starts, waits until the nodes are ready, runs COMMAND, takes all down. Returns the exit status, having said
@@ -105,11 +108,15 @@ impl Job {
                 return Ok(OWN_FAILURE);
             }
         }
+        let performance = self.nemesis.as_ref().map(|job| job.prepare(mountpoint)).transpose()?;
         let (program, arguments) = self.command.split_first().context("there is no COMMAND")?;
         let mut command = Command::new(program);
         command.args(arguments).env("CTHULHU", mountpoint);
         match router.launch(&mut command) {
-            Ok(Some(child)) => status(child),
+            Ok(Some(child)) => match performance {
+                None => status(child),
+                Some(performance) => beside(&performance, child),
+            },
             Ok(None) => Ok(OWN_FAILURE),
             Err(error) => Ok(cannot_run(program, &error)),
         }
@@ -145,6 +152,20 @@ impl Job {
             Some(why) => Err(anyhow!("{why}")),
         }
     }
+}
+
+/// Performs a schedule until COMMAND has ended; what is in force then goes with the cluster.
+fn beside(performance: &Prepared, child: Child) -> Result<u8> {
+    let stop = Stop::default();
+    std::thread::scope(|scope| {
+        let performing = scope.spawn(|| performance.perform(&stop, &|line| say(&format!("nemesis: {line}"))));
+        let status = status(child);
+        stop.ask(Ending::Leave);
+        if let Ok(Err(error)) = performing.join() {
+            say(&crate::text::sentence(&error.context("the schedule ended early")));
+        }
+        status
+    })
 }
 
 fn status(mut child: Child) -> Result<u8> {

@@ -26,7 +26,7 @@ pub use listing::DirEntry;
 use table::{DependsOn, File, Role};
 pub use write::{LONGEST_WRITE, Pending, Position, Written};
 
-use crate::cluster::{Change, Cluster};
+use crate::cluster::{Change, Cluster, NamedRoles};
 use crate::control::{ControlError, Executor, Target, parse};
 use crate::history::History;
 use crate::sync::Mutex;
@@ -156,13 +156,16 @@ impl Tree {
         self.0.executor.close()
     }
 
-    /// Executes a line as if it were written to the root's control.
+    /// Executes a line that names no roles as if it were written to the root's control.
     ///
     /// # Errors
     /// As the write.
     pub(crate) async fn execute(&self, line: &str) -> Result<(), ControlError> {
         match parse(line.as_bytes())? {
-            Some(command) => self.0.executor.execute(self.0.executor.invoke(Target::Root, line, command)).await,
+            Some(command) => {
+                let invoked = self.0.executor.invoke(Target::Root, line, command, NamedRoles::default());
+                self.0.executor.execute(invoked).await
+            }
             None => Ok(()),
         }
     }
@@ -336,8 +339,10 @@ impl Tree {
             Change::Reachable => {
                 self.outdate(self.directories(), DependsOn::Nodes);
                 self.outdate(self.directories(), DependsOn::Faults);
+                self.outdate(self.directories(), DependsOn::Roles);
             }
             Change::Faults => self.outdate(self.directories(), DependsOn::Faults),
+            Change::Roles => self.outdate(self.directories(), DependsOn::Roles),
         }
     }
 

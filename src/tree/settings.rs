@@ -57,12 +57,15 @@ impl Tree {
             return Written::Now(Ok(taken));
         }
         Written::Later(self.pending(setting.node(), taken, async move |tree, stop, under_way| {
+            let executor = &tree.0.executor;
+            // A node's `net` names no nodes.
+            let roles = executor.ask_roles(if setting.node().is_none() { &lines } else { "" }).await;
             if stop.load(Ordering::Acquire) {
                 return Err(ControlError::Interrupted);
             }
-            let id = tree.0.executor.invoke_setting(setting, &lines);
+            let id = executor.invoke_setting(setting, &lines, &roles);
             *under_way.lock() = Some(id);
-            let result = tree.0.executor.set(id, setting, writing, &lines).await;
+            let result = executor.set(id, setting, writing, &lines, roles).await;
             tracing::info!(?setting, ok = result.is_ok(), "faults");
             if result.is_ok() {
                 tree.0.files.lock().goes_on(fh);

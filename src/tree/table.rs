@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use rustix::io::Errno;
 
 use crate::cluster::faults::Faults;
-use crate::cluster::{Cluster, ClusterSpec, HostSpec, Node, NodeName, NodeSpec, State};
+use crate::cluster::{Cluster, ClusterSpec, HostSpec, Node, NodeName, NodeSpec, Role as NodeRole, State};
 use crate::control::Executor;
 use crate::engine::{Health, PublishedPort};
 use crate::text::first_lines;
@@ -76,6 +76,8 @@ pub(crate) enum DependsOn {
     Nodes,
     /// Of the faults in force, and of whether they are known.
     Faults,
+    /// Of which nodes have roles, and of whether that is known.
+    Roles,
 }
 
 /// What a file is rendered from.
@@ -139,6 +141,10 @@ const fn over_hosts(file: File) -> File {
     File { clusters: Clusters::OverHosts, ..file }
 }
 
+const fn of_roles(name: &'static str, render: fn(&Source) -> Result<String, Errno>) -> File {
+    File { polled: true, clusters: Clusters::WithRoles, ..value(name, DependsOn::Roles, render) }
+}
+
 const fn polled(name: &'static str, render: fn(&Source) -> Result<String, Errno>) -> File {
     File { polled: true, ..value(name, DependsOn::Nodes, render) }
 }
@@ -160,6 +166,8 @@ enum Clusters {
     OfServices,
     /// Over several machines.
     OverHosts,
+    /// Whose nodes can have roles.
+    WithRoles,
 }
 
 impl Clusters {
@@ -168,6 +176,7 @@ impl Clusters {
             Self::All => true,
             Self::OfServices => spec.has_services(),
             Self::OverHosts => !spec.hosts.is_empty(),
+            Self::WithRoles => !spec.roles.is_empty(),
         }
     }
 }
@@ -182,7 +191,7 @@ pub(crate) fn node(spec: &ClusterSpec) -> Arc<[&'static File]> {
     NODE.iter().filter(|file| file.clusters.contain(spec)).collect()
 }
 
-static ROOT: [File; 9] = [
+static ROOT: [File; 10] = [
     File {
         perm: 0o755,
         role: Role::Control,
@@ -196,9 +205,10 @@ static ROOT: [File; 9] = [
     value("capabilities", DependsOn::Faults, |source| Ok(source.executor.capabilities())),
     other("error", 0o444, Role::Error),
     over_hosts(value("hosts", DependsOn::Nodes, |source| Ok(hosts(source.cluster)))),
+    of_roles("roles", |source| Ok(roles(source.cluster))),
 ];
 
-static NODE: [File; 20] = [
+static NODE: [File; 21] = [
     File {
         perm: 0o755,
         role: Role::Control,
@@ -225,6 +235,7 @@ static NODE: [File; 20] = [
         source.node(|_| ports(&source.executor.ports(source.index)))
     })),
     over_hosts(value("host", DependsOn::Nothing, |source| Ok(line(host(source.cluster.spec(), source.spec()))))),
+    of_roles("role", |source| Ok(roles_of(source.cluster, source.index))),
 ];
 
 fn line(value: impl ToString) -> String {
@@ -328,6 +339,27 @@ fn hosts(cluster: &Cluster) -> String {
         text.push_str(&format!("{:<name$} {:<address$} {state:<5} {nodes:<5} {clock}\n", host.name, host.address));
     }
     text
+}
+
+/// The roles that a node has, one a line, as far as they are known now.
+fn roles_of(cluster: &Cluster, index: usize) -> String {
+    let roles = cluster.roles();
+    let own = roles.all().iter().filter(|role| role.unknown.is_none() && role.nodes.contains(&index));
+    own.map(|role| line(&role.name)).collect()
+}
+
+/// A line for each role: its name, the nodes that had it when it was last known, and why it is not known now.
+fn roles(cluster: &Cluster) -> String {
+    let name = |index: &usize| cluster.node_spec(*index).name.to_string();
+    let row = |role: &NodeRole| {
+        let nodes = role.nodes.iter().map(name).collect::<Vec<_>>().join(",");
+        let why = role.unknown.as_ref().map(|why| format!("unknown: {why}")).unwrap_or_default();
+        (role.name.clone(), if nodes.is_empty() { "-".into() } else { nodes }, why)
+    };
+    let rows: Vec<_> = cluster.roles().all().iter().map(row).collect();
+    let width = |of: fn(&(String, String, String)) -> usize| rows.iter().map(of).max().unwrap_or_default();
+    let (first, second) = (width(|row| row.0.len()), width(|row| row.1.len()));
+    rows.iter().map(|(name, nodes, why)| line(format!("{name:<first$}  {nodes:<second$}  {why}").trim_end())).collect()
 }
 
 fn spec_json(cluster: &Cluster) -> String {

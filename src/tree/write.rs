@@ -182,18 +182,20 @@ impl Tree {
     fn run(&self, target: Target, commands: Vec<Line>, taken: u32) -> Pending {
         self.pending(node(target), taken, async move |tree, stop, under_way| {
             for (line, command) in commands {
+                // A node's own control names no nodes.
+                let roles = tree.0.executor.ask_roles(if target == Target::Root { &line } else { "" }).await;
                 if stop.load(Ordering::Acquire) {
                     return Err(ControlError::Interrupted);
                 }
                 let (verb, nodes, is_fresh_start) = (command.verb, command.nodes.clone(), command.is_fresh_start());
-                let invoked = tree.0.executor.invoke(target, &line, command);
-                let id = invoked.id();
+                let invoked = tree.0.executor.invoke(target, &line, command, roles);
+                let (id, about) = (invoked.id(), invoked.about());
                 *under_way.lock() = Some(id);
                 let result = tree.0.executor.execute(invoked).await;
                 info!(?target, verb, ?nodes, ok = result.is_ok(), "command");
                 result?;
                 if is_fresh_start {
-                    tree.forget_errors(target, &nodes);
+                    tree.forget_errors(about);
                 }
                 if let Some(warning) = tree.0.executor.warning(id) {
                     tree.note(node(target), &warning);
@@ -241,7 +243,7 @@ impl Tree {
     /// Answers a line that is not a command, and records it in the history.
     pub(super) fn refuse_line(&self, node: Option<usize>, line: &[u8], error: &ControlError) -> Pending {
         let recorder = self.0.executor.recorder();
-        let id = recorder.invoke(&text(&line[..line.len().min(LONGEST_REFUSED)]), None, vec![]);
+        let id = recorder.invoke(&text(&line[..line.len().min(LONGEST_REFUSED)]), None, vec![], Default::default());
         recorder.end(id, error.outcome());
         self.refuse(node, error.errno(), &error.to_string())
     }
@@ -267,14 +269,9 @@ impl Tree {
     }
 
     /// Empties the `error` files of a command's nodes, and the root's if it was about all of them.
-    fn forget_errors(&self, target: Target, names: &[String]) {
-        let all = 0..self.0.cluster.len();
-        let directories: Vec<_> = match target {
-            Target::Node(index) => vec![Some(index)],
-            Target::Root if names.is_empty() => all.map(Some).chain([None]).collect(),
-            Target::Root => names.iter().flat_map(|name| self.0.cluster.find(name)).map(Some).collect(),
-        };
-        for ino in directories.into_iter().filter_map(|node| self.0.layout.file(node, Role::Error)) {
+    fn forget_errors(&self, (nodes, is_whole): (Vec<usize>, bool)) {
+        let directories = nodes.into_iter().map(Some).chain(is_whole.then_some(None));
+        for ino in directories.filter_map(|node| self.0.layout.file(node, Role::Error)) {
             self.set(ino, || Ok(vec![]));
         }
     }

@@ -9,12 +9,14 @@ mod logs;
 mod probe;
 mod process;
 mod reach;
+mod roles;
 mod sandboxes;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use log_file::{LogFile, LogReader, SMALLEST_LIMIT};
 pub(crate) use probe::{Answer, Ask, Pace, Probe, exit_answers};
+pub(crate) use roles::{AskRole, RoleQuestion};
 pub(crate) use sandboxes::Sandboxes;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,6 +45,8 @@ pub struct Options {
     /// What makes each node ready, if not its HEALTHCHECK: for all that are `probed` in the cluster's spec. A node past the end has
     /// none.
     pub probes: Vec<Option<Probe>>,
+    /// How it is found out which nodes have the roles of the cluster's spec, in order.
+    pub roles: Vec<RoleQuestion>,
     /// What holds the nodes' networks. Without it, every network counts as under control.
     pub sandboxes: Option<Arc<dyn Sandboxes>>,
 }
@@ -50,7 +54,7 @@ pub struct Options {
 impl Options {
     /// The usual ones.
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout, log_limit: DEFAULT_LOG_LIMIT, probes: vec![], sandboxes: None }
+        Self { timeout, log_limit: DEFAULT_LOG_LIMIT, probes: vec![], roles: vec![], sandboxes: None }
     }
 }
 
@@ -78,6 +82,7 @@ struct Inner {
     timeout: Duration,
     sandboxes: Option<Arc<dyn Sandboxes>>,
     nodes: Vec<WatchedNode>,
+    roles: Vec<roles::WatchedRole>,
     /// Of each engine.
     engines: Vec<reach::WatchedEngine>,
     /// How many changes of the model there have been.
@@ -173,7 +178,7 @@ impl Watch {
         options: Options,
         on_change: OnChange,
     ) -> Result<Self> {
-        let Options { timeout, log_limit, probes, sandboxes } = options;
+        let Options { timeout, log_limit, probes, roles, sandboxes } = options;
         let spec = cluster.spec();
         let open = |(node, probe): (&crate::cluster::NodeSpec, _)| {
             let cannot = |error| format!("cannot keep the output of {} in {}: {error}", node.name, node.dir.display());
@@ -190,6 +195,7 @@ impl Watch {
             timeout,
             sandboxes,
             nodes,
+            roles: roles.into_iter().map(roles::WatchedRole::new).collect(),
             changes: watch::channel(0).0,
             closing: watch::channel(false).0,
             questions: Semaphore::new(probe::AT_ONCE),

@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_reason_has_the_time_since_when_it_is_one() {
         let mut refusal = Refusal::default();
-        let exit = |code, output: &str| exit_answers(Exit { code, output: output.into() });
+        let exit = |code, output: &str| exit_answers(Exit { code, output: output.into(), stdout: vec![] });
         let first = refusal.found(1, exit(1, "not yet\n\n\x1b[2J\n")).unwrap_err();
         let (sentence, output) = first.split_once('\n').unwrap();
         let (why, since) = sentence.split_once(" since ").unwrap();

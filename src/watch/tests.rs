@@ -27,6 +27,14 @@ impl Drop for Watched {
 
 impl Watched {
     async fn new(nodes: usize, probe: impl Fn(&SimulatedEngine, usize) -> Option<Probe>) -> Self {
+        Self::with_roles(nodes, probe, vec![]).await
+    }
+
+    async fn with_roles(
+        nodes: usize,
+        probe: impl Fn(&SimulatedEngine, usize) -> Option<Probe>,
+        roles: Vec<RoleQuestion>,
+    ) -> Self {
         let (engine, dir) = (SimulatedEngine::new(), tempfile::tempdir().unwrap());
         engine.add_image("image");
         let node = |index: usize| {
@@ -42,6 +50,7 @@ impl Watched {
             prefixed_host_names: false,
             port: 8080,
             volumes: Default::default(),
+            roles: (0..roles.len()).map(|at| format!("role{at}")).collect(),
             hosts: vec![],
             nodes: (0..nodes).map(node).collect(),
         });
@@ -51,7 +60,7 @@ impl Watched {
             let _ = told.send((model.is_reachable(0), model.node(0).probe));
         });
         let options =
-            Options { probes: (0..nodes).map(|index| probe(&engine, index)).collect(), ..Options::new(TIMEOUT) };
+            Options { probes: (0..nodes).map(|index| probe(&engine, index)).collect(), roles, ..Options::new(TIMEOUT) };
         let watch = Watch::begin(Arc::new(engine.clone()), cluster.clone(), options, on_change).await.unwrap();
         let watched = Self { engine, cluster, watch, seen, _dir: dir };
         for index in 0..nodes {
@@ -211,6 +220,86 @@ async fn a_node_is_asked_at_the_pace_that_was_chosen() {
     until("silence says no", || f.are_ready() == 0).await;
     let unready = f.cluster.node(0).unready.clone().unwrap();
     assert!(unready.starts_with("no answer within 2 s since "), "{unready}");
+}
+
+/// A question about a role that takes a second, and how often it was begun. It must not be asked twice at once.
+fn asked(
+    answer: impl Fn(usize) -> std::result::Result<&'static str, &'static str> + Send + Sync + 'static,
+) -> (RoleQuestion, Arc<AtomicUsize>) {
+    let (begun, open) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (count, answer) = (begun.clone(), Arc::new(answer));
+    let question: AskRole = Box::new(move || {
+        let nth = count.fetch_add(1, Ordering::Relaxed);
+        let (open, answer) = (open.clone(), answer.clone());
+        Box::pin(async move {
+            assert!(!open.swap(true, Ordering::Relaxed), "asked while it is asked");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            open.store(false, Ordering::Relaxed);
+            answer(nth).map(Into::into).map_err(Into::into)
+        })
+    });
+    (RoleQuestion { question, interval: Duration::from_secs(9) }, begun)
+}
+
+#[tokio::test(start_paused = true)]
+async fn roles_are_asked_again_and_again_and_anew_for_those_who_need_them() {
+    let (question, begun) = asked(|_| Ok("i002"));
+    let f = Watched::with_roles(3, |_, _| None, vec![question]).await;
+    let second = Duration::from_secs(1);
+    let count = || begun.load(Ordering::Relaxed);
+    f.watch.follow_roles();
+    tokio::time::sleep(second / 2).await;
+    assert_eq!(count(), 1);
+    // One who needs it now waits for a question that begins after that; two who do share it.
+    let began = Instant::now();
+    tokio::join!(f.watch.ask_roles(&[0]), f.watch.ask_roles(&[0]));
+    assert_eq!((count(), began.elapsed().as_millis() / 100), (2, 15));
+    assert_eq!(f.cluster.roles().all()[0].nodes, [1]);
+    f.watch.ask_roles(&[]).await;
+    tokio::time::sleep(100 * second).await;
+    assert_eq!(count(), 12, "every ten seconds");
+    // Not while no node runs, unless somebody needs it.
+    (1..=3).for_each(|nth| f.engine.die(&format!("i00{nth}"), 0).unwrap());
+    until("none runs", || f.cluster.roles().all()[0].unknown.as_deref() == Some("no node runs")).await;
+    let before = count();
+    tokio::time::sleep(100 * second).await;
+    assert_eq!(count(), before);
+    f.watch.ask_roles(&[0]).await;
+    assert_eq!((count(), &f.cluster.roles().all()[0].unknown), (before + 1, &None));
+    // The end of the watch ends a wait, too.
+    let waiting = async {
+        tokio::time::sleep(second / 2).await;
+        f.watch.0.closing.send_replace(true);
+    };
+    let began = Instant::now();
+    tokio::join!(f.watch.ask_roles(&[0]), waiting);
+    assert_eq!(began.elapsed().as_millis() / 100, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_names_nodes() {
+    let answers = [
+        ("i003 172.30.0.2\n i003", Ok(vec![0, 2])),
+        ("", Ok(vec![])),
+        ("172.30.0.9", Err("the answer has '172.30.0.9' in it, which is no node")),
+        ("i001 \u{1b}[2J", Err("the answer has '\\u{1b}[2J' in it, which is no node")),
+        ("@role0", Err("the answer has '@role0' in it, which is no node")),
+    ];
+    let texts = answers.clone().map(|(text, _)| text);
+    let (question, _) = asked(move |nth| Ok(texts[nth % 5]));
+    let (failing, _) = asked(|_| Err("why"));
+    let f = Watched::with_roles(3, |_, _| None, vec![question, failing]).await;
+    f.watch.follow_roles();
+    for (text, wanted) in answers {
+        f.watch.ask_roles(&[0]).await;
+        let role = f.cluster.roles().all()[0].clone();
+        assert_eq!(
+            role.unknown.map_or(Ok(role.nodes), Err).as_ref().map_err(|why| &**why),
+            wanted.as_ref().map_err(|why| *why),
+            "{text}"
+        );
+    }
+    assert_eq!(f.cluster.roles().all()[1].unknown.as_deref(), Some("why"));
 }
 
 /// What the log of the first node says.

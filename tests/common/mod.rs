@@ -63,6 +63,7 @@ impl Fixture {
             prefixed_host_names: false,
             port: 8080,
             volumes: Default::default(),
+            roles: vec![],
             hosts: vec![],
             nodes: (0..nodes).map(spec).collect(),
         });

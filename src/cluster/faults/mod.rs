@@ -82,6 +82,14 @@ impl Faults {
         }
     }
 
+    /// Makes a change whose words mean what they do in `names`: those for roles mean other nodes each time.
+    pub(crate) fn change_as_named<T>(&mut self, names: Arc<Names>, change: impl FnOnce(&mut Self) -> T) -> T {
+        let own = std::mem::replace(&mut self.names, names);
+        let changed = change(self);
+        self.names = own;
+        changed
+    }
+
     /// Sets the partition: one line; `heal` or only white space for none.
     ///
     /// # Errors

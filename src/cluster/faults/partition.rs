@@ -125,9 +125,14 @@ pub(super) fn line(groups: &[Vec<String>], cut: Cut) -> String {
 pub(super) fn nodes(word: &str, names: &Names) -> Result<Vec<usize>> {
     match names.find(word) {
         nodes if !nodes.is_empty() => Ok(nodes),
-        _ if names.are_own() || NodeName::parse_index(word).is_some() => Err(FaultError::NoSuchNode(shown(word))),
+        _ if names.are_own() || is_meant_for_a_node(word) => Err(FaultError::NoSuchNode(shown(word))),
         _ => invalid(format!("'{}' is no node: they are named i001, i002, …", shown(word))),
     }
+}
+
+/// Whether a word can mean nothing but nodes.
+fn is_meant_for_a_node(word: &str) -> bool {
+    word.starts_with('@') || NodeName::parse_index(word).is_some()
 }
 
 fn shape(first: &str, rest: &[&str], names: &Names) -> Result<Option<Shape>> {
@@ -179,7 +184,7 @@ fn member(word: &str, names: &Names) -> Result<Vec<usize>> {
             "a partition is between nodes: effects on the way to the host are written to links, as in i001>host drop",
         ),
         "*" => invalid(format!("'*' is no node: {HOW}")),
-        _ if names.find(word).is_empty() && NodeName::parse_index(word).is_none() => {
+        _ if names.find(word).is_empty() && !is_meant_for_a_node(word) => {
             invalid(format!("'{}' is neither node nor shape: {HOW}", shown(word)))
         }
         _ => nodes(word, names),

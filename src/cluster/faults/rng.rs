@@ -16,8 +16,15 @@ impl SeededRng {
         Self(ChaCha8Rng::seed_from_u64(seed))
     }
 
+    /// One of many streams of a seed, each independent of the others.
+    pub(crate) fn stream(seed: u64, stream: u64) -> Self {
+        let mut rng = Self::new(seed);
+        rng.0.set_stream(stream);
+        rng
+    }
+
     /// A number below `bound`, each as likely as any other; 0 if there is none.
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         // Values beyond the last whole multiple of `bound` would make small results more likely.
         let limit = u64::MAX - u64::MAX % bound.max(1);
         loop {

@@ -16,6 +16,7 @@ fn cluster_of(nodes: u8) -> Cluster {
         prefixed_host_names: false,
         port: 8080,
         volumes: Default::default(),
+        roles: vec![],
         hosts: vec![],
         nodes: (0..nodes).map(node).collect(),
     })

@@ -16,6 +16,7 @@ pub(super) static CRASH: Verb = Verb {
     options: "",
     help: "as if the power failed: its peers hear nothing any more",
     is_orderly: false,
+    ended_by: Some("start"),
     parse: |_| Ok(Arc::new(Crash)),
     hint: "",
 };

@@ -12,6 +12,7 @@ pub(super) static HEAL: Verb = Verb {
     options: "",
     help: "take away the network faults of @WHOM@",
     is_orderly: false,
+    ended_by: None,
     parse: |_| Ok(Arc::new(Heal)),
     hint: "",
 };

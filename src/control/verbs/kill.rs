@@ -18,6 +18,7 @@ pub(super) static KILL: Verb = Verb {
     options: "[-s SIGNAL]",
     help: "send SIGNAL (KILL)",
     is_orderly: false,
+    ended_by: Some("start"),
     parse: |words| {
         let Some(text) = words.option("-s")? else {
             return Ok(Arc::new(Kill(Signal::KILL)));

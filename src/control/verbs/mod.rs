@@ -67,6 +67,11 @@ pub(crate) fn is_orderly(verb: &str) -> bool {
     VERBS.iter().any(|known| known.name == verb && known.is_orderly)
 }
 
+/// The verb that ends what a command with this verb does, if that lasts: `resume` for `pause`.
+pub(crate) fn ended_by(verb: &str) -> Option<&'static str> {
+    VERBS.iter().find(|known| known.name == verb)?.ended_by
+}
+
 /// What `cat control` shows: a script that writes its arguments to itself.
 pub(crate) fn script(at_root: bool) -> String {
     let (nodes, whom) = if at_root { (" [NODE...]", "the nodes named, or all") } else { ("", "this node") };

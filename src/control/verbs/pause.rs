@@ -10,8 +10,15 @@ use super::verb::Verb;
 use crate::cluster::State;
 use crate::engine::EngineError;
 
-pub(super) static PAUSE: Verb =
-    Verb { name: "pause", options: "", help: "freeze", is_orderly: false, parse: |_| Ok(Arc::new(Pause)), hint: "" };
+pub(super) static PAUSE: Verb = Verb {
+    name: "pause",
+    options: "",
+    help: "freeze",
+    is_orderly: false,
+    ended_by: Some("resume"),
+    parse: |_| Ok(Arc::new(Pause)),
+    hint: "",
+};
 
 struct Pause;
 

@@ -18,6 +18,7 @@ pub(super) static RESET: Verb = Verb {
     options: "[--start]",
     help: "as after mount: new containers, no files, faults or logs; --start starts them",
     is_orderly: true,
+    ended_by: None,
     parse: |words| Ok(Arc::new(Reset { starts: words.flag("--start") })),
     hint: "",
 };

@@ -15,6 +15,7 @@ pub(super) static RESTART: Verb = Verb {
     options: "[-t SECONDS]",
     help: "stop, then start",
     is_orderly: true,
+    ended_by: None,
     parse: |words| Ok(Arc::new(Restart { grace: words.grace()? })),
     hint: "",
 };

@@ -19,6 +19,7 @@ pub(super) static START: Verb = Verb {
     options: "",
     help: "run; nothing if it runs already",
     is_orderly: false,
+    ended_by: None,
     parse: |_| Ok(Arc::new(Start)),
     hint: "",
 };

@@ -15,6 +15,7 @@ pub(super) static STOP: Verb = Verb {
     options: "[-t SECONDS]",
     help: "stop signal, SIGKILL after SECONDS (1)",
     is_orderly: true,
+    ended_by: Some("start"),
     parse: |words| Ok(Arc::new(Stop { grace: words.grace()? })),
     hint: "",
 };

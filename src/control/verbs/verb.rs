@@ -21,6 +21,8 @@ pub(crate) struct Verb {
     pub(crate) help: &'static str,
     /// Whether a node that it ends was asked to end and had time for it, so that the timeline takes this for no fault.
     pub(crate) is_orderly: bool,
+    /// The verb that ends what it does, if what it does lasts until then.
+    pub(crate) ended_by: Option<&'static str>,
     /// What to add when an option is refused.
     pub(super) hint: &'static str,
     pub(super) parse: fn(&mut Words<'_>) -> Result<Arc<dyn Action>, ControlError>,

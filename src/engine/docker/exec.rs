@@ -20,22 +20,26 @@ pub(super) async fn run(docker: &Docker, id: &ContainerId, argv: &[String]) -> R
         ..CreateExecOptions::default()
     };
     let created = docker.create_exec(&id.0, options).await.map_err(error::from_bollard)?;
-    let mut kept = vec![];
+    let (mut kept, mut stdout) = (vec![], vec![]);
     match docker.start_exec(&created.id, None::<StartExecOptions>).await.map_err(error::from_bollard) {
         Ok(StartExecResults::Attached { mut output, .. }) => {
             while let Some(piece) = output.next().await {
-                let piece = piece.map(LogOutput::into_bytes).unwrap_or_default();
-                kept.extend_from_slice(&piece[..piece.len().min(OUTPUT_KEPT - kept.len())]);
+                let Ok(piece) = piece else { continue };
+                let is_stdout = matches!(piece, LogOutput::StdOut { .. });
+                let piece = piece.into_bytes();
+                let piece = &piece[..piece.len().min(OUTPUT_KEPT - kept.len())];
+                kept.extend_from_slice(piece);
+                stdout.extend_from_slice(if is_stdout { piece } else { &[] });
             }
         }
         Ok(StartExecResults::Detached) => {}
         // Docker: no such program in the container. (Podman, and Docker with some runtimes, report it in the status
         // only.)
-        Err(EngineError::Refused(why)) => return Ok(Exit { code: CANNOT_START, output: why.into_bytes() }),
+        Err(EngineError::Refused(why)) => return Ok(Exit { code: CANNOT_START, output: why.into_bytes(), stdout }),
         Err(error) => return Err(error),
     }
     let seen = raw::json(docker, &format!("/exec/{}/json", raw::encode(&created.id))).await?;
     // One that still runs has none.
     let code = seen["ExitCode"].as_i64().filter(|_| seen["Running"] != true);
-    code.map(|code| Exit { code, output: kept }).ok_or_else(|| raw::nonsense("an exec has no exit status"))
+    code.map(|code| Exit { code, output: kept, stdout }).ok_or_else(|| raw::nonsense("an exec has no exit status"))
 }

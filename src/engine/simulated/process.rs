@@ -56,7 +56,7 @@ impl World {
     pub(crate) fn exec(&self, key: &str) -> Result<Exit> {
         let container = self.get(key)?;
         match container.status {
-            Status::Running => Ok(Exit { code: 0, output: vec![] }),
+            Status::Running => Ok(Exit { code: 0, output: vec![], stdout: vec![] }),
             Status::Paused => {
                 Err(EngineError::Conflict(format!("Container {key} is paused, unpause the container before exec")))
             }

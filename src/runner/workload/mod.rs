@@ -12,7 +12,7 @@ mod shared;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant as StdInstant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use futures_util::future::{join_all, try_join_all};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
@@ -94,14 +94,19 @@ pub(crate) fn workload(options: Workload) -> Result<WorkloadEnd> {
 /// Ends the workload with the first signal that comes, and this process with the second.
 fn obey(mut signals: Signals, phase: watch::Sender<Phase>, groups: Groups) -> std::io::Result<()> {
     let obeying = move || {
-        let mut first = None;
+        let mut first: Option<StdInstant> = None;
         while let Ok(received) = signals.wait() {
-            let since = first.get_or_insert_with(StdInstant::now).elapsed();
-            if phase.send_replace(Phase::Interrupted(received.signal)) == Phase::Working {
-                say("interrupted: the clients are being ended");
-            } else if since > SIGNAL_DEBOUNCE {
-                groups.kill();
-                std::process::exit(128 + received.signal);
+            match first {
+                None => {
+                    first = Some(StdInstant::now());
+                    phase.send_replace(Phase::Interrupted(received.signal));
+                    say("interrupted: the clients are being ended");
+                }
+                Some(first) if first.elapsed() > SIGNAL_DEBOUNCE => {
+                    groups.kill();
+                    std::process::exit(128 + received.signal);
+                }
+                Some(_) => {}
             }
         }
     };
@@ -148,10 +153,11 @@ async fn run(
         }
     }
     say(&shared.plan());
-    shared.until_done(&mut processes, shared.mix.first()).await?.map_or(Ok(()), |(_, why)| {
+    let unmade = shared.until_done(&mut processes, shared.mix.first()).await?;
+    if let (Some((_, why)), Phase::Working) = (unmade, *shared.phase.borrow()) {
         shared.clients.must_have_answered(&shared.options)?;
-        Err(anyhow!("the accounts of the bank could not be made: {why}"))
-    })?;
+        bail!("the accounts of the bank could not be made: {why}");
+    }
     let began = Instant::now();
     let working = try_join_all(processes.iter_mut().map(Process::work));
     tokio::try_join!(working, shared.time(phase, &mut history))?;

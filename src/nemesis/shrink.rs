@@ -1,0 +1,216 @@
+//! Makes a schedule smaller, as long as it goes on to fail.
+//!
+//! A test of a distributed system does not fail each time. So each candidate is tried as often as it takes to see a failure
+//! with a certainty of 95 %, if it fails as often as the whole schedule; and what comes out is said as "k of n".
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::schedule::{Episode, Schedule};
+
+/// How often the whole schedule is tried first.
+const FIRST_RUNS: u32 = 6;
+/// How much more often if that says little.
+const MORE_RUNS: u32 = 6;
+/// What fails less often cannot be told from what does not fail, in a time that anybody waits.
+const LEAST_RATE: f64 = 0.3;
+/// How likely a candidate that still fails may be taken for one that does not.
+const DOUBT: f64 = 0.05;
+/// How often the result is tried.
+const LAST_RUNS: u32 = 8;
+/// The shortest time that an episode is cut to.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// How one run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Fails,
+    Passes,
+    /// It was not run, or did not come to a result.
+    NoVerdict,
+}
+
+/// How often a schedule failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) failed: u32,
+    pub(crate) of: u32,
+}
+
+impl std::fmt::Display for Count {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {}", self.failed, self.of)
+    }
+}
+
+/// What became of it.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Shrunk {
+    /// The smallest schedule found, and how often it failed.
+    To(Schedule, Count),
+    /// Why it was not tried; a sentence.
+    Not(String),
+}
+
+/// Runs a schedule so often, side by side.
+pub(crate) type Test<'a, E> = &'a mut dyn FnMut(&Schedule, u32) -> Result<Vec<Outcome>, E>;
+
+/// How to shrink.
+pub(crate) struct Shrinking<'a, E> {
+    pub(crate) test: Test<'a, E>,
+    /// Hears what is found on the way.
+    pub(crate) tell: &'a mut dyn FnMut(String),
+    /// How many runs are made side by side; at least one.
+    pub(crate) jobs: u32,
+    /// How often each candidate is tried; by how often the whole one fails, if `None`.
+    pub(crate) tries: Option<u32>,
+}
+
+/// How often to try a candidate, so that one that fails at this rate is seen to fail.
+fn tries(count: Count) -> u32 {
+    // One failure less than was seen: a rate that is taken for too high makes a candidate pass too easily.
+    let rate = f64::from(count.failed) / f64::from(count.of + 1);
+    (DOUBT.ln() / (1.0 - rate).ln()).ceil().max(1.0) as u32
+}
+
+/// Makes a schedule as small as it gets.
+///
+/// # Errors
+/// Those of `test`, which end it.
+pub(crate) fn shrink<E>(schedule: &Schedule, shrinking: Shrinking<'_, E>) -> Result<Shrunk, E> {
+    let Shrinking { test, tell, jobs, tries: wanted } = shrinking;
+    let mut search = Search { test, tell, jobs, tries: 1, known: HashMap::new(), runs: 0 };
+    let mut first = search.count(schedule, FIRST_RUNS, false)?;
+    if first.of > 0 && first.failed <= FIRST_RUNS / 3 {
+        let more = search.count(schedule, MORE_RUNS, false)?;
+        first = Count { failed: first.failed + more.failed, of: first.of + more.of };
+    }
+    if first.of == 0 {
+        return Ok(Shrunk::Not(
+            "no run came to a verdict: COMMAND must exit with 0, or with 1 where it finds a failure".into(),
+        ));
+    }
+    (search.tell)(format!("the whole schedule fails in {first} runs"));
+    if f64::from(first.failed) < LEAST_RATE * f64::from(first.of) {
+        let why = "that is too seldom to tell a smaller one that fails from one that does not";
+        return Ok(Shrunk::Not(format!("it fails in {first} runs: {why}")));
+    }
+    search.tries = wanted.unwrap_or_else(|| tries(first));
+    (search.tell)(format!("each smaller one is tried up to {} times", search.tries));
+    let mut smallest = search.fewer(schedule.clone())?;
+    smallest = search.shorter(smallest)?;
+    smallest = search.earlier(smallest)?;
+    let last = search.count(&smallest, LAST_RUNS, false)?;
+    (search.tell)(format!("{} runs in all", search.runs));
+    Ok(Shrunk::To(smallest, last))
+}
+
+struct Search<'a, E> {
+    test: Test<'a, E>,
+    tell: &'a mut dyn FnMut(String),
+    jobs: u32,
+    tries: u32,
+    /// Whether candidates fail, by their text.
+    known: HashMap<String, bool>,
+    runs: u32,
+}
+
+impl<E> Search<'_, E> {
+    /// Runs it so often, or until it has failed, if that is enough. What comes to no verdict does not count.
+    fn count(&mut self, schedule: &Schedule, runs: u32, one_is_enough: bool) -> Result<Count, E> {
+        let mut count = Count::default();
+        let mut left = runs;
+        while left > 0 && !(one_is_enough && count.failed > 0) {
+            let now = left.min(self.jobs);
+            left -= now;
+            self.runs += now;
+            for outcome in (self.test)(schedule, now)? {
+                count.failed += u32::from(outcome == Outcome::Fails);
+                count.of += u32::from(outcome != Outcome::NoVerdict);
+            }
+        }
+        Ok(count)
+    }
+
+    fn fails(&mut self, schedule: &Schedule) -> Result<bool, E> {
+        let text = schedule.to_string();
+        if let Some(known) = self.known.get(&text) {
+            return Ok(*known);
+        }
+        let fails = self.count(schedule, self.tries, true)?.failed > 0;
+        let count = schedule.episodes.len();
+        let (end, verdict) = (super::schedule::seconds(schedule.end()), if fails { "fails" } else { "does not fail" });
+        (self.tell)(format!("{count} episode{} in {end}: {verdict}", if count == 1 { "" } else { "s" }));
+        self.known.insert(text, fails);
+        Ok(fails)
+    }
+
+    /// As few episodes as it gets: Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", 2002.
+    fn fewer(&mut self, schedule: Schedule) -> Result<Schedule, E> {
+        let with = |episodes: Vec<Episode>| Schedule { seed: None, episodes };
+        let mut episodes = schedule.episodes;
+        let mut parts = 2;
+        while episodes.len() > 1 {
+            let size = episodes.len().div_ceil(parts);
+            let mut smaller = None;
+            let starts = || (0..episodes.len()).step_by(size);
+            let part = |start: usize| episodes[start..(start + size).min(episodes.len())].to_vec();
+            let rest = |start: usize| [&episodes[..start], &episodes[(start + size).min(episodes.len())..]].concat();
+            let candidates = starts().map(|start| (part(start), 2));
+            // With two parts, the rest of one is the other.
+            let rests = starts().filter(|_| parts > 2).map(|start| (rest(start), parts - 1));
+            for (candidate, next) in candidates.chain(rests) {
+                if self.fails(&with(candidate.clone()))? {
+                    smaller = Some((candidate, next.max(2)));
+                    break;
+                }
+            }
+            match smaller {
+                Some((candidate, next)) => (episodes, parts) = (candidate, next),
+                None if size == 1 => break,
+                None => parts = (parts * 2).min(episodes.len()),
+            }
+        }
+        Ok(with(episodes))
+    }
+
+    /// Halves the times of the episodes.
+    fn shorter(&mut self, mut schedule: Schedule) -> Result<Schedule, E> {
+        for nth in 0..schedule.episodes.len() {
+            while let Some(lasts) = schedule.episodes[nth].lasts.map(halved).filter(|half| *half >= SHORTEST) {
+                let mut candidate = schedule.clone();
+                candidate.episodes[nth].lasts = Some(lasts);
+                if !self.fails(&candidate)? {
+                    break;
+                }
+                schedule = candidate;
+            }
+        }
+        Ok(schedule)
+    }
+
+    /// Halves the times before the episodes: first before all, then between one and the next.
+    fn earlier(&mut self, mut schedule: Schedule) -> Result<Schedule, E> {
+        for nth in 0..schedule.episodes.len() {
+            loop {
+                let before = if nth == 0 { Duration::ZERO } else { schedule.episodes[nth - 1].at };
+                let gap = schedule.episodes[nth].at.saturating_sub(before);
+                let by = gap.saturating_sub(halved(gap));
+                let mut candidate = schedule.clone();
+                candidate.episodes[nth..].iter_mut().for_each(|episode| episode.at = episode.at.saturating_sub(by));
+                // What would overlap now is no schedule.
+                let is_one = Schedule::parse(&candidate.to_string()).is_ok();
+                if halved(gap) < SHORTEST || !is_one || !self.fails(&candidate)? {
+                    break;
+                }
+                schedule = candidate;
+            }
+        }
+        Ok(schedule)
+    }
+}
+
+/// Half of a time, in whole milliseconds.
+fn halved(time: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_millis() / 2).unwrap_or_default())
+}

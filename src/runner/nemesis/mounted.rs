@@ -1,0 +1,197 @@
+//! A mounted cluster as a performance sees it: its files.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow};
+use rustix::io::Errno;
+use serde_json::{Map, Value};
+
+use crate::cluster::{Names, NodeName, NodeWords};
+use crate::history::{CommandPhase, HistoryEvent, HistoryLine, NemesisEvent};
+use crate::nemesis::{self, Action, Surroundings, impossible};
+
+/// The nodes that the roles in a line stood for.
+pub(crate) type Resolved = BTreeMap<String, Vec<String>>;
+
+/// A cluster, by its mountpoint.
+#[derive(Debug)]
+pub(crate) struct Mounted {
+    root: PathBuf,
+    surroundings: Surroundings,
+}
+
+/// Why a write failed.
+#[derive(Debug)]
+pub(crate) struct WriteError {
+    pub(crate) errno: Option<Errno>,
+    /// The file's `error`, if it says something; else the errno in words.
+    pub(crate) sentence: String,
+}
+
+impl WriteError {
+    /// Whether nothing of the action has taken effect, so that nothing must be ended.
+    pub(crate) fn did_nothing(&self, action: &Action) -> bool {
+        match self.errno {
+            Some(Errno::INVAL | Errno::NOENT | Errno::AGAIN | Errno::OPNOTSUPP | Errno::ACCESS) => true,
+            // Of several nodes, the others may have been met.
+            Some(Errno::SRCH | Errno::BUSY) => action.nodes().len() == 1,
+            _ => false,
+        }
+    }
+}
+
+impl Mounted {
+    /// Looks at the cluster.
+    ///
+    /// # Errors
+    /// A sentence: there is no mount.
+    pub(crate) fn at(root: &Path) -> Result<Self> {
+        let shown = root.display();
+        let spec =
+            fs::read(root.join("spec.json")).with_context(|| format!("{shown} is not the mountpoint of a cluster"))?;
+        let spec: Map<String, Value> =
+            serde_json::from_slice(&spec).with_context(|| format!("{shown}/spec.json cannot be read"))?;
+        let capabilities = fs::read_to_string(root.join("capabilities"))?;
+        let surroundings = Surroundings {
+            names: Arc::new(names(root, &spec)),
+            roles: roles(root),
+            impossible: impossible(&capabilities),
+        };
+        Ok(Self { root: root.to_owned(), surroundings })
+    }
+
+    /// Its nodes, roles, and which faults are possible.
+    pub(crate) fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
+    }
+
+    /// Who has which role, as far as is known now.
+    pub(crate) fn roles(&self) -> Resolved {
+        roles(&self.root)
+    }
+
+    /// A file of a node.
+    pub(crate) fn node_file(&self, node: &str, file: &str) -> PathBuf {
+        let index = self.surroundings.names.find(node).first().copied().unwrap_or_default();
+        self.root.join(NodeName::nth(index).as_str()).join(file)
+    }
+
+    /// The directory of a node, or the mountpoint.
+    fn path(&self, file: &nemesis::File) -> PathBuf {
+        match file {
+            nemesis::File::Control => self.root.join("control"),
+            nemesis::File::Partition => self.root.join("partition"),
+            nemesis::File::Links => self.root.join("links"),
+            nemesis::File::Net(node) => self.node_file(node, "net"),
+        }
+    }
+
+    /// What a file of faults says.
+    pub(crate) fn read(&self, file: &nemesis::File) -> io::Result<String> {
+        fs::read_to_string(self.path(file))
+    }
+
+    /// Writes what an action says, and returns what its roles stood for.
+    ///
+    /// # Errors
+    /// Those of the write.
+    pub(crate) fn write(&self, action: &Action) -> Result<Resolved, WriteError> {
+        let (path, history) = (self.path(&action.file), self.root.join("history"));
+        let has_roles = !action.roles().is_empty();
+        let before = if has_roles { fs::metadata(&history).map_or(0, |found| found.len()) } else { 0 };
+        let written =
+            OpenOptions::new().write(true).open(&path).and_then(|mut file| file.write_all(action.text().as_bytes()));
+        if let Err(error) = written {
+            let said = fs::read_to_string(path.with_file_name("error")).unwrap_or_default();
+            let sentence = if said.trim().is_empty() { error.to_string() } else { said.trim().to_owned() };
+            return Err(WriteError { errno: error.raw_os_error().map(Errno::from_raw_os_error), sentence });
+        }
+        Ok(if has_roles { resolved(&history, before, action).unwrap_or_default() } else { Resolved::new() })
+    }
+
+    /// Appends a line to the history.
+    ///
+    /// # Errors
+    /// A sentence: the mount is gone, or the disk is full.
+    pub(crate) fn record(&self, event: NemesisEvent) -> Result<()> {
+        let line = serde_json::to_string(&HistoryEvent::Nemesis(event))? + "\n";
+        let appended = OpenOptions::new().append(true).open(self.root.join("history"));
+        let appended = appended.and_then(|mut history| history.write_all(line.as_bytes()));
+        appended.with_context(|| format!("cannot append to {}/history", self.root.display()))
+    }
+
+    /// Whether the cluster is still mounted.
+    ///
+    /// # Errors
+    /// A sentence: it is not.
+    pub(crate) fn is_there(&self) -> Result<()> {
+        match fs::symlink_metadata(self.root.join("control")) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(anyhow!("{} is not mounted any more", self.root.display())),
+        }
+    }
+}
+
+/// What the roles in an action stood for, from the history's line about it, which is behind `from`.
+fn resolved(history: &Path, from: u64, action: &Action) -> io::Result<Resolved> {
+    let mut file = File::open(history)?;
+    file.seek(SeekFrom::Start(from))?;
+    let mut lines = String::new();
+    file.read_to_string(&mut lines)?;
+    let text = action.text();
+    let ours = lines.lines().filter_map(|line| HistoryLine::parse(line).ok()).find_map(|line| match line.event {
+        HistoryEvent::Command(command)
+            if command.phase == CommandPhase::Invoke && command.line.as_deref() == Some(text.trim_end()) =>
+        {
+            Some(command.roles)
+        }
+        _ => None,
+    });
+    Ok(ours.unwrap_or_default())
+}
+
+/// The names of the nodes, from `spec.json` and the links in `nodes`.
+fn names(root: &Path, spec: &Map<String, Value>) -> Names {
+    let text = |node: &Value, member: &str| node[member].as_str().map(str::to_owned);
+    let index = |name: &str, node: &Value| NodeName::parse_index(text(node, "index").as_deref().unwrap_or(name));
+    let mut nodes: Vec<_> = spec.iter().map(|(name, node)| (index(name, node), name, node)).collect();
+    nodes.sort_by_key(|(index, ..)| *index);
+    let mut hosts: Vec<(String, Vec<usize>)> = vec![];
+    for (nth, (.., node)) in nodes.iter().enumerate() {
+        let Some(host) = text(node, "host") else { continue };
+        match hosts.iter_mut().find(|(name, _)| *name == host) {
+            Some((_, its)) => its.push(nth),
+            None => hosts.push((host, vec![nth])),
+        }
+    }
+    let links = fs::read_dir(root.join("nodes")).into_iter().flatten().flatten();
+    let links: Vec<_> = links.filter_map(|link| Some((link.file_name(), fs::read_link(link.path()).ok()?))).collect();
+    let words: Vec<_> = nodes
+        .iter()
+        .enumerate()
+        .map(|(nth, (_, name, node))| {
+            let its =
+                |target: &Path| target.file_name().is_some_and(|ip| Some(ip) == node["ip"].as_str().map(AsRef::as_ref));
+            let aliases = links.iter().filter(|(_, target)| its(target));
+            let aliases = aliases.map(|(link, _)| link.to_string_lossy().into_owned()).filter(|alias| alias != *name);
+            (NodeName::choose(nth, Some(name)), text(node, "service"), aliases.collect::<Vec<_>>())
+        })
+        .collect();
+    let words = words.iter().map(|(name, service, aliases)| NodeWords { name, service: service.as_deref(), aliases });
+    Names::of(words).on_hosts(hosts)
+}
+
+/// The last known nodes of each role: a line for each, the role and its nodes, `-` for none.
+fn roles(root: &Path) -> Resolved {
+    let table = fs::read_to_string(root.join("roles")).unwrap_or_default();
+    let line = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (role, nodes) = (words.next()?, words.next()?);
+        Some((role.to_owned(), nodes.split(',').filter(|node| *node != "-").map(str::to_owned).collect()))
+    };
+    table.lines().filter_map(line).collect()
+}

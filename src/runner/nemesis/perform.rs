@@ -1,0 +1,189 @@
+//! The performance of a schedule: each file and each node has a thread of its own, so that what one waits for does not make
+//! others late.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use parking_lot::Mutex;
+use rustix::io::Errno;
+
+use super::heal::{InForce, heal, words};
+use super::mounted::{Mounted, Resolved, WriteError};
+use super::stop::{Ending, Stop};
+use crate::history::NemesisEvent;
+use crate::nemesis::{Action, Claim, File, Schedule, seconds};
+
+/// What came of a performance.
+#[derive(Debug, Default)]
+pub(crate) struct Performance {
+    /// How late each write began, in ms, in no order.
+    pub(crate) late: Vec<u64>,
+    /// What went otherwise than the schedule says, a sentence each.
+    pub(crate) errors: Vec<String>,
+    /// Why not all is healed.
+    pub(crate) not_healed: Option<String>,
+}
+
+struct Performing<'a> {
+    cluster: &'a Mounted,
+    schedule: &'a Schedule,
+    stop: &'a Stop,
+    tell: &'a (dyn Fn(&str) + Sync),
+    began: Instant,
+    in_force: Mutex<InForce>,
+    done: Mutex<Performance>,
+}
+
+/// Performs a schedule, which must fit the cluster: writes its lines at their times, heals what is left at its end, and then is
+/// quiet for a time. `began` is when its times count from. `tell` hears of each line.
+///
+/// # Errors
+/// A sentence: the mount has gone away.
+pub(crate) fn perform(
+    cluster: &Mounted,
+    schedule: &Schedule,
+    (began, quiet): (Instant, Duration),
+    stop: &Stop,
+    tell: &(dyn Fn(&str) + Sync),
+) -> Result<Performance> {
+    let performing =
+        Performing { cluster, schedule, stop, tell, began, in_force: Mutex::default(), done: Mutex::default() };
+    thread::scope(|scope| {
+        let lanes = lanes(schedule).into_iter().map(|lane| scope.spawn(|| performing.lane(lane)));
+        lanes.collect::<Vec<_>>().into_iter().try_for_each(|lane| lane.join().unwrap_or(Ok(())))
+    })?;
+    let mut performance = performing.done.into_inner();
+    if stop.asked() == Some(Ending::Leave) {
+        return Ok(performance);
+    }
+    // Nothing ends before the schedule does.
+    stop.wait_until(began + schedule.end());
+    performance.not_healed = heal(cluster, schedule, performing.in_force.into_inner(), stop)?;
+    let error = performance.not_healed.clone();
+    tell(error.as_deref().unwrap_or("healed"));
+    cluster.record(NemesisEvent::Healed { error })?;
+    stop.wait_until(Instant::now() + quiet);
+    cluster.record(NemesisEvent::Over)?;
+    Ok(performance)
+}
+
+/// The episodes by what they need for themselves, each set of them for one thread, by their places.
+fn lanes(schedule: &Schedule) -> Vec<Vec<usize>> {
+    let by_word = |word: &str| if word.starts_with('@') { vec![] } else { vec![word.to_owned()] };
+    let mut lanes: Vec<(Vec<Claim>, Vec<usize>)> = vec![];
+    for (nth, episode) in schedule.episodes.iter().enumerate() {
+        let mut lane = (episode.claims(by_word), vec![nth]);
+        lanes.retain_mut(|other| {
+            let shares = other.0.iter().any(|claim| lane.0.contains(claim));
+            if shares {
+                lane.0.append(&mut other.0);
+                lane.1.append(&mut other.1);
+            }
+            !shares
+        });
+        lanes.push(lane);
+    }
+    lanes.into_iter().map(|(_, episodes)| episodes).collect()
+}
+
+impl Performing<'_> {
+    /// Performs some episodes, one step after the other.
+    fn lane(&self, lane: Vec<usize>) -> Result<()> {
+        let mut steps: Vec<(Duration, bool, usize)> = vec![];
+        for nth in lane {
+            let episode = &self.schedule.episodes[nth];
+            steps.push((episode.at, true, nth));
+            steps.extend(episode.lasts.map(|lasts| (episode.at + lasts, false, nth)));
+        }
+        // At one time, what ends comes before what begins.
+        steps.sort();
+        for (due, begins, nth) in steps {
+            if !self.stop.wait_until(self.began + due) {
+                break;
+            }
+            let late = self.began.elapsed().saturating_sub(due);
+            if begins {
+                self.begin(nth, late)?;
+            } else {
+                self.end(nth, late)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&self, nth: usize, late: Duration) -> Result<()> {
+        let action = &self.schedule.episodes[nth].action;
+        let (resolved, error) = match self.write(action) {
+            (action, Ok(roles)) => (Some(named(&action, &roles)), None),
+            (action, Err(error)) => ((!error.did_nothing(&action)).then_some(action), Some(error.sentence)),
+        };
+        let lasts = self.schedule.episodes[nth].lasts.is_some() || action.lasts_by_itself();
+        if let Some(end) = resolved.as_ref().filter(|_| lasts).and_then(Action::end) {
+            self.in_force.lock().insert(nth, end);
+        }
+        let resolved = resolved.filter(|resolved| resolved != action).map(|resolved| resolved.to_string());
+        let shown = resolved.as_ref().map(|resolved| format!(" ({resolved})")).unwrap_or_default();
+        let episode = &self.schedule.episodes[nth];
+        let late_ms = self.told(nth, &format!("{action}{shown}"), (episode.at, late), error.as_deref());
+        let (episode, words) = (nth as u64 + 1, action.to_string());
+        self.cluster.record(NemesisEvent::Begin { episode, words, resolved, late_ms, error })
+    }
+
+    fn end(&self, nth: usize, late: Duration) -> Result<()> {
+        let Some(end) = self.in_force.lock().remove(&nth) else { return Ok(()) };
+        let error = self.write(&end).1.err().map(|error| error.sentence);
+        let words = words(&end);
+        let episode = &self.schedule.episodes[nth];
+        let due = episode.at + episode.lasts.unwrap_or_default();
+        let late_ms = self.told(nth, &words, (due, late), error.as_deref());
+        if error.is_some() {
+            // It is tried again at the end.
+            self.in_force.lock().insert(nth, end);
+        }
+        self.cluster.record(NemesisEvent::End { episode: nth as u64 + 1, words, late_ms, error })
+    }
+
+    /// Writes what an action says, and returns it as it was written: with the nodes that last had a role, if it is not known
+    /// who has it now.
+    fn write(&self, action: &Action) -> (Action, Result<Resolved, WriteError>) {
+        // The path of a net names a node.
+        let last_known = || named(action, &self.cluster.roles());
+        if matches!(action.file, File::Net(_)) {
+            let action = last_known();
+            let done = self.cluster.write(&action);
+            return (action, done);
+        }
+        match self.cluster.write(action) {
+            Err(error) if error.errno == Some(Errno::AGAIN) => {
+                let known = last_known();
+                if !known.roles().is_empty() {
+                    return (action.clone(), Err(error));
+                }
+                (self.tell)(&format!("{}: the last known is used: {known}", error.sentence));
+                self.done.lock().errors.push(format!("{}: the last known was used", error.sentence));
+                let done = self.cluster.write(&known);
+                (known, done)
+            }
+            done => (action.clone(), done),
+        }
+    }
+
+    /// Tells of a write, and notes how late it began, which it returns in ms.
+    fn told(&self, nth: usize, words: &str, (due, late): (Duration, Duration), error: Option<&str>) -> u64 {
+        let error = error.map(|error| format!(": {error}")).unwrap_or_default();
+        (self.tell)(&format!("{:>9}  {words}{error}", seconds(due + late)));
+        let late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
+        let mut done = self.done.lock();
+        done.late.push(late_ms);
+        if !error.is_empty() {
+            done.errors.push(format!("episode {}: {words}{error}", nth + 1));
+        }
+        late_ms
+    }
+}
+
+/// An action with the nodes that its roles stood for.
+fn named(action: &Action, roles: &Resolved) -> Action {
+    action.map_roles(|role| roles.get(role).filter(|nodes| !nodes.is_empty()).cloned())
+}
