@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::args::{MountArgs, parent};
 use super::hosts::HostArgs;
-use super::{check, compose, doctor, history, list, man, nemesis, prune, run, shrink, timeline, top, wait};
+use super::{check, compose, doctor, history, list, man, nemesis, prune, run, shrink, timeline, top, wait, workload};
 
 /// Mounts a live cluster of containers as a directory, for testing distributed systems.
 #[derive(Debug, Parser)]
@@ -51,6 +51,9 @@ port, peers (the others' addresses), nodes (name, ip, index of each), master.
     /// Run a command with a cluster of its own: mount, start, wait until ready, run, take down
     #[command(after_help = run::AFTER_HELP)]
     Run(Box<run::RunArgs>),
+    /// Have clients of yours do operations on the system in a cluster, and tell whether what they saw is right
+    #[command(after_help = workload::AFTER_HELP)]
+    Workload(Box<workload::WorkloadArgs>),
     /// Wait until nodes are ready, running, healthy, or have exited
     #[command(after_help = "Example:
   echo start > cluster/control
@@ -172,6 +175,7 @@ impl Command {
             Self::Shrink(args) => vec![args.schedule.clone(), std::env::temp_dir()],
             Self::Man(args) => args.dir.clone().into_iter().collect(),
             Self::Doctor(_) => vec![std::env::temp_dir()],
+            Self::Workload(args) => args.mountpoint.clone().into_iter().collect(),
             Self::Ls(_) | Self::Completions { .. } => vec![],
         }
     }
@@ -232,6 +236,7 @@ mod tests {
             ("check a --model set", "a"),
             ("timeline a -o /b/c", "a /b"),
             ("top a", "a"),
+            ("workload a --model set -- b", "a"),
             ("prune /a/b c", "/a ."),
             ("compose check -f a -f b --compose-env-file c", "a b c"),
             ("ls", ""),

@@ -28,6 +28,7 @@ mod shrink;
 mod timeline;
 mod top;
 mod wait;
+mod workload;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -58,6 +59,8 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let mut paths = command.paths();
     paths.extend(daemon::state_home());
     match command {
+        // Says whether its mount answers by itself, with an exit status of its own.
+        Command::Workload(_) => act(command),
         // These go on for long, and look by themselves whether their mount answers.
         Command::Mount(_)
         | Command::Run(_)
@@ -98,6 +101,7 @@ fn act(command: Command) -> Result<ExitCode> {
         Command::Prune(args) => prune::prune(&args),
         Command::Wait(args) => wait::run(&args),
         Command::Run(args) => run::run(*args),
+        Command::Workload(args) => workload::workload(*args),
         Command::Nemesis(args) => nemesis::nemesis(args),
         Command::Replay(args) => nemesis::replay(args),
         Command::Shrink(args) => shrink::run(args),

@@ -9,6 +9,7 @@
 mod attribution;
 pub mod edn;
 mod file;
+mod follow;
 mod json;
 mod line;
 mod read;
@@ -20,6 +21,7 @@ mod verdicts;
 pub(crate) use attribution::CanCause;
 pub use file::History;
 pub(crate) use file::read_lines;
+pub(crate) use follow::Follower;
 pub use json::Batch;
 pub(crate) use json::{LONGEST_LINE, Object};
 pub use line::*;

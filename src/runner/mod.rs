@@ -15,6 +15,7 @@ mod run;
 mod shell_split;
 mod shrink;
 mod signals;
+mod workload;
 
 pub(crate) use checking::{Checked, UNKNOWN, check, record};
 pub(crate) use nodes::{Goal, WaitOutcome, wait};
@@ -22,3 +23,4 @@ pub(crate) use report::report;
 pub(crate) use run::{ArtifactsWhen, Job, cannot_run, run};
 pub(crate) use shell_split::words;
 pub(crate) use shrink::{ShrinkJob, shrink};
+pub(crate) use workload::{Workload, WorkloadEnd, usual_keys, workload};

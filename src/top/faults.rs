@@ -1,62 +1,33 @@
 //! Follows a history for the faults that are in force.
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use super::clean;
-use crate::history::{ClusterEvent, FaultEvent, HistoryEvent, HistoryLine};
-
-/// So much of the history is read at once, in bytes.
-const PIECE: usize = 256 * 1024;
+use crate::history::{ClusterEvent, FaultEvent, Follower, HistoryEvent, HistoryLine};
 
 /// Follows a history for its faults.
 pub(crate) struct Faults {
-    path: PathBuf,
-    file: Option<File>,
-    offset: u64,
-    /// A line whose end has not been read yet.
-    begun: Vec<u8>,
+    history: Follower,
     told: FaultEvent,
 }
 
 impl Faults {
     /// For the history at `path`, before anything is read.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, file: None, offset: 0, begun: vec![], told: FaultEvent::default() }
+        Self { history: Follower::new(path), told: FaultEvent::default() }
     }
 
     /// Reads what is new, and says what is in force, each text without control characters. A history that cannot be read
     /// tells nothing new.
     pub(crate) fn read(&mut self) -> &FaultEvent {
+        let told = &mut self.told;
         // The nodes' own files show the mount's end.
-        let _ = self.go_on();
+        let _ = self.history.read(|line| {
+            if let Some(after) = in_force_after(line) {
+                *told = after;
+            }
+        });
         &self.told
-    }
-
-    fn go_on(&mut self) -> io::Result<()> {
-        let file = match &self.file {
-            Some(file) => file,
-            None => self.file.insert(File::open(&self.path)?),
-        };
-        let mut piece = vec![0; PIECE];
-        loop {
-            let length = file.read_at(&mut piece, self.offset)?;
-            if length == 0 {
-                return Ok(());
-            }
-            self.offset += length as u64;
-            self.begun.extend_from_slice(&piece[..length]);
-            let Some(end) = self.begun.iter().rposition(|byte| *byte == b'\n') else { continue };
-            let rest = self.begun.split_off(end + 1);
-            for line in self.begun.split(|byte| *byte == b'\n') {
-                if let Some(told) = in_force_after(line) {
-                    self.told = told;
-                }
-            }
-            self.begun = rest;
-        }
     }
 }
 

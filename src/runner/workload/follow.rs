@@ -1,0 +1,145 @@
+//! What a workload reads in the history of its mount.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::journal::{gone, unusable};
+use crate::history::{ClusterEvent, Follower, HistoryEvent, HistoryLine, NemesisEvent, Object};
+
+/// Follows the history of a mount.
+#[derive(Debug)]
+pub(super) struct Watched {
+    mountpoint: PathBuf,
+    history: Follower,
+    /// All that was there at first has been read: what tests append is of no interest any more.
+    begun: bool,
+    pub(super) seen: SoFar,
+}
+
+/// What matters of a history so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct SoFar {
+    /// A schedule of faults has begun in the present mount, and is not over.
+    pub(super) nemesis: bool,
+    /// The mount is being taken down.
+    unmounting: bool,
+    /// The number of the last line that was read.
+    pub(super) line: u64,
+    /// Larger than the number of any process so far.
+    pub(super) next_process: u64,
+    /// Larger than the number of any key so far that is called as a workload's.
+    pub(super) next_key: u64,
+}
+
+impl Watched {
+    /// Reads all that the mount's history has.
+    ///
+    /// # Errors
+    /// A sentence: it cannot be read.
+    pub(super) fn begin(mountpoint: &Path) -> Result<Self> {
+        let history = Follower::new(mountpoint.join("history"));
+        let seen = SoFar { next_key: 1, ..SoFar::default() };
+        let mut watched = Self { mountpoint: mountpoint.to_owned(), history, begun: false, seen };
+        watched.read()?;
+        watched.begun = true;
+        Ok(watched)
+    }
+
+    /// Reads what is new.
+    ///
+    /// # Errors
+    /// A sentence: the mount has gone away.
+    pub(super) fn read(&mut self) -> Result<()> {
+        let (seen, begun) = (&mut self.seen, self.begun);
+        let read = self.history.read(|line| {
+            let Ok(line) = std::str::from_utf8(line) else { return };
+            // Most lines are the workload's own: spares their parsing.
+            if begun && !["\"nemesis\"", "\"cluster\""].iter().any(|kind| line.contains(kind)) {
+                return;
+            }
+            if let Ok(line) = HistoryLine::parse(line) {
+                seen.line = line.seq;
+                seen.take(&line.event);
+            }
+        });
+        read.map_err(|error| unusable(&self.mountpoint, &error))?;
+        if self.seen.unmounting { Err(gone(&self.mountpoint)) } else { Ok(()) }
+    }
+}
+
+impl SoFar {
+    fn take(&mut self, event: &HistoryEvent) {
+        match event {
+            HistoryEvent::Cluster(ClusterEvent::Mounted { .. }) => (self.nemesis, self.unmounting) = (false, false),
+            HistoryEvent::Cluster(ClusterEvent::Unmounting) => self.unmounting = true,
+            HistoryEvent::Nemesis(NemesisEvent::Started { .. }) => self.nemesis = true,
+            HistoryEvent::Nemesis(NemesisEvent::Over) => self.nemesis = false,
+            HistoryEvent::Test(object) => self.take_test(object),
+            _ => {}
+        }
+    }
+
+    fn take_test(&mut self, object: &Object) {
+        let line = object.values();
+        if let Some(process) = line.get("process").and_then(serde_json::Value::as_u64) {
+            self.next_process = self.next_process.max(process.saturating_add(1));
+        }
+        let key = line.get("key").and_then(|key| key.as_str()?.strip_prefix('k')?.parse::<u64>().ok());
+        self.next_key = self.next_key.max(key.map_or(0, |key| key.saturating_add(1)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_nemesis_is_at_work_between_started_and_over_of_the_present_mount() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = fs::File::create(dir.path().join("history")).unwrap();
+        let mut tell = |text: &str| writeln!(file, "{{\"seq\":1,{text}}}").unwrap();
+        let started = r#""nemesis":{"phase":"started","episodes":3}"#;
+        tell(r#""cluster":{"phase":"mounted"}"#);
+        tell(started);
+        tell(r#""cluster":{"phase":"mounted"}"#);
+        tell(r#""test":{"nemesis":{"phase":"started","episodes":3}}"#);
+        let mut watched = Watched::begin(dir.path()).unwrap();
+        assert!(!watched.seen.nemesis);
+        tell(started);
+        tell(r#""nemesis":{"phase":"healed"}"#);
+        watched.read().unwrap();
+        assert!(watched.seen.nemesis);
+        tell(r#""nemesis":{"phase":"over"}"#);
+        watched.read().unwrap();
+        assert!(!watched.seen.nemesis);
+        tell(r#""cluster":{"phase":"unmounting"}"#);
+        assert_eq!(
+            watched.read().unwrap_err().to_string(),
+            format!("the mount {} has gone away", dir.path().display())
+        );
+    }
+
+    #[test]
+    fn numbers_go_on_where_an_earlier_workload_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("history");
+        let next = |text: &str| {
+            fs::write(&path, text).unwrap();
+            let seen = Watched::begin(dir.path()).unwrap().seen;
+            (seen.next_process, seen.next_key)
+        };
+        assert_eq!(next(""), (0, 1));
+        assert_eq!(
+            next("{\"test\":{\"process\":12,\"key\":\"k7\"}}\n{\"test\":{\"process\":4,\"key\":\"k3\"}}\n"),
+            (13, 8)
+        );
+        assert_eq!(
+            next("{\"test\":{\"process\":\"x\",\"key\":\"kx\"}}\n{\"test\":{\"process\":-4,\"key\":5}}\n"),
+            (0, 1)
+        );
+    }
+}
