@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-NAMES = ("clusters-3", "clusters-30", "compose", "verbs", "death", "faults-5", "faults-50", "reads", "files", "machines")
+NAMES = ("clusters-3", "clusters-30", "compose", "verbs", "death", "faults-5", "faults-50", "schedules", "reads", "files", "machines")
 
 
 # Between these lines of a page, --markdown puts what was measured in place of what was there.

@@ -8,6 +8,7 @@ import faults
 import files
 import machines
 import reads
+import schedules
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,9 @@ SCENARIOS = (
              (Row("death", "poll(2) on `state` returns"),), 20, 3, 1),
     Scenario("faults-5", "Partitions of 5 nodes", lambda: faults.partition(5), fault_rows(5), 20, 2, 1),
     Scenario("faults-50", "Partitions of 50 nodes", lambda: faults.partition(50, False), fault_rows(50), 50, 0, 1),
+    Scenario("schedules", "A schedule of faults for 50 nodes, an episode each 100 ms", lambda: schedules.lateness(50, "500ms"),
+             (Row("usual", "99 of 100 writes begin at most so late", (Goal(at_most=20),)),
+              Row("most", "the last one", drawn=False)), 5, 0, 1),
     Scenario("reads", "Looking at a node", reads.looks, (Row("look", "open, read, close `pid.txt`"),), 20, 3, 1),
     Scenario("files", "Files of bindmounts/", lambda: files.beside_the_disk(5000, 256), file_rows(), 3,
              quick_begin=lambda: files.beside_the_disk(500, 16)),

@@ -91,17 +91,29 @@ verdicts() { jq -c 'select(.verdict)' "$1" | wc -l; }
     ends_with 1 "$TMP/data" --model set
     is '' "$(cat "$TMP/err")"
     is $((before + 1)) "$(verdicts "$TMP/data/history")"
-    # By the place where it was mounted: the same history. A file is only read.
-    ends_with 1 "$TMP/live" --model set
-    is $((before + 2)) "$(verdicts "$TMP/data/history")"
+    # A file is only read.
     ends_with 1 "$TMP/data/history" --model set
-    is $((before + 2)) "$(verdicts "$TMP/data/history")"
+    is $((before + 1)) "$(verdicts "$TMP/data/history")"
     # The next mount goes on there, and is another history.
     mount_cluster live -n 1 --host simulated: --data "$TMP/data"
     jq -s -e '[.[].seq] == [range(1; length + 1)]' "$(H)" >/dev/null
     ends_with 4 "$TMP/live" --model set
     contains "$TMP/err" 'the test has recorded no operations'
+    # The verdict would stand among the lines of another mount.
     ends_with 1 "$TMP/live" --model set --mount 1
+    is $((before + 1)) "$(verdicts "$(H)")"
+    umount_cluster "$TMP/live"
+}
+
+@test "an unmounted cluster is found by the place where it was mounted" {
+    local kept
+    mount_cluster live -n 1 --host simulated:
+    did 0 inc null 1
+    kept=$(umount_cluster "$TMP/live" | sed 's/.* is in //')
+    ends_with 0 "$TMP/live" --model monotonic
+    is '' "$(cat "$TMP/err")"
+    is 1 "$(verdicts "$kept/history")"
+    mount_cluster live -n 1 --host simulated:
     umount_cluster "$TMP/live"
 }
 
@@ -158,7 +170,7 @@ LINES
     ends_with 4 "$TMP/one" --model set
     contains "$TMP/out" 'unknown: line 3 makes no sense'
     ends_with 4 "$TMP/one" --model queue
-    contains "$TMP/err" 'none of the 1 operation is one of queue: that has enqueue, dequeue, drain, and the test has add'
+    contains "$TMP/err" "the model queue has none of the test's 1 operation (add): it has enqueue, dequeue, drain"
     ends_with 4 "$TMP/one" --model set --mount 7
     contains "$TMP/err" 'there is no mount 7'
     ends_with 4 "$TMP/nowhere" --model set
@@ -176,6 +188,24 @@ LINES
     ends_with 2 "$TMP/one" --model stack
     ends_with 2 "$TMP/one"
     refused grep -q '^{"verdict' "$TMP/one"
+}
+
+@test "a verdict that cannot be printed, a mount that does not answer: unknown" {
+    local status=0 pid
+    history_of "$TMP/one" '0 invoke add 1' '0 ok add 1' '1 invoke read' '1 ok read []'
+    "$CTHULHU" check "$TMP/one" --model set >/dev/full 2>"$TMP/err" || status=$?
+    is 4 "$status" "exit status ($(cat "$TMP/err"))"
+    mount_cluster live -n 1 --host simulated:
+    did 0 inc null 1
+    pid=$(daemons "$TMP")
+    kill -STOP "$pid"
+    status=0
+    "$CTHULHU" check "$TMP/live" --model monotonic >"$TMP/out" 2>"$TMP/err" || status=$?
+    kill -CONT "$pid"
+    is 4 "$status" "exit status ($(cat "$TMP/out" "$TMP/err"))"
+    contains "$TMP/err" 'is stopped'
+    ends_with 0 "$TMP/live" --model monotonic
+    umount_cluster "$TMP/live"
 }
 
 @test "a history that is much longer than the memory" {

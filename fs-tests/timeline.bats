@@ -98,7 +98,7 @@ PY
     contains "$TMP/shown" "3 nodes of $IMAGE"
     contains "$TMP/shown" 'i002 down by “kill” (SIGKILL, exit code 137); back after'
     contains "$TMP/shown" 'command “kill” failed: ESRCH'
-    contains "$TMP/shown" 'i003 died of a signal that no command sent (SIGKILL, exit code 137); never came back'
+    contains "$TMP/shown" 'i003 died of a signal that no command sent (SIGKILL, exit code 137); still down after'
     contains "$TMP/shown" 'the test.s operation failed: write'
     refused grep -e '<script>alert' -e '<b>gone' "$TMP/live.svg" "$TMP/live.html"
     shown "$TMP/live.html" >/dev/null
@@ -109,4 +109,94 @@ PY
     shown "$TMP/after.svg" >"$TMP/shown"
     contains "$TMP/shown" 'i002 down by “kill”'
     nothing_left "$M"
+}
+
+# Mounts a simulated cluster of three nodes at $M and starts it.
+mount_simulated() {
+    M=$TMP/$1
+    mkdir "$M"
+    "$CTHULHU" mount --host simulated: -n 3 --start "$M" >/dev/null
+}
+
+@test "a cluster that is mounted is drawn to now, with who is paused" {
+    mount_simulated now
+    echo pause >"$M/i002/control"
+    sleep 1.2
+    "$CTHULHU" timeline "$M" -o "$TMP/now.svg"
+    shown "$TMP/now.svg" >"$TMP/shown"
+    contains "$TMP/shown" 'i002 was paused for [1-9].* s so far by “pause”'
+    contains "$TMP/shown" ' so far · '
+    # A copy of the history knows no now.
+    cp "$M/history" "$TMP/copy"
+    "$CTHULHU" timeline "$TMP/copy" -o "$TMP/copy.svg"
+    shown "$TMP/copy.svg" >"$TMP/shown"
+    contains "$TMP/shown" 'no end recorded'
+    contains "$TMP/shown" 'i002 was paused for .*s, to the end by “pause”'
+    "$CTHULHU" umount "$M"
+}
+
+# A suite that believes itself good: it appends operations, an episode and a verdict about the first operation.
+suite() {
+    cat >"$TMP/$1" <<'EOS'
+#!/bin/bash
+cd "$CTHULHU" || exit 1
+add() {
+    echo '{"process":0,"type":"invoke","f":"add","key":"<k>","value":"</script><img src=x>\u001b[31m"}' >>history
+    tail -n 1 history | jq .seq
+    echo '{"process":0,"type":"ok","f":"add","key":"<k>","value":"</script><img src=x>\u001b[31m"}' >>history
+}
+echo '{"nemesis":{"phase":"begin","episode":1,"words":"crash @leader","resolved":"crash i002","late_ms":0}}' >>history
+echo crash >i002/control
+first=$(add)
+add >/dev/null
+echo start >i002/control
+echo '{"nemesis":{"phase":"end","episode":1,"words":"start i002","late_ms":0}}' >>history
+echo '{"verdict":{"model":"set","result":"'"$1"'","text":"1 of 2 <b>elements</b> is lost","operations":2,
+    "anomalies":[{"kind":"lost","text":"it was acknowledged, and </script><img src=x> no read has it","key":"<k>","lines":['"$first"'],"faults":["i002 crashed"]}]}}' |
+    tr '\n' ' ' >>history
+EOS
+    chmod +x "$TMP/$1"
+}
+
+@test "a run that ends with 0 and a violated verdict leaves a report: the verdict, its operations, what was around" {
+    suite suite
+    cd "$TMP"
+    "$CTHULHU" run --host simulated: -n 3 --prefix "$P" --artifacts "$TMP/art" -- ./suite violated 2>"$TMP/stderr"
+    contains "$TMP/stderr" 'violated: set: 1 of 2 <b>elements</b> is lost'
+    local kept=$TMP/art/$P
+    is '["set","violated",1]' "$(jq -c '.[0] | [.model, .result, (.anomalies | length)]' "$kept/verdict.json")"
+    refused test -e "$kept/left-out.txt"
+    shown "$kept/report.html" >"$TMP/shown"
+    is 'violated set 1 of 2 <b>elements</b> is lost' "$(grep -A 2 -x violated "$TMP/shown" | head -n 3 | paste -sd ' ')"
+    contains "$TMP/shown" 'In force meanwhile:'
+    contains "$TMP/shown" 'i002 down by “crash” (SIGKILL, exit code 137); back after'
+    contains "$TMP/shown" '^nemesis: crash i002$'
+    refused grep -e '<img' -e '<script' -e '<b>elements' "$kept/report.html"
+    refused grep -q 'https\?://[^w]' "$kept/report.html"
+    # A crash is one incident.
+    is 1 "$(grep -c 'i002 down by' <(sed -n '/What happened/,/Timeline/p' "$TMP/shown"))"
+    refused grep -q 'network: i002 crashed' "$TMP/shown"
+    # The same again from the directory.
+    "$CTHULHU" timeline "$kept" -o "$TMP/again.html" --format report
+    cmp "$TMP/again.html" "$kept/report.html"
+    # With lines of a log of that moment, and the schedule.
+    printf '%s stepping down\n' "$(jq -r 'select(.test) | .time' "$kept/history" | head -n 1)" >"$kept/i001/log"
+    echo '2001-01-01T00:00:00Z long ago' >"$kept/i003/log"
+    echo 'at 1s crash @leader' >"$kept/schedule"
+    "$CTHULHU" timeline "$kept" -o "$TMP/again.html" --format report
+    shown "$TMP/again.html" >"$TMP/shown"
+    contains "$TMP/shown" ' stepping down$'
+    contains "$TMP/shown" '^at 1s crash @leader$'
+    refused grep -q 'long ago' "$TMP/shown"
+}
+
+@test "a good verdict leaves nothing, or what was asked for" {
+    suite suite
+    cd "$TMP"
+    "$CTHULHU" run --host simulated: -n 3 --prefix good --artifacts "$TMP/none" -- ./suite good
+    refused test -e "$TMP/none"
+    "$CTHULHU" run --host simulated: -n 3 --prefix good --artifacts "$TMP/none" --artifacts-when always -- true
+    refused test -e "$TMP/none/good/verdict.json"
+    shown "$TMP/none/good/report.html" >"$TMP/shown"
+    contains "$TMP/shown" '^No verdict$'
 }

@@ -111,13 +111,12 @@ impl Elements {
                 element.known = element.known.min(operation.span.end);
                 self.acknowledged += 1;
             }
-            Outcome::Failed { .. } => {
-                element.failed += 1;
-                if element.add.begin == operation.span.begin {
+            _ => {
+                element.failed += u32::from(matches!(outcome, Outcome::Failed { .. }));
+                if !element.is_acknowledged && element.add.begin == operation.span.begin {
                     element.add = operation.span;
                 }
             }
-            _ => {}
         }
     }
 

@@ -2,7 +2,7 @@
 //! lines. Nothing is kept of an operation that has ended.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use serde::de::{MapAccess, Visitor};
@@ -74,8 +74,9 @@ pub(super) struct Gathering {
     /// Of those that the model knows.
     pub(super) begun: u64,
     pub(super) acknowledged: u64,
-    /// Those that it does not know, and how often each begins.
-    pub(super) others: BTreeMap<String, u64>,
+    /// How many it does not know, and the names of the first of them.
+    pub(super) others: u64,
+    pub(super) other_names: BTreeSet<String>,
     /// Why this is no sequence of operations, if that is so: a sentence. Nothing is taken any more then.
     pub(super) broken: Option<String>,
 }
@@ -92,7 +93,8 @@ impl Gathering {
             open: HashMap::new(),
             begun: 0,
             acknowledged: 0,
-            others: BTreeMap::new(),
+            others: 0,
+            other_names: BTreeSet::new(),
             broken: None,
         }
     }
@@ -109,8 +111,11 @@ impl Gathering {
             return;
         }
         let Some(f) = self.model.operations().iter().find(|known| **known == f) else {
-            if kind == "invoke" && (self.others.len() < MOST_OTHERS || self.others.contains_key(&*f)) {
-                *self.others.entry(f.into_owned()).or_default() += 1;
+            if kind == "invoke" {
+                self.others += 1;
+                if self.other_names.len() < MOST_OTHERS && !self.other_names.contains(&*f) {
+                    self.other_names.insert(f.into_owned());
+                }
             }
             return;
         };

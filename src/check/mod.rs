@@ -99,14 +99,14 @@ impl Mount {
 
     fn finish(self) -> Result<VerdictEvent, String> {
         let Self { model, mut gathering, in_force } = self;
-        let others: u64 = gathering.others.values().sum();
-        let named = gathering.others.keys().map(|f| crate::text::shown(f)).collect::<Vec<_>>().join(", ");
+        let others = gathering.others;
+        let named = gathering.other_names.iter().map(|f| crate::text::shown(f)).collect::<Vec<_>>().join(", ");
         if gathering.begun == 0 && gathering.broken.is_none() {
             let name = model.name();
             return Err(match others {
                 0 => "the test has recorded no operations: a line with process, type, f and value when one begins and when it ends".into(),
                 _ => format!(
-                    "none of the {} is one of {name}: that has {}, and the test has {named}",
+                    "the model {name} has none of the test's {} ({named}): it has {}",
                     number_of(others, "operation"),
                     model.operations().join(", ")
                 ),

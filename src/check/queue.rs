@@ -69,13 +69,12 @@ impl Queue {
                 item.is_acknowledged = true;
                 item.put = operation.span;
             }
-            Outcome::Failed { .. } => {
-                item.failed += 1;
-                if item.put.begin == operation.span.begin {
+            _ => {
+                item.failed += u32::from(matches!(outcome, Outcome::Failed { .. }));
+                if !item.is_acknowledged && item.put.begin == operation.span.begin {
                     item.put = operation.span;
                 }
             }
-            _ => {}
         }
     }
 

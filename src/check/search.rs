@@ -106,6 +106,21 @@ impl Point {
         self.base() + self.done.first().map_or(0, |word| word.trailing_ones() as usize)
     }
 
+    /// Those of the first `all` that are not done, in order.
+    fn not_done(&self, all: usize) -> impl Iterator<Item = usize> {
+        let base = self.base();
+        let zeros = move |(at, word): (usize, &u64)| {
+            let mut left = !word;
+            std::iter::from_fn(move || {
+                let bit = left.trailing_zeros() as usize;
+                left &= left.wrapping_sub(1);
+                (bit < 64).then_some(base + at * 64 + bit)
+            })
+        };
+        let behind = base + self.done.len() * 64;
+        self.done.iter().enumerate().flat_map(zeros).chain(behind..).take_while(move |at| *at < all)
+    }
+
     fn do_it(&mut self, at: usize) {
         let base = self.base();
         set(&mut self.done, at - base);
@@ -206,16 +221,14 @@ impl Search {
     fn open(&self, point: &Point, open: &mut Vec<usize>) -> (u32, usize) {
         open.clear();
         let mut first_end = (NEVER, self.must.len());
-        for (at, step) in self.must.iter().enumerate().skip(point.first()) {
+        for at in point.not_done(self.must.len()) {
+            let step = &self.must[at];
             if step.begin > first_end.0 {
                 break;
             }
-            if !point.is_done(at) {
-                open.push(at);
-                first_end = first_end.min((step.end, at));
-            }
+            open.push(at);
+            first_end = first_end.min((step.end, at));
         }
-        open.retain(|at| self.must[*at].begin < first_end.0);
         first_end
     }
 
@@ -224,7 +237,7 @@ impl Search {
         let mut open = vec![];
         loop {
             let first_end = self.open(point, &mut open);
-            bounds.steps = bounds.steps.saturating_sub(1 + open.len() as u64);
+            bounds.steps = bounds.steps.saturating_sub((1 + open.len() + point.done.len()) as u64);
             let value = point.value;
             let fits = open.iter().copied().filter(|at| match self.must[*at].action {
                 Action::Read(there) => there == value,

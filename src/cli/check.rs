@@ -8,7 +8,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
 use super::history::find;
-use super::{complain, print, print_json};
+use super::{complain, print_json, print_lines};
 use crate::check::{Model, Options};
 use crate::runner::{self, Checked, UNKNOWN};
 use crate::text::sentence;
@@ -68,33 +68,35 @@ impl ValueEnum for Model {
 /// Checks a history.
 ///
 /// # Errors
-/// The verdict cannot be printed.
+/// One sentence for the user.
 pub(crate) fn check(args: &CheckArgs) -> Result<ExitCode> {
-    match checked(args) {
-        Ok(checked) => {
-            if args.json {
-                print_json(&checked.verdict)?;
-            } else {
-                print(checked.text().as_bytes())?;
-            }
-            Ok(checked.status().into())
-        }
-        // Not 1: that is for what was found in a history.
-        Err(error) => {
-            complain(&sentence(&format!("{error:#}")));
-            Ok(UNKNOWN.into())
-        }
+    let checked = checked(args)?;
+    if args.json {
+        print_json(&checked.verdict)?;
+    } else {
+        print_lines(checked.text().lines().map(str::to_owned))?;
     }
+    Ok(checked.status().into())
+}
+
+/// What could not be checked is unknown. It must not end with 1, which is for what was found in a history.
+pub(crate) fn or_unknown(done: Result<ExitCode>) -> Result<ExitCode> {
+    done.or_else(|error| {
+        complain(&sentence(&error));
+        Ok(UNKNOWN.into())
+    })
 }
 
 fn checked(args: &CheckArgs) -> Result<Checked> {
     let path = find(&args.source)?;
     let options = Options { mount: args.mount, total: args.total, no_negative: args.no_negative, ..Options::default() };
     let checked = runner::check(&path, args.model, &options)?;
+    // Among the lines of the last mount, it would be taken for a verdict on that.
     if path != args.source
+        && args.mount.is_none()
         && let Err(error) = runner::record(&path, &checked.verdict)
     {
-        complain(&sentence(&format!("{error:#}")));
+        complain(&sentence(&error));
     }
     Ok(checked)
 }

@@ -71,6 +71,7 @@ pub fn run(args: Vec<OsString>) -> Result<ExitCode> {
             daemon::check_answers(&paths)?;
             act(command)
         }
+        Command::Check(_) => check::or_unknown(daemon::within_reach(&paths, move || act(command))),
         _ => daemon::within_reach(&paths, move || act(command)),
     }
 }

@@ -47,7 +47,7 @@ pub(crate) struct RunArgs {
     /// What the nodes run instead of the image's command: words as in a shell, each a template
     #[arg(long, value_name = "COMMAND")]
     pub(crate) node_command: Option<String>,
-    /// When COMMAND fails: keep logs, bindmounts, history, its timeline and the nodes' specs in a new directory in DIR
+    /// When COMMAND fails: keep a report, logs, bindmounts, history, its timeline and the nodes' specs in a new directory in DIR
     #[arg(long, value_name = "DIR")]
     pub(crate) artifacts: Option<PathBuf>,
     /// Keep the artifacts of which runs
@@ -71,7 +71,7 @@ impl ValueEnum for ArtifactsWhen {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
             Self::Failure => PossibleValue::new("failure").help(
-                "COMMAND failed, or there was no cluster to run it on; not of one that a signal ended before COMMAND",
+                "COMMAND failed, a verdict is violated, or there was no cluster to run it on; not of one that a signal ended before COMMAND",
             ),
             Self::Always => PossibleValue::new("always").help("Every run"),
         })

@@ -4,14 +4,18 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 
 use super::history::find;
 use super::print;
+use crate::daemon::ClusterPaths;
 use crate::history::RecordedHistory;
-use crate::timeline::{Timeline, html, svg};
+use crate::runner::report;
+use crate::sys::{Asked, boot_id};
+use crate::timeline::{Now, Timeline, html, svg};
 
 /// Arguments of timeline.
 #[derive(Debug, Args)]
@@ -22,7 +26,7 @@ pub(crate) struct TimelineArgs {
     /// Where to draw it: FILE.svg or FILE.html; - for stdout
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// What to draw [default: by the file's name; svg to stdout]
+    /// What to draw [default: svg or html by the file's name; svg to stdout]
     #[arg(long)]
     pub(crate) format: Option<Format>,
     /// Which mount, where the history tells of several; counted from 1 [default: the last]
@@ -37,6 +41,8 @@ pub(crate) enum Format {
     Svg,
     /// A page with the picture that zooms, and a table
     Html,
+    /// A page about the verdict: the operations that do not fit, the picture, the nodes' logs
+    Report,
 }
 
 /// Draws it.
@@ -51,16 +57,32 @@ pub(crate) fn timeline(args: &TimelineArgs) -> Result<ExitCode> {
     let format = format(output, args.format)?;
     let (path, bytes) = read(&args.source)?;
     let history = RecordedHistory::read(&bytes).with_context(|| format!("cannot draw {path}"))?;
-    let timeline = Timeline::of(&history, args.mount).map_err(|error| anyhow!("cannot draw {path}: {error}"))?;
+    let timeline = Timeline::of(&history, args.mount, now(&args.source).as_ref())
+        .map_err(|error| anyhow!("cannot draw {path}: {error}"))?;
     let drawn = match format {
         Format::Svg => svg(&timeline),
         Format::Html => html(&timeline),
+        Format::Report => {
+            let lines = history.mounts.get(timeline.mount.0 - 1).map(Vec::as_slice).unwrap_or_default();
+            report(&timeline, lines, beside(&path))
+        }
     };
     if output == Path::new("-") {
         return print(drawn.as_bytes());
     }
     fs::write(output, drawn).with_context(|| format!("cannot write {}", output.display()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The present, if a cluster is mounted there.
+fn now(source: &Path) -> Option<Now> {
+    let paths = ClusterPaths::of(source).ok()?;
+    if !paths.is_mounted() || paths.ask_mount() != Asked::Answers {
+        return None;
+    }
+    let clock = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let mono_ns = Duration::new(clock.tv_sec.cast_unsigned(), u32::try_from(clock.tv_nsec).ok()?).as_nanos();
+    Some(Now { boot_id: boot_id().ok()?, mono_ns: u64::try_from(mono_ns).ok()? })
 }
 
 fn format(output: &Path, asked: Option<Format>) -> Result<Format> {
@@ -77,6 +99,12 @@ fn format(output: &Path, asked: Option<Format>) -> Result<Format> {
             )
         }
     }
+}
+
+/// The directory with the nodes' logs, if the history is one of a cluster or of artifacts.
+fn beside(history: &str) -> Option<&Path> {
+    let history = Path::new(history);
+    history.parent().filter(|_| history.file_name().is_some_and(|name| name == "history"))
 }
 
 /// The bytes of the history, and its name for a sentence.

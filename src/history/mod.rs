@@ -16,6 +16,7 @@ mod read;
 mod recorder;
 mod recover;
 mod stream;
+mod verdicts;
 
 pub(crate) use attribution::CanCause;
 pub use file::History;
@@ -30,3 +31,4 @@ pub(crate) use read::RecordedHistory;
 pub(crate) use recorder::AttributionGuard;
 pub use recorder::{CommandOutcome, Recorder};
 pub(crate) use stream::HistoryLines;
+pub(crate) use verdicts::{last_verdicts, replace_verdict};

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::schedule::{Episode, Schedule};
+use super::schedule::{Episode, Schedule, seconds};
 
 /// How often the whole schedule is tried first.
 const FIRST_RUNS: u32 = 6;
@@ -18,7 +18,11 @@ const LEAST_RATE: f64 = 0.3;
 const DOUBT: f64 = 0.05;
 /// How often the result is tried.
 const LAST_RUNS: u32 = 8;
-/// The shortest time that an episode is cut to.
+/// How often one is tried that only saves time.
+const LEAST_RUNS: u32 = 4;
+/// By what times are divided, the smallest result first.
+const PARTS: [u32; 2] = [4, 2];
+/// The shortest time that anything is cut to.
 const SHORTEST: Duration = Duration::from_millis(100);
 
 /// How one run ended.
@@ -79,7 +83,7 @@ fn tries(count: Count) -> u32 {
 /// Those of `test`, which end it.
 pub(crate) fn shrink<E>(schedule: &Schedule, shrinking: Shrinking<'_, E>) -> Result<Shrunk, E> {
     let Shrinking { test, tell, jobs, tries: wanted } = shrinking;
-    let mut search = Search { test, tell, jobs, tries: 1, known: HashMap::new(), runs: 0 };
+    let mut search = Search { test, tell, jobs, tries: 1, rate: 1.0, known: HashMap::new(), runs: 0 };
     let mut first = search.count(schedule, FIRST_RUNS, false)?;
     if first.of > 0 && first.failed <= FIRST_RUNS / 3 {
         let more = search.count(schedule, MORE_RUNS, false)?;
@@ -91,7 +95,8 @@ pub(crate) fn shrink<E>(schedule: &Schedule, shrinking: Shrinking<'_, E>) -> Res
         ));
     }
     (search.tell)(format!("the whole schedule fails in {first} runs"));
-    if f64::from(first.failed) < LEAST_RATE * f64::from(first.of) {
+    search.rate = f64::from(first.failed) / f64::from(first.of);
+    if search.rate < LEAST_RATE {
         let why = "that is too seldom to tell a smaller one that fails from one that does not";
         return Ok(Shrunk::Not(format!("it fails in {first} runs: {why}")));
     }
@@ -110,6 +115,8 @@ struct Search<'a, E> {
     tell: &'a mut dyn FnMut(String),
     jobs: u32,
     tries: u32,
+    /// How often the whole schedule fails, as a share.
+    rate: f64,
     /// Whether candidates fail, by their text.
     known: HashMap<String, bool>,
     runs: u32,
@@ -138,9 +145,7 @@ impl<E> Search<'_, E> {
             return Ok(*known);
         }
         let fails = self.count(schedule, self.tries, true)?.failed > 0;
-        let count = schedule.episodes.len();
-        let (end, verdict) = (super::schedule::seconds(schedule.end()), if fails { "fails" } else { "does not fail" });
-        (self.tell)(format!("{count} episode{} in {end}: {verdict}", if count == 1 { "" } else { "s" }));
+        self.told(schedule, fails);
         self.known.insert(text, fails);
         Ok(fails)
     }
@@ -174,43 +179,58 @@ impl<E> Search<'_, E> {
         Ok(with(episodes))
     }
 
-    /// Halves the times of the episodes.
+    /// Cuts the times of the episodes to a quarter or a half.
     fn shorter(&mut self, mut schedule: Schedule) -> Result<Schedule, E> {
         for nth in 0..schedule.episodes.len() {
-            while let Some(lasts) = schedule.episodes[nth].lasts.map(halved).filter(|half| *half >= SHORTEST) {
+            let Some(lasts) = schedule.episodes[nth].lasts else { continue };
+            for part in PARTS {
                 let mut candidate = schedule.clone();
-                candidate.episodes[nth].lasts = Some(lasts);
-                if !self.fails(&candidate)? {
+                candidate.episodes[nth].lasts = Some(whole(lasts / part).max(SHORTEST));
+                if candidate != schedule && self.fails_as_often(&candidate)? {
+                    schedule = candidate;
                     break;
                 }
-                schedule = candidate;
             }
         }
         Ok(schedule)
     }
 
-    /// Halves the times before the episodes: first before all, then between one and the next.
+    /// Cuts the times before the episodes, from the begin or from the one before.
     fn earlier(&mut self, mut schedule: Schedule) -> Result<Schedule, E> {
         for nth in 0..schedule.episodes.len() {
-            loop {
-                let before = if nth == 0 { Duration::ZERO } else { schedule.episodes[nth - 1].at };
-                let gap = schedule.episodes[nth].at.saturating_sub(before);
-                let by = gap.saturating_sub(halved(gap));
+            let before = if nth == 0 { Duration::ZERO } else { schedule.episodes[nth - 1].at };
+            let gap = schedule.episodes[nth].at.saturating_sub(before);
+            for part in PARTS {
+                let by = gap.saturating_sub(whole(gap / part).max(SHORTEST));
                 let mut candidate = schedule.clone();
                 candidate.episodes[nth..].iter_mut().for_each(|episode| episode.at = episode.at.saturating_sub(by));
                 // What would overlap now is no schedule.
                 let is_one = Schedule::parse(&candidate.to_string()).is_ok();
-                if halved(gap) < SHORTEST || !is_one || !self.fails(&candidate)? {
+                if candidate != schedule && is_one && self.fails_as_often(&candidate)? {
+                    schedule = candidate;
                     break;
                 }
-                schedule = candidate;
             }
         }
         Ok(schedule)
     }
+
+    /// Whether it fails about as often as the whole schedule: what only saves time must not make the failure seldom.
+    fn fails_as_often(&mut self, schedule: &Schedule) -> Result<bool, E> {
+        let count = self.count(schedule, self.tries.max(LEAST_RUNS), false)?;
+        let does = f64::from(count.failed) >= (self.rate * f64::from(count.of)).floor() && count.failed > 0;
+        self.told(schedule, does);
+        Ok(does)
+    }
+
+    fn told(&mut self, schedule: &Schedule, fails: bool) {
+        let count = schedule.episodes.len();
+        let (end, verdict) = (seconds(schedule.end()), if fails { "fails" } else { "does not fail" });
+        (self.tell)(format!("{count} episode{} in {end}: {verdict}", if count == 1 { "" } else { "s" }));
+    }
 }
 
-/// Half of a time, in whole milliseconds.
-fn halved(time: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(time.as_millis() / 2).unwrap_or_default())
+/// In whole milliseconds, as a schedule is written.
+fn whole(time: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or_default())
 }

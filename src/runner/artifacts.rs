@@ -9,8 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::copy::{LeftOut, copy_tree, new_directory};
+use super::report::{SCHEDULE, report};
 use crate::daemon::Plan;
-use crate::history::RecordedHistory;
+use crate::history::{RecordedHistory, last_verdicts};
 use crate::sys::Asked;
 use crate::timeline::{Timeline, html};
 
@@ -21,7 +22,18 @@ pub(crate) struct Artifacts {
 }
 
 /// What is ours in a directory of artifacts.
-const OWN: [&str; 7] = ["daemon.log", "history", "left-out.txt", "spec.json", "status", "timeline.html", "volumes"];
+const OWN: [&str; 10] = [
+    "daemon.log",
+    "history",
+    "left-out.txt",
+    "report.html",
+    SCHEDULE,
+    "spec.json",
+    "status",
+    "timeline.html",
+    "verdict.json",
+    "volumes",
+];
 
 /// The directory of a node's artifacts: its name, or its number if we have something of that name.
 fn node_directory(plan: &Plan, index: usize) -> String {
@@ -75,27 +87,27 @@ impl Artifacts {
         Ok(())
     }
 
-    /// Keeps what the nodes on this machine wrote, and the history with a picture of it. Returns where all of it is.
+    /// Keeps the schedule of faults, what the nodes on this machine wrote, and the history with a picture and a report of
+    /// it. Returns where all of it is.
     ///
     /// # Errors
     /// It cannot be written.
-    pub(crate) fn finish(mut self, plan: &Plan) -> io::Result<PathBuf> {
-        let gathered = self.gather(plan);
+    pub(crate) fn finish(mut self, plan: &Plan, schedule: Option<&str>) -> io::Result<PathBuf> {
+        let gathered = self.gather(plan, schedule);
         if let Some(text) = self.left_out.text() {
             fs::write(self.dir.join("left-out.txt"), text)?;
         }
         gathered.map(|()| self.dir)
     }
 
-    fn gather(&mut self, plan: &Plan) -> io::Result<()> {
+    fn gather(&mut self, plan: &Plan, schedule: Option<&str>) -> io::Result<()> {
+        if let Some(schedule) = schedule {
+            fs::write(self.dir.join(SCHEDULE), schedule)?;
+        }
         self.keep(&plan.paths.daemon_log(), Path::new("daemon.log"))?;
         let history = plan.data.join("history");
         if history.is_file() {
             self.keep(&history, Path::new("history"))?;
-            match picture(&history) {
-                Ok(page) => fs::write(self.dir.join("timeline.html"), page)?,
-                Err(why) => self.left_out.add(Path::new("timeline.html"), why),
-            }
         }
         let volumes = plan.data.join("volumes");
         if volumes.is_dir() {
@@ -123,6 +135,25 @@ impl Artifacts {
                 }
             }
         }
+        if history.is_file() {
+            self.draw(&history)?;
+        }
+        Ok(())
+    }
+
+    /// Draws the history, once the nodes' logs are there, and keeps the verdicts.
+    fn draw(&mut self, history: &Path) -> io::Result<()> {
+        match pages(history, &self.dir) {
+            Ok((timeline, report)) => {
+                fs::write(self.dir.join("timeline.html"), timeline)?;
+                fs::write(self.dir.join("report.html"), report)?;
+            }
+            Err(why) => self.left_out.add(Path::new("timeline.html"), why),
+        }
+        let verdicts = last_verdicts(history).unwrap_or_default();
+        if !verdicts.is_empty() {
+            fs::write(self.dir.join("verdict.json"), format!("{:#}\n", serde_json::json!(verdicts)))?;
+        }
         Ok(())
     }
 
@@ -140,8 +171,11 @@ impl Artifacts {
     }
 }
 
-fn picture(history: &Path) -> Result<String, String> {
+/// The picture of a history, and the report on it with what is in `dir`.
+fn pages(history: &Path, dir: &Path) -> Result<(String, String), String> {
     let bytes = fs::read(history).map_err(|error| error.to_string())?;
     let history = RecordedHistory::read(&bytes).map_err(|error| error.to_string())?;
-    Ok(html(&Timeline::of(&history, None).map_err(|error| error.to_string())?))
+    let timeline = Timeline::of(&history, None, None)?;
+    let lines = history.mounts.last().map(Vec::as_slice).unwrap_or_default();
+    Ok((html(&timeline), report(&timeline, lines, Some(dir))))
 }

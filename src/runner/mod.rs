@@ -10,6 +10,7 @@ mod copy;
 mod log_end;
 pub(crate) mod nemesis;
 mod nodes;
+mod report;
 mod run;
 mod shell_split;
 mod shrink;
@@ -18,6 +19,7 @@ mod workload;
 
 pub(crate) use checking::{Checked, UNKNOWN, check, record};
 pub(crate) use nodes::{Goal, WaitOutcome, wait};
+pub(crate) use report::report;
 pub(crate) use run::{ArtifactsWhen, Job, cannot_run, run};
 pub(crate) use shell_split::words;
 pub(crate) use shrink::{ShrinkJob, shrink};

@@ -1,5 +1,6 @@
 //! A command with a cluster of its own.
 
+use std::cell::OnceCell;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -14,7 +15,9 @@ use super::nodes::{Goal, WaitOutcome, wait};
 use super::signals::{SignalRouter, say};
 use crate::daemon::prune::{PruneFilter, look, remove};
 use crate::daemon::{Plan, attached, await_end, runtime, started, umount, within_reach};
+use crate::history::{VerdictResult, last_verdicts};
 use crate::sys::{Signals, pidfd_open, wait_for_children};
+use crate::text::plain;
 
 /// Exit status when it is cthulhu that failed: as of docker run, env(1), timeout(1).
 const OWN_FAILURE: u8 = 125;
@@ -27,7 +30,8 @@ const SWEEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Of which runs artifacts are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ArtifactsWhen {
-    /// Those whose COMMAND failed and those that got no cluster, unless a signal ended them before COMMAND.
+    /// Those whose COMMAND failed or whose last verdict on a model is `violated`, and those that got no cluster, unless a
+    /// signal ended them before COMMAND.
     Failure,
     /// All.
     Always,
@@ -65,7 +69,8 @@ impl Job {
         let signals = signals.context("cannot catch signals")?;
         let daemon = attached(&self.plan)?;
         let router = SignalRouter::new(daemon.lifeline, signals)?;
-        let done = started(daemon.reports).and_then(|()| self.with_cluster(&router));
+        let schedule = OnceCell::new();
+        let done = started(daemon.reports).and_then(|()| self.with_cluster(&router, &schedule));
         router.command_is_over();
         let mut status = match (router.interrupt(), done) {
             (Some(signal), _) => 128 + u8::try_from(signal).unwrap_or_default(),
@@ -75,7 +80,7 @@ impl Job {
                 OWN_FAILURE
             }
         };
-        let failed = status != 0 && router.interrupt().is_none();
+        let failed = (status != 0 || self.is_violated()) && router.interrupt().is_none();
         let wanted = self.artifacts.as_ref().filter(|_| failed || self.artifacts_when == ArtifactsWhen::Always);
         let artifacts = wanted.map(|parent| Artifacts::begin(parent, &self.plan.prefix, &self.plan));
         router.let_go();
@@ -83,7 +88,7 @@ impl Job {
         // Protects it from a prune that runs meanwhile.
         let kept = self.plan.paths.lock_to_prune();
         if let Some(artifacts) = artifacts {
-            match artifacts.and_then(|artifacts| artifacts.finish(&self.plan)) {
+            match artifacts.and_then(|artifacts| artifacts.finish(&self.plan, schedule.get().map(String::as_str))) {
                 Ok(dir) => say(&format!("artifacts: {}", dir.display())),
                 Err(error) => say(&crate::text::sentence(&anyhow!(error).context("cannot keep all artifacts"))),
             }
@@ -98,7 +103,18 @@ impl Job {
         Ok(status)
     }
 
-    fn with_cluster(&self, router: &SignalRouter) -> Result<u8> {
+    /// Whether a checker has found that the operations do not fit their model, and says so.
+    fn is_violated(&self) -> bool {
+        let verdicts = last_verdicts(&self.plan.data.join("history")).unwrap_or_default();
+        let violated: Vec<_> = verdicts.iter().filter(|verdict| verdict.result == VerdictResult::Violated).collect();
+        for verdict in &violated {
+            say(&plain(&format!("violated: {}: {}", verdict.model, verdict.text)));
+        }
+        !violated.is_empty()
+    }
+
+    /// Runs COMMAND on the cluster. `schedule` gets the text of the schedule that is performed meanwhile.
+    fn with_cluster(&self, router: &SignalRouter, schedule: &OnceCell<String>) -> Result<u8> {
         let mountpoint = &self.plan.paths.mountpoint;
         let (paths, timeout) = ([mountpoint.clone()], self.wait_timeout);
         match within_reach(&paths.clone(), move || wait(&paths, Goal::Ready, timeout))? {
@@ -109,6 +125,9 @@ impl Job {
             }
         }
         let performance = self.nemesis.as_ref().map(|job| job.prepare(mountpoint)).transpose()?;
+        if let Some(performance) = &performance {
+            let _ = schedule.set(performance.text());
+        }
         let (program, arguments) = self.command.split_first().context("there is no COMMAND")?;
         let mut command = Command::new(program);
         command.args(arguments).env("CTHULHU", mountpoint);

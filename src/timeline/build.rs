@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::faults;
-use super::incidents;
-use super::model::{Command, Node, Span, Stay, Timeline, Why};
+use super::model::{Command, End, Node, Span, Stay, Timeline, Why};
 use super::operations::Gathering;
+use super::{incidents, nemesis, roles, verdicts};
 use crate::cluster::State;
 use crate::engine::Health;
 use crate::history::{
@@ -17,18 +17,29 @@ use crate::history::{
 const LONGEST: u64 = 1_000_000_000_000_000_000;
 const LINES_LOST: &str = "The disk was full: lines are missing, and some of what is shown may be wrong.";
 
+/// The present, for the picture of a cluster that is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Now {
+    /// This boot of the machine.
+    pub(crate) boot_id: String,
+    /// CLOCK_MONOTONIC, in ns.
+    pub(crate) mono_ns: u64,
+}
+
 impl Timeline {
-    /// Mount `number` of a history, counted from 1; `None` for the last one.
+    /// Mount `number` of a history, counted from 1; `None` for the last one. If the last one is still mounted, its picture
+    /// ends `now`.
     ///
     /// # Errors
     /// A sentence: there is no such mount.
-    pub(crate) fn of(history: &RecordedHistory, number: Option<usize>) -> Result<Self, String> {
+    pub(crate) fn of(history: &RecordedHistory, number: Option<usize>, now: Option<&Now>) -> Result<Self, String> {
         let all = history.mounts.len();
         let number = number.unwrap_or(all);
         let Some(recorded) = number.checked_sub(1).and_then(|index| history.mounts.get(index)) else {
             return Err(format!("there is no mount {number} in this history: it has {all}, counted from 1"));
         };
-        let mut timeline = Building::of(recorded).finish();
+        let now = now.filter(|_| number == all);
+        let mut timeline = Building::of(recorded).finish(now);
         timeline.mount = (number, all);
         if history.skipped > 0 {
             timeline.notes.push(format!("{} of kinds unknown to this version are not shown.", lines(history.skipped)));
@@ -51,7 +62,7 @@ struct Building {
     indices: HashMap<String, usize>,
     commands: Vec<Command>,
     command_ids: HashMap<u64, usize>,
-    /// What is in force, and since when.
+    /// What is in force in the network, and since when.
     fault: Option<(i64, FaultEvent)>,
     /// What each node has of that, in words, and since when.
     shares: BTreeMap<usize, (i64, String)>,
@@ -63,6 +74,10 @@ struct Building {
     away: BTreeMap<Option<String>, i64>,
     outages: Vec<Span>,
     operations: Gathering,
+    nemesis: nemesis::Gathering,
+    roles: roles::Gathering,
+    verdicts: verdicts::Gathering,
+    boot_id: String,
     ended: bool,
     lines_lost: bool,
     /// `mono_ns` of the first line.
@@ -90,7 +105,7 @@ impl Building {
         for line in recorded {
             let at = building.at(line.mono_ns);
             match &line.event {
-                HistoryEvent::Test(object) => building.operations.take(at, &object.values()),
+                HistoryEvent::Test(object) => building.operations.take(at, line.seq, &object.values()),
                 event => building.take(at, event),
             }
         }
@@ -144,15 +159,19 @@ impl Building {
                     self.sandbox_lost.insert(index, (at, event.why.clone().unwrap_or_default()));
                 }
             }
-            // Of no use in a picture.
-            _ => {}
+            HistoryEvent::Role(event) => self.roles.take(at, event),
+            HistoryEvent::Nemesis(event) => self.nemesis.take(at, event),
+            HistoryEvent::Verdict(event) => self.verdicts.take(event),
+            // Taken before.
+            HistoryEvent::Test(_) => {}
         }
     }
 
     fn cluster(&mut self, at: i64, event: &ClusterEvent) {
         match event {
-            ClusterEvent::Mounted { id, image, nodes, .. } => {
+            ClusterEvent::Mounted { id, image, nodes, boot_id, .. } => {
                 self.head = (id.clone(), image.clone());
+                self.boot_id.clone_from(boot_id);
                 for node in nodes {
                     let index = self.node(&node.name);
                     self.nodes[index].ip = node.ip.clone();
@@ -229,7 +248,10 @@ impl Building {
     }
 
     fn fault(&mut self, at: i64, event: &FaultEvent) {
-        if let Some((from, event)) = self.fault.take() {
+        let network = faults::without_crashes(event);
+        if self.fault.as_ref().is_some_and(|(_, event)| *event == network) {
+            // It stays in force.
+        } else if let Some((from, event)) = self.fault.take() {
             let names: Vec<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
             let text = faults::summary(&event, &names);
             self.faults.push(Span { from, to: at, text, detail: event.links.join("\n") });
@@ -246,8 +268,8 @@ impl Building {
                 self.shares.insert(index, (at, text));
             }
         }
-        if !event.links.is_empty() {
-            self.fault = Some((at, event.clone()));
+        if !network.links.is_empty() {
+            self.fault.get_or_insert((at, network));
         }
     }
 
@@ -260,8 +282,17 @@ impl Building {
         }
     }
 
-    /// Ends whatever still holds with the last line.
-    fn finish(mut self) -> Timeline {
+    /// Ends whatever still holds: now, or with the last line.
+    fn finish(mut self, now: Option<&Now>) -> Timeline {
+        let is_mounted = |now: &&Now| !self.ended && now.boot_id == self.boot_id;
+        let ends = match now.filter(is_mounted) {
+            Some(now) => {
+                self.at(now.mono_ns);
+                End::Now
+            }
+            None if self.ended => End::Unmounted,
+            None => End::Unrecorded,
+        };
         let end = self.duration;
         self.fault(end, &FaultEvent::default());
         for (index, from) in std::mem::take(&mut self.ready) {
@@ -276,9 +307,19 @@ impl Building {
         let away = std::mem::take(&mut self.away);
         self.outages.extend(away.into_iter().map(|(host, from)| outage(from, end, host.as_deref())));
         for node in &mut self.nodes {
+            node.faults.sort_by_key(|span| span.from);
             match node.stays.last_mut() {
                 Some(last) => last.to = end,
                 None => node.stays.push(Stay { from: 0, to: end, state: State::Created, why: Why::default() }),
+            }
+        }
+        let lanes = self.operations.lanes();
+        let mut notes: Vec<String> = self.lines_lost.then(|| LINES_LOST.into()).into_iter().collect();
+        let roles = self.roles.finish(end);
+        notes.extend((roles.len() > roles::MOST).then(|| format!("Only {} roles are shown.", roles::MOST)));
+        for role in &roles {
+            for node in &mut self.nodes {
+                node.roles.extend(role.of(&node.name).map(|held| span(held.from, held.to, &role.name)));
             }
         }
         let mut timeline = Timeline {
@@ -287,15 +328,18 @@ impl Building {
             start: self.start,
             duration: end,
             mount: (1, 1),
-            ended: self.ended,
+            end: ends,
+            verdicts: self.verdicts.finish(&lanes),
+            nemesis: self.nemesis.finish(end),
+            roles: roles.into_iter().take(roles::MOST).collect(),
             nodes: self.nodes,
             commands: self.commands,
             faults: self.faults,
             outages: self.outages,
-            lanes: self.operations.lanes(),
+            lanes,
             incidents: vec![],
             more_incidents: 0,
-            notes: if self.lines_lost { vec![LINES_LOST.into()] } else { vec![] },
+            notes,
         };
         (timeline.incidents, timeline.more_incidents) = incidents::of(&timeline);
         timeline

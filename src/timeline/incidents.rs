@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{Incident, Stay, Timeline, Weight};
+use super::lapses::{lasted, pauses, unready};
+use super::model::{End, Incident, Stay, Timeline, Weight};
 use super::operations::OperationOutcome;
 use super::{count, rough};
 use crate::cluster::State;
@@ -17,22 +18,30 @@ const LONGEST: usize = 170;
 /// The incidents that matter most, by time, and how many others there are.
 pub(crate) fn of(timeline: &Timeline) -> (Vec<Incident>, usize) {
     let mut all = deaths(timeline);
+    all.extend(pauses(timeline));
+    all.extend(unready(timeline));
+    all.extend(timeline.nemesis.iter().flat_map(|nemesis| &nemesis.errors).map(|(at, text)| Incident {
+        at: *at,
+        weight: Weight::Failure,
+        nodes: vec![],
+        text: text.clone(),
+    }));
     all.extend(timeline.commands.iter().filter_map(|command| {
         let failure = command.failure.as_ref()?;
         let text = format!("command “{}” failed: {failure}", command.line);
         Some(Incident { at: command.from, weight: Weight::Failure, nodes: command.nodes.clone(), text })
     }));
     all.extend(timeline.outages.iter().map(|outage| {
-        let text = format!("{} for {}", outage.detail, rough(outage.to - outage.from));
+        let text = format!("{} {}", outage.detail, lasted(timeline, outage.from, outage.to));
         Incident { at: outage.from, weight: Weight::Failure, nodes: vec![], text }
     }));
     all.extend(timeline.faults.iter().map(|fault| {
-        let text = format!("network: {} for {}", fault.text, rough(fault.to - fault.from));
+        let text = format!("network: {} {}", fault.text, lasted(timeline, fault.from, fault.to));
         Incident { at: fault.from, weight: Weight::Harm, nodes: vec![], text }
     }));
     for (index, node) in timeline.nodes.iter().enumerate() {
         all.extend(node.unhealthy.iter().map(|span| {
-            let text = format!("{} was unhealthy for {}", node.name, rough(span.to - span.from));
+            let text = format!("{} was unhealthy {}", node.name, lasted(timeline, span.from, span.to));
             Incident { at: span.from, weight: Weight::Failure, nodes: vec![index], text }
         }));
     }
@@ -109,10 +118,19 @@ fn deaths(timeline: &Timeline) -> Vec<Incident> {
 }
 
 fn back(timeline: &Timeline, stay: &Stay) -> String {
-    if stay.to < timeline.duration {
-        format!("; back after {}", rough(stay.to - stay.from))
-    } else {
-        "; never came back".into()
+    let down = rough(stay.to - stay.from);
+    match timeline.end {
+        _ if stay.to < timeline.duration => format!("; back after {down}"),
+        End::Now => format!("; still down after {down}"),
+        _ => "; never came back".into(),
+    }
+}
+
+/// `i001 was`, or `3 nodes were`.
+pub(super) fn who(timeline: &Timeline, nodes: &[usize]) -> String {
+    match nodes {
+        [only] => format!("{} was", timeline.nodes[*only].name),
+        many => format!("{} nodes were", many.len()),
     }
 }
 

@@ -8,14 +8,21 @@ mod build;
 mod draw;
 mod faults;
 mod incidents;
+mod lapses;
 mod model;
+mod nemesis;
 mod operations;
 mod page;
+mod report;
+mod roles;
 #[cfg(test)]
 mod tests;
+mod verdicts;
 mod xml;
 
+pub(crate) use build::Now;
 pub(crate) use model::Timeline;
+pub(crate) use report::{Evidence, Excerpt, Moments, excerpt};
 
 use axis::{count, moment, rough, time};
 
@@ -27,4 +34,9 @@ pub(crate) fn svg(timeline: &Timeline) -> String {
 /// The picture in a page that zooms, with a table of events.
 pub(crate) fn html(timeline: &Timeline) -> String {
     page::document(timeline)
+}
+
+/// A page about the verdict, with the picture in it.
+pub(crate) fn report(evidence: &Evidence) -> String {
+    report::document(evidence)
 }

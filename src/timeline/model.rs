@@ -1,6 +1,9 @@
 //! What a picture shows of one mount, free of how it is drawn.
 
+use super::nemesis::Nemesis;
 use super::operations::Lane;
+use super::roles::Role;
+use super::verdicts::{Anomaly, Verdict};
 use crate::cluster::State;
 use crate::history::Cause;
 
@@ -40,7 +43,7 @@ impl Stay {
 }
 
 /// A time in which something held.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     /// ns since the mount.
     pub(crate) from: i64,
@@ -66,6 +69,8 @@ pub(crate) struct Node {
     pub(crate) unhealthy: Vec<Span>,
     /// What faults did to it; spans may overlap.
     pub(crate) faults: Vec<Span>,
+    /// The times in which it had a role; spans may overlap.
+    pub(crate) roles: Vec<Span>,
 }
 
 /// One line that was written to a `control` file or a file of faults.
@@ -109,6 +114,17 @@ pub(crate) struct Incident {
     pub(crate) text: String,
 }
 
+/// How a picture ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With the last line of the mount.
+    Unmounted,
+    /// With the last line that there is.
+    Unrecorded,
+    /// Now: the cluster is mounted.
+    Now,
+}
+
 /// One mount, as it is drawn.
 #[derive(Debug)]
 pub(crate) struct Timeline {
@@ -117,17 +133,22 @@ pub(crate) struct Timeline {
     pub(crate) image: String,
     /// Wall time of the first line, RFC 3339.
     pub(crate) start: String,
-    /// ns from the first line to the last.
+    /// ns from the first line to the end.
     pub(crate) duration: i64,
     /// Which mount of the history this is, counted from 1, and of how many.
     pub(crate) mount: (usize, usize),
-    /// Whether the history has the last line of the mount.
-    pub(crate) ended: bool,
+    pub(crate) end: End,
     /// In their order in the cluster.
     pub(crate) nodes: Vec<Node>,
     /// In the order in which they began.
     pub(crate) commands: Vec<Command>,
-    /// Each set of faults that was in force, and each time without a sandbox.
+    /// The last verdict of each model, the worst first.
+    pub(crate) verdicts: Vec<Verdict>,
+    /// What performed schedules of faults, if anything did.
+    pub(crate) nemesis: Option<Nemesis>,
+    /// Who had which role.
+    pub(crate) roles: Vec<Role>,
+    /// Each set of network faults that was in force, and each time without a sandbox. Crashes are states of nodes.
     pub(crate) faults: Vec<Span>,
     /// When the engine could not be reached.
     pub(crate) outages: Vec<Span>,
@@ -145,5 +166,15 @@ impl Timeline {
     /// How many operations of the test there are.
     pub(crate) fn operations(&self) -> usize {
         self.lanes.iter().map(|lane| lane.operations.len()).sum()
+    }
+
+    /// The anomalies that are shown, with their numbers in the picture. Incidents are counted on from there.
+    pub(crate) fn anomalies(&self) -> impl Iterator<Item = (usize, &Anomaly)> {
+        (1..).zip(self.verdicts.iter().flat_map(|verdict| &verdict.anomalies))
+    }
+
+    /// The incidents with their numbers in the picture.
+    pub(crate) fn incidents(&self) -> impl Iterator<Item = (usize, &Incident)> {
+        (self.anomalies().count() + 1..).zip(&self.incidents)
     }
 }

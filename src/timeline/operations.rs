@@ -34,6 +34,8 @@ pub(crate) struct Operation {
     pub(crate) open: bool,
     /// The line in a few words.
     pub(crate) label: String,
+    /// Numbers (`seq`) of the lines of its begin and its end; 0 if there is none.
+    pub(crate) lines: (u64, u64),
 }
 
 impl Operation {
@@ -61,7 +63,7 @@ pub(crate) struct Gathering {
 
 /// Who did an operation. Numbers come first, then names, then the lines that name no process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Process {
+pub(super) enum Process {
     Number(i64),
     Name(String),
     None,
@@ -79,7 +81,7 @@ impl std::fmt::Display for Process {
 
 impl Gathering {
     /// Adds a line of the test.
-    pub(crate) fn take(&mut self, at: i64, line: &Map<String, Value>) {
+    pub(crate) fn take(&mut self, at: i64, seq: u64, line: &Map<String, Value>) {
         let process = process(line);
         let kind = line.get("type").and_then(Value::as_str).map(|kind| kind.trim_start_matches(':')).unwrap_or("");
         let operations = self.processes.entry(process.clone()).or_default();
@@ -91,6 +93,7 @@ impl Gathering {
                     outcome: OperationOutcome::Unknown,
                     open: true,
                     label: label(line),
+                    lines: (seq, 0),
                 };
                 self.pending.insert(process, operations.len());
                 operations.push(operation);
@@ -100,6 +103,7 @@ impl Gathering {
                 let operation = &mut operations[index];
                 operation.to = Some(at);
                 operation.open = false;
+                operation.lines.1 = seq;
                 operation.outcome = outcome(line);
                 operation.label = completed(std::mem::take(&mut operation.label), label(line));
             }
@@ -109,6 +113,7 @@ impl Gathering {
                 outcome: outcome(line),
                 open: false,
                 label: label(line),
+                lines: (seq, 0),
             }),
         }
     }
@@ -168,7 +173,7 @@ impl LaneBuilder {
     }
 }
 
-fn process(line: &Map<String, Value>) -> Process {
+pub(super) fn process(line: &Map<String, Value>) -> Process {
     let named = ["process", "client", "worker", "thread"].iter().find_map(|key| line.get(*key));
     match named {
         Some(Value::Number(number)) if number.as_i64().is_some() => {
@@ -230,14 +235,14 @@ fn completed(begin: String, end: String) -> String {
     }
 }
 
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.trim_start_matches(':').to_owned(),
         other => other.to_string(),
     }
 }
 
-fn cut(text: impl Into<String>) -> String {
+pub(super) fn cut(text: impl Into<String>) -> String {
     let mut text = text.into();
     if let Some((at, _)) = text.char_indices().nth(LABEL) {
         text.truncate(at);
@@ -253,7 +258,7 @@ mod tests {
     fn lanes(lines: &[&str]) -> Vec<Lane> {
         let mut gathering = Gathering::default();
         for (at, line) in lines.iter().enumerate() {
-            gathering.take(at as i64, &serde_json::from_str(line).unwrap());
+            gathering.take(at as i64, 0, &serde_json::from_str(line).unwrap());
         }
         gathering.lanes()
     }

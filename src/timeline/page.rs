@@ -4,7 +4,7 @@
 
 use std::fmt::Display;
 
-use super::draw::{head_title, picture};
+use super::draw::{Above, head_title, picture};
 use super::incidents::{reason, short};
 use super::model::Timeline;
 use super::operations::OperationOutcome;
@@ -42,7 +42,7 @@ pub(crate) fn document(timeline: &Timeline) -> String {
             let duration: &dyn Display = &timeline.duration.max(1);
             let mut inner = std::mem::take(xml);
             inner.within("div", &[("id", &"view"), ("data-duration", duration)], |xml| {
-                *xml = picture(timeline, std::mem::take(xml));
+                *xml = picture(timeline, std::mem::take(xml), Above::All);
             });
             *xml = inner;
             xml.own("<pre id=\"detail\" aria-live=\"polite\"></pre>\n");
@@ -109,6 +109,23 @@ fn rows(timeline: &Timeline) -> (Vec<Row>, usize) {
     }
     for span in &timeline.faults {
         rows.push(plain(span.from, "network", "", format!("{} for {}", span.text, rough(span.to - span.from))));
+    }
+    if let Some(nemesis) = &timeline.nemesis {
+        for span in &nemesis.episodes {
+            let what = format!("{} for {}", span.text, rough(span.to - span.from));
+            rows.push(plain(span.from, "nemesis", "", what));
+        }
+        for (at, text) in &nemesis.errors {
+            rows.push(Row { alarm: true, ..plain(*at, "nemesis", "", text.clone()) });
+        }
+    }
+    for role in &timeline.roles {
+        rows.extend(role.held.iter().map(|held| plain(held.from, "role", &role.name, held.span().text)));
+    }
+    for (_, anomaly) in timeline.anomalies() {
+        let what = format!("{}: {}", anomaly.kind, anomaly.text);
+        let at = anomaly.time.map_or(timeline.duration, |(from, _)| from);
+        rows.push(Row { alarm: true, ..plain(at, "anomaly", "", what) });
     }
     for span in &timeline.outages {
         let what = format!("{} for {}", span.detail, rough(span.to - span.from));

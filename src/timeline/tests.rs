@@ -1,10 +1,12 @@
 //! From lines to pictures.
 
+mod events;
+
 use proptest::prelude::*;
 use roxmltree::{Document, ParsingOptions};
 
 use super::model::Timeline;
-use super::{html, svg};
+use super::{Evidence, html, report, svg};
 use crate::cluster::State;
 use crate::history::{Cause, ReadError, RecordedHistory};
 
@@ -12,7 +14,7 @@ const KILL: &str = include_str!("../../tests/histories/kill.jsonl");
 const PARTITIONS: &str = include_str!("../../tests/histories/partitions.jsonl");
 
 fn timeline(text: &str) -> Timeline {
-    Timeline::of(&RecordedHistory::read(text.as_bytes()).unwrap(), None).unwrap()
+    Timeline::of(&RecordedHistory::read(text.as_bytes()).unwrap(), None, None).unwrap()
 }
 
 /// All nodes that have a name and a lane in the picture.
@@ -149,7 +151,7 @@ fn time_counts_from_the_first_line_of_a_mount_and_never_steps_back() {
     let text: String = lines.iter().map(|(mono, event)| format!("{{\"mono_ns\":{mono},{event}}}\n")).collect();
     let history = RecordedHistory::read(text.as_bytes()).unwrap();
     let marks = |number| {
-        let timeline = Timeline::of(&history, Some(number)).unwrap();
+        let timeline = Timeline::of(&history, Some(number), None).unwrap();
         let marks = timeline.lanes[0].operations.iter().map(|operation| operation.from).collect::<Vec<_>>();
         (marks, timeline.duration)
     };
@@ -161,7 +163,7 @@ fn time_counts_from_the_first_line_of_a_mount_and_never_steps_back() {
 fn each_mount_is_a_picture_of_its_own() {
     let twice = format!("{KILL}{PARTITIONS}");
     let history = RecordedHistory::read(twice.as_bytes()).unwrap();
-    let of = |number| Timeline::of(&history, number).map(|timeline| (timeline.nodes.len(), timeline.mount));
+    let of = |number| Timeline::of(&history, number, None).map(|timeline| (timeline.nodes.len(), timeline.mount));
     assert_eq!(of(None), Ok((5, (2, 2))));
     assert_eq!(of(Some(1)), Ok((3, (1, 2))));
     for wrong in [0, 3] {
@@ -308,6 +310,22 @@ fn line() -> impl Strategy<Value = String> {
                 serde_json::json!({"cluster": {"phase": phase, "id": "x", "image": image, "nodes": nodes}})
             }
         ),
+        (words, proptest::collection::vec("i00[1-4]|.{0,6}", 0..3), proptest::option::of(words)).prop_map(
+            |(name, nodes, error)| serde_json::json!({"role": {"name": name, "nodes": nodes, "error": error}})
+        ),
+        ("started|begin|end|healed|over", 0_u64..4, words, any::<u64>(), proptest::option::of(words)).prop_map(
+            |(phase, episode, words, number, error)| {
+                serde_json::json!({"nemesis": {"phase": phase, "episode": episode, "words": words, "late_ms": number,
+                    "seed": number, "episodes": number, "error": error}})
+            }
+        ),
+        ("good|violated|unknown", words, words, proptest::collection::vec(0_u64..70, 0..5), any::<u64>()).prop_map(
+            |(result, model, text, lines, more)| {
+                let anomaly = serde_json::json!({"kind": text, "text": text, "key": text, "lines": lines, "faults": [text]});
+                serde_json::json!({"verdict": {"model": model, "result": result, "text": text, "operations": more,
+                    "anomalies": [anomaly, anomaly], "more": more}})
+            }
+        ),
         (0_i64..30, "invoke|ok|fail|info|other", words, words).prop_map(|(process, kind, f, value)| {
             serde_json::json!({"test": {"process": process, "type": kind, "f": f, "value": value}})
         }),
@@ -326,9 +344,9 @@ proptest! {
     ) {
         let mut text = String::new();
         let mut mono = 0_u64;
-        for (line, pause) in &lines {
+        for ((line, pause), seq) in lines.iter().zip(1..) {
             mono = mono.saturating_add(*pause);
-            text.push_str(&format!("{{\"seq\":1,\"time\":\"2026-11-25T07:00:31.1Z\",\"mono_ns\":{mono},{}\n", &line[1..]));
+            text.push_str(&format!("{{\"seq\":{seq},\"time\":\"2026-11-25T07:00:31.1Z\",\"mono_ns\":{mono},{}\n", &line[1..]));
         }
         if torn {
             text.push_str("{\"seq\":");
@@ -338,7 +356,7 @@ proptest! {
             history => history.unwrap(),
         };
         for number in 1..=history.mounts.len() {
-            let timeline = Timeline::of(&history, Some(number)).unwrap();
+            let timeline = Timeline::of(&history, Some(number), None).unwrap();
             let mut expected: Vec<String> = vec![];
             for node in &timeline.nodes {
                 let name = readable(&node.name);
@@ -357,6 +375,8 @@ proptest! {
             let page = html(&timeline);
             let parsed = parse_page(&page);
             prop_assert!(parsed.descendants().any(|node| node.has_tag_name("table")));
+            let evidence = Evidence { timeline: &timeline, lines: &history.mounts[number - 1], logs: vec![], schedule: None };
+            parse_page(&report(&evidence));
         }
     }
 }

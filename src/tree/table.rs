@@ -352,9 +352,9 @@ fn roles_of(cluster: &Cluster, index: usize) -> String {
 fn roles(cluster: &Cluster) -> String {
     let name = |index: &usize| cluster.node_spec(*index).name.to_string();
     let row = |role: &NodeRole| {
-        let nodes = role.nodes.iter().map(name).collect::<Vec<_>>().join(",");
+        let nodes = role.nodes.iter().map(name).collect::<Vec<_>>().join(" ");
         let why = role.unknown.as_ref().map(|why| format!("unknown: {why}")).unwrap_or_default();
-        (role.name.clone(), if nodes.is_empty() { "-".into() } else { nodes }, why)
+        (role.name.clone(), nodes, why)
     };
     let rows: Vec<_> = cluster.roles().all().iter().map(row).collect();
     let width = |of: fn(&(String, String, String)) -> usize| rows.iter().map(of).max().unwrap_or_default();

@@ -19,7 +19,7 @@ fn no_operations_are_an_error() {
         assert!(refused(Model::Set, &options, none).starts_with("the test has recorded no operations"), "{none}");
     }
     let why = refused(Model::Set, &options, "0 + write 1\n0 ok write 1\n0 + cas [1,2]\n0 ok cas [1,2]");
-    assert_eq!(why, "none of the 2 operations is one of set: that has add, read, and the test has cas, write");
+    assert_eq!(why, "the model set has none of the test's 2 operations (cas, write): it has add, read");
     let broken = verdict([Err("the disk is gone")].into_iter(), Model::Set, &options);
     assert_eq!(broken.unwrap_err(), "the disk is gone");
 }

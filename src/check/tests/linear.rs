@@ -58,8 +58,7 @@ fn arranged(
     let mut open: Vec<(usize, u8)> = vec![];
     let mut waiting = operations.into_iter().rev().collect::<Vec<_>>();
     for choice in order {
-        let begins =
-            waiting.is_empty().then_some(false).unwrap_or(open.is_empty() || choice % 2 == 0 && open.len() < 3);
+        let begins = !waiting.is_empty() && (open.is_empty() || choice % 2 == 0 && open.len() < 3);
         if begins {
             let (f, mut value, new, gave, end) = waiting.pop().unwrap();
             if f == "append" {

@@ -77,6 +77,11 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
+    /// The schedule, as it is written.
+    pub(crate) fn text(&self) -> String {
+        self.schedule.to_string()
+    }
+
     /// Performs it from now on.
     ///
     /// # Errors

@@ -2,9 +2,10 @@
 
 use super::canvas::{Canvas, GUTTER, PAD, WIDTH, bold_width, fitting, fitting_name, width};
 use super::nodes::NodeRows;
-use super::{head, nodes, operations};
+use super::{head, nodes, operations, spans, verdicts};
 use crate::timeline::axis::{step, ticks};
-use crate::timeline::model::{Command, Timeline};
+use crate::timeline::model::{Command, Span, Timeline};
+use crate::timeline::roles::Held;
 use crate::timeline::{count, rough, time};
 
 /// The y of each part of the chart, in px.
@@ -15,8 +16,12 @@ pub(crate) struct Layout {
     pub(crate) badges: f64,
     /// The row of commands, if there are any.
     pub(crate) commands: Option<f64>,
+    /// The rows of a schedule's episodes, if there are any.
+    pub(crate) nemesis: Option<f64>,
     /// The row of faults, if there are any.
     pub(crate) faults: Option<f64>,
+    /// The first row of a role.
+    pub(crate) roles: f64,
     /// First lane of a node.
     pub(crate) nodes: f64,
     /// Heights of these lanes.
@@ -35,6 +40,8 @@ pub(crate) struct Layout {
 const COMMANDS: f64 = 30.0;
 /// Height of the row of faults.
 const FAULTS: f64 = 20.0;
+/// Height of the row of a role.
+const ROLE: f64 = 18.0;
 
 impl Layout {
     /// Of a timeline whose chart begins at `top`.
@@ -47,13 +54,17 @@ impl Layout {
         let axis = take(20.0);
         let badges = take(20.0);
         let commands = (!timeline.commands.is_empty()).then(|| take(COMMANDS));
+        let episodes = timeline.nemesis.as_ref().map(|nemesis| spans::rows(&nemesis.episodes));
+        let nemesis = episodes.map(|rows| take(spans::ROW * rows as f64 + 4.0));
         let faults = (!timeline.faults.is_empty()).then(|| take(FAULTS));
+        let roles = take(ROLE * timeline.roles.len() as f64);
         let (words, bar, fault) = match timeline.nodes.len() {
             ..=12 => (16.0, 14.0, 13.0),
             13..=30 => (0.0, 14.0, 6.0),
             _ => (0.0, 10.0, 4.0),
         };
-        let fault = if timeline.faults.is_empty() { 0.0 } else { fault };
+        let has_faults = timeline.nodes.iter().any(|node| !node.faults.is_empty());
+        let fault = if has_faults { fault } else { 0.0 };
         let rows = NodeRows { height: words + bar + 9.0 + fault, words, bar, fault };
         let nodes = take(rows.height * timeline.nodes.len() as f64);
         let sum = (timeline.operations() >= operations::MANY).then(|| {
@@ -64,7 +75,7 @@ impl Layout {
         let operations = take(operations::LANE * timeline.lanes.len() as f64);
         let end = take(0.0);
         take(28.0);
-        Self { axis, badges, commands, faults, nodes, rows, sum, operations, end, bottom: take(0.0) }
+        Self { axis, badges, commands, nemesis, faults, roles, nodes, rows, sum, operations, end, bottom: take(0.0) }
     }
 }
 
@@ -90,7 +101,12 @@ pub(crate) fn names(canvas: &mut Canvas, timeline: &Timeline, layout: &Layout) {
         }
     };
     row(canvas, layout.commands.map(|y| y + COMMANDS - 6.0), "commands");
+    row(canvas, layout.nemesis.map(|y| y + 13.0), "nemesis");
     row(canvas, layout.faults.map(|y| y + 13.0), "network");
+    for (index, role) in timeline.roles.iter().enumerate() {
+        let y = layout.roles + ROLE * index as f64 + 12.5;
+        canvas.text("muted end", (right, y), &fitting(&role.name, right - 6.0).unwrap_or_else(|| "…".into()));
+    }
     row(canvas, layout.sum.map(|y| y + 12.0), "operations");
     if let Some(y) = layout.sum {
         let scale = operations::scale(canvas, timeline);
@@ -109,16 +125,25 @@ pub(crate) fn draw(canvas: &mut Canvas, timeline: &Timeline, layout: &Layout) {
     if let Some(y) = layout.commands {
         commands(canvas, timeline, y);
     }
+    if let (Some(y), Some(nemesis)) = (layout.nemesis, &timeline.nemesis) {
+        let height = spans::ROW - 2.0;
+        // Without words, and under those of the episodes.
+        spans::bars(canvas, &nemesis.quiet, &spans::Look { class: "quiet", text: "", y: y + 2.0, height });
+        spans::stacked(canvas, &nemesis.episodes, y + 2.0);
+    }
     if let Some(y) = layout.faults {
-        for fault in &timeline.faults {
-            let tip =
-                format!("{}\n{} – {}\n{}", fault.text, time(fault.from), time(fault.to), shortened(&fault.detail));
-            canvas.bar("fault", (fault.from, fault.to), (y + 2.0, 16.0), 3.0, &tip);
-            let room = canvas.x(fault.to) - canvas.x(fault.from) - 8.0;
-            if let Some(text) = fitting(&fault.text, room) {
-                let x = canvas.x(fault.from);
-                canvas.at((x, y + 14.0), "", |canvas| canvas.text("on-fault", (4.0, 0.0), &text));
-            }
+        spans::row(
+            canvas,
+            &timeline.faults,
+            &spans::Look { class: "fault", text: "on-fault", y: y + 2.0, height: 16.0 },
+        );
+    }
+    for (index, role) in timeline.roles.iter().enumerate() {
+        let (known, unsure): (Vec<&Held>, Vec<&Held>) = role.held.iter().partition(|held| held.error.is_none());
+        let y = layout.roles + ROLE * index as f64 + 2.0;
+        for (class, those) in [("role", known), ("role-unsure", unsure)] {
+            let spans: Vec<Span> = those.into_iter().map(Held::span).collect();
+            spans::row(canvas, &spans, &spans::Look { class, text: "on-role", y, height: ROLE - 4.0 });
         }
     }
     for (index, _) in timeline.nodes.iter().enumerate() {
@@ -128,18 +153,11 @@ pub(crate) fn draw(canvas: &mut Canvas, timeline: &Timeline, layout: &Layout) {
         operations::sum(canvas, timeline, y);
     }
     for (index, lane) in timeline.lanes.iter().enumerate() {
-        operations::lane(canvas, lane, layout.operations + operations::LANE * index as f64);
+        let y = layout.operations + operations::LANE * index as f64;
+        operations::lane(canvas, lane, y);
+        verdicts::marks(canvas, timeline, index, y);
     }
     badges(canvas, timeline, layout);
-}
-
-/// A list of faults, cut to 30 lines.
-fn shortened(detail: &str) -> String {
-    let links: Vec<&str> = detail.lines().collect();
-    match links.len() {
-        ..=30 => detail.to_owned(),
-        many => format!("{}\nand {} more", links[..30].join("\n"), many - 30),
-    }
 }
 
 fn axis(canvas: &mut Canvas, layout: &Layout) {
@@ -263,12 +281,12 @@ fn said(timeline: &Timeline, command: &Command) -> String {
 /// The numbers of the incidents, side by side where they are too close.
 fn badges(canvas: &mut Canvas, timeline: &Timeline, layout: &Layout) {
     let mut free = f64::MIN;
-    for (index, incident) in timeline.incidents.iter().enumerate() {
+    for (number, incident) in timeline.incidents() {
         let true_x = canvas.x(incident.at);
         let x = true_x.max(free);
         free = x + 17.0;
         canvas.at((true_x, layout.badges + 10.0), &incident.text, |canvas| {
-            head::badge(canvas, (x - true_x, 0.0), index, incident);
+            head::badge(canvas, (x - true_x, 0.0), number, incident);
         });
     }
 }

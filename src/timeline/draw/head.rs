@@ -1,13 +1,14 @@
 //! Above the chart: title, incidents, legend.
 
 use super::canvas::{Canvas, Px, WIDTH, fitting};
+use super::verdicts;
 use crate::cluster::State;
-use crate::timeline::model::{Incident, Timeline, Weight};
+use crate::timeline::model::{End, Incident, Timeline, Weight};
 use crate::timeline::operations::OperationOutcome;
 use crate::timeline::{count, moment, rough};
 
-const LEFT: f64 = 16.0;
-const LINE: f64 = 18.0;
+pub(crate) const LEFT: f64 = 16.0;
+pub(crate) const LINE: f64 = 18.0;
 /// The y of the first incident.
 const LIST: f64 = 72.0;
 
@@ -18,7 +19,7 @@ pub(crate) fn title(timeline: &Timeline) -> String {
     format!("{nodes} of {image}")
 }
 
-fn subtitle(timeline: &Timeline) -> String {
+pub(crate) fn subtitle(timeline: &Timeline) -> String {
     let mut parts = vec![];
     if !timeline.id.is_empty() {
         parts.push(format!("cluster {}", timeline.id));
@@ -29,7 +30,11 @@ fn subtitle(timeline: &Timeline) -> String {
     if !timeline.start.is_empty() {
         parts.push(format!("from {}", wall(&timeline.start)));
     }
-    let end = if timeline.ended { "" } else { " (no end recorded)" };
+    let end = match timeline.end {
+        End::Unmounted => "",
+        End::Unrecorded => " (no end recorded)",
+        End::Now => " so far",
+    };
     parts.push(format!("{}{end}", rough(timeline.duration)));
     parts.push(match timeline.commands.len() {
         1 => "1 command".into(),
@@ -40,6 +45,13 @@ fn subtitle(timeline: &Timeline) -> String {
         1 => parts.push("1 operation of the test".into()),
         many => parts.push(format!("{} operations of the test", count(many))),
     }
+    parts.extend(
+        timeline
+            .nemesis
+            .as_ref()
+            .filter(|nemesis| !nemesis.head.is_empty())
+            .map(|nemesis| format!("nemesis: {}", nemesis.head)),
+    );
     parts.join(" · ")
 }
 
@@ -51,9 +63,12 @@ fn wall(time: &str) -> String {
     }
 }
 
+/// The height of the legend alone.
+pub(crate) const LEGEND: f64 = 30.0;
+
 /// The height of all of it.
 pub(crate) fn height(timeline: &Timeline) -> f64 {
-    LIST + LINE * (list_lines(timeline) as f64 - 1.0) + 44.0
+    verdicts::height(timeline) + LIST + LINE * (list_lines(timeline) as f64 - 1.0) + 44.0
 }
 
 fn list_lines(timeline: &Timeline) -> usize {
@@ -65,10 +80,10 @@ pub(crate) fn draw(canvas: &mut Canvas, timeline: &Timeline) {
     let room = WIDTH - 2.0 * LEFT;
     canvas.text("title", (LEFT, 27.0), &fitting(&title(timeline), room * 0.6).unwrap_or_default());
     canvas.text("muted", (LEFT, 46.0), &fitting(&subtitle(timeline), room).unwrap_or_default());
-    let mut y = LIST;
-    for (index, incident) in timeline.incidents.iter().enumerate() {
+    let mut y = verdicts::draw(canvas, timeline, LIST);
+    for (number, incident) in timeline.incidents() {
         canvas.group(&[("class", &"happened")], |canvas| {
-            badge(canvas, (LEFT + 8.0, y - 4.0), index, incident);
+            badge(canvas, (LEFT + 8.0, y - 4.0), number, incident);
             let at = moment(incident.at, timeline.duration);
             canvas.text("muted end", (LEFT + 96.0, y), &at);
             let class = if incident.weight >= Weight::Failure { "alarm" } else { "plain" };
@@ -92,14 +107,20 @@ pub(crate) fn draw(canvas: &mut Canvas, timeline: &Timeline) {
 }
 
 /// The number of an incident.
-pub(crate) fn badge(canvas: &mut Canvas, (x, y): (f64, f64), index: usize, incident: &Incident) {
+pub(crate) fn badge(canvas: &mut Canvas, (x, y): (f64, f64), number: usize, incident: &Incident) {
     let class = if incident.weight >= Weight::Failure { "badge-alarm" } else { "badge" };
     canvas.xml.empty("circle", &[("class", &class), ("cx", &Px(x)), ("cy", &Px(y)), ("r", &7.5)]);
-    canvas.text("number", (x, y + 3.5), &(index + 1).to_string());
+    self::number(canvas, (x, y), number);
+}
+
+/// A number on a badge whose middle is at a place.
+pub(crate) fn number(canvas: &mut Canvas, (x, y): (f64, f64), number: usize) {
+    let class = if number > 9 { "number two" } else { "number" };
+    canvas.text(class, (x, y + 3.5), &number.to_string());
 }
 
 /// The legend, only with signs that occur.
-fn legend(canvas: &mut Canvas, timeline: &Timeline, y: f64) {
+pub(crate) fn legend(canvas: &mut Canvas, timeline: &Timeline, y: f64) {
     let long = timeline.nodes.iter().flat_map(|node| &node.stays).filter(|stay| stay.to > stay.from);
     let state = |state| long.clone().any(|stay| stay.state == state);
     let nodes = &timeline.nodes;
@@ -114,7 +135,10 @@ fn legend(canvas: &mut Canvas, timeline: &Timeline, y: f64) {
         ("missing", "container missing", state(State::Missing)),
         ("ready", "ready", nodes.iter().any(|node| !node.ready.is_empty())),
         ("unhealthy", "unhealthy", nodes.iter().any(|node| !node.unhealthy.is_empty())),
-        ("fault", "network fault", !timeline.faults.is_empty()),
+        ("fault", "fault", nodes.iter().any(|node| !node.faults.is_empty())),
+        ("episode", "episode", timeline.nemesis.is_some()),
+        ("quiet", "quiet", timeline.nemesis.as_ref().is_some_and(|nemesis| !nemesis.quiet.is_empty())),
+        ("role", "role", !timeline.roles.is_empty()),
         ("outage", "engine lost", !timeline.outages.is_empty()),
         ("command", "command", commands),
         ("failed", "command failed", timeline.commands.iter().any(|command| command.failure.is_some())),
@@ -130,6 +154,7 @@ fn legend(canvas: &mut Canvas, timeline: &Timeline, y: f64) {
             "failed" => sign(canvas, (x + 8.0, mid), true),
             "ready" => canvas.rect(class, (x, 18.0), (mid - 1.0, 2.5), ""),
             "running" | "created" => canvas.rect(class, (x, 18.0), (mid - 3.0, 6.0), ""),
+            "role" => canvas.rect(class, (x, 18.0), (mid - 2.0, 3.5), ""),
             "failed-operation" => canvas.rect("failed", (x, 18.0), (mid - 5.0, 10.0), ""),
             _ => canvas.rect(class, (x, 18.0), (mid - 5.0, 10.0), ""),
         }

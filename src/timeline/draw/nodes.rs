@@ -1,7 +1,8 @@
 //! A node's lane: states as bars, how it went down in words, readiness as a line, commands as ticks, faults below.
 
-use super::canvas::{Canvas, GUTTER, Px, WIDTH, bold_width, fitting};
-use super::head;
+use super::canvas::{Canvas, GUTTER, Px, WIDTH, bold_width};
+use super::spans::Look;
+use super::{head, spans};
 use crate::cluster::State;
 use crate::timeline::incidents::{reason, short};
 use crate::timeline::model::{Stay, Timeline};
@@ -28,9 +29,9 @@ pub(crate) fn lane(canvas: &mut Canvas, timeline: &Timeline, index: usize, y: f6
         let bar = y + rows.words + 2.0;
         states(canvas, timeline, index, bar, rows.bar);
         let below = bar + rows.bar + 1.5;
-        for span in &node.ready {
-            canvas.bar("ready", (span.from, span.to), (below, 2.0), 1.0, "ready");
-        }
+        spans::bars(canvas, &node.ready, &Look { class: "ready", text: "", y: below, height: 2.0 });
+        // Along the top of the bar.
+        spans::bars(canvas, &node.roles, &Look { class: "role", text: "", y: bar - 0.5, height: 2.5 });
         for span in &node.unhealthy {
             canvas.bar(
                 "unhealthy",
@@ -40,16 +41,8 @@ pub(crate) fn lane(canvas: &mut Canvas, timeline: &Timeline, index: usize, y: f6
                 &format!("unhealthy for {}", rough(span.to - span.from)),
             );
         }
-        for span in &node.faults {
-            let tip = format!("{}: {}\n{} – {}", node.name, span.text, time(span.from), time(span.to));
-            let fault = below + 3.5;
-            canvas.bar("fault", (span.from, span.to), (fault, rows.fault), 2.0, &tip);
-            let room = canvas.x(span.to) - canvas.x(span.from) - 6.0;
-            if let Some(text) = fitting(&span.text, room * 1.15).filter(|_| rows.fault > 10.0) {
-                let x = canvas.x(span.from);
-                canvas.at((x, fault + 9.8), "", |canvas| canvas.text("small on-fault", (3.0, 0.0), &text));
-            }
-        }
+        let text = if rows.fault > 10.0 { "small on-fault" } else { "" };
+        spans::row(canvas, &node.faults, &Look { class: "fault", text, y: below + 3.5, height: rows.fault });
         commands(canvas, timeline, index, bar, rows.bar);
         words(canvas, timeline, index, y, rows);
     });
@@ -135,11 +128,9 @@ fn words(canvas: &mut Canvas, timeline: &Timeline, index: usize, y: f64, rows: &
     let mut free = f64::MIN;
     for (nth, stay) in downs.iter().enumerate() {
         let from = canvas.x(stay.from);
-        let numbers: Vec<usize> = (0..timeline.incidents.len())
-            .filter(|number| {
-                let incident = &timeline.incidents[*number];
-                incident.at == stay.from && incident.nodes.contains(&index)
-            })
+        let numbers: Vec<_> = timeline
+            .incidents()
+            .filter(|(_, incident)| incident.at == stay.from && incident.nodes.contains(&index))
             .collect();
         let badges = 17.0 * numbers.len() as f64;
         // Leave room for the words of the next one.
@@ -174,9 +165,9 @@ fn words(canvas: &mut Canvas, timeline: &Timeline, index: usize, y: f64, rows: &
         let wide = if text.is_empty() { badges } else { place + bold_width(text) };
         free = begin + wide + 6.0;
         canvas.at((from, base), "", |canvas| {
-            for (nth, number) in numbers.iter().enumerate() {
+            for (nth, (number, incident)) in numbers.iter().enumerate() {
                 let x = begin - from + 8.0 + 17.0 * nth as f64;
-                head::badge(canvas, (x, -4.0), *number, &timeline.incidents[*number]);
+                head::badge(canvas, (x, -4.0), *number, incident);
             }
             if !text.is_empty() {
                 canvas.text("strong halo", (begin - from + place + 2.0, 0.0), text);

@@ -68,7 +68,7 @@ fn draw_bins(canvas: &mut Canvas, bins: &[Bin], size: f64, (y, height): (f64, f6
         let tip = format!("{}\n{} – {}", bin.tip(), time(from), time((from as f64 + span) as i64));
         let mut bottom = y + height;
         // Failures are always big enough to be seen.
-        for (class, number, least) in [("ok", bin.ok, 1.0), ("unsure", bin.unsure, 2.5), ("failed", bin.failed, 3.5)] {
+        for (class, number, least) in [("ok", bin.ok, 1.0), ("unsure", bin.unsure, 3.0), ("failed", bin.failed, 5.0)] {
             if number > 0 {
                 let tall = (height * number as f64 / most).max(least).min(height);
                 bottom = (bottom - tall).max(y);
