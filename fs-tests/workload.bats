@@ -77,7 +77,7 @@ errors() { own | jq -r 'select(.test.type == "info" or .test.type == "fail") | .
         MODEL=$model works 0 --model "$model" --for 1s --rate 200 -- "${CLIENT[@]}"
         read -r ok fail info open_ <<<"$(operations)"
         is '0 0' "$info $open_" "unknown and open operations of $model"
-        [ "$ok" -gt 20 ]
+        [ "$ok" -gt 4 ]
         has "$output" "$((ok + fail)) operations: $ok ok, $fail failed, 0 unknown; "
         has "$output" "$model, seed "
         has "$output" 'good: '
@@ -90,7 +90,7 @@ errors() { own | jq -r 'select(.test.type == "info" or .test.type == "fail") | .
 
 @test "a client that loses what it has acknowledged: violated, with the keys and lines, also in the history" {
     # Judged by itself, whatever came before in this mount.
-    MISBEHAVE=lose:20 works 1 --model set --for 1s --rate 200 -- "${CLIENT[@]}"
+    MISBEHAVE=lose:4 works 1 --model set --for 300ms --rate 200 -- "${CLIENT[@]}"
     has "$output" 'violated: '
     is '["set","violated"]' "$(own | jq -c 'select(.verdict) | .verdict | [.model, .result]')"
     [ "$(own | jq 'select(.verdict) | .verdict.anomalies[0].lines[0]')" -gt "$SEEN" ]
@@ -100,8 +100,7 @@ errors() { own | jq -r 'select(.test.type == "info" or .test.type == "fail") | .
     has "$output" 'good: '
     is '["set","good"]' "$(own | jq -c 'select(.verdict) | .verdict | [.model, .result]')"
     rm "$STORE"
-    MODEL=register MISBEHAVE=lose:20 works 1 --model register --for 1s --rate 200 -- "${CLIENT[@]}"
-    MISBEHAVE=lose:20 works 0 --model set --for 1s --rate 200 --no-check -- "${CLIENT[@]}"
+    MISBEHAVE=lose:4 works 0 --model set --for 300ms --rate 200 --no-check -- "${CLIENT[@]}"
     refused grep -qE 'good|violated' <<<"$output"
 }
 
@@ -126,12 +125,19 @@ errors() { own | jq -r 'select(.test.type == "info" or .test.type == "fail") | .
 }
 
 @test "the same seed draws the same operations again" {
-    drawn() { own | jq -c '.test | select(.type == "invoke") | [.process, .f, .value]' | head -n 40; }
-    MODEL=monotonic works 0 --model monotonic --seed 7 --for 1s --processes 1 -- "${CLIENT[@]}"
-    first=$(drawn | jq -c '.[1:]')
+    # Without the up to five that read back.
+    drawn() { own | jq -c '.test | select(.type == "invoke") | [.f, .value]' | head -n -5; }
+    MODEL=monotonic works 0 --model monotonic --seed 7 --for 2s --processes 1 -- "${CLIENT[@]}"
+    drawn >"$BATS_TEST_TMPDIR/first"
     SEEN=$(wc -l <"$M/history")
-    MODEL=monotonic works 0 --model monotonic --seed 7 --for 1s --processes 1 -- "${CLIENT[@]}"
-    is "$first" "$(drawn | jq -c '.[1:]')"
+    MODEL=monotonic works 0 --model monotonic --seed 7 --for 2s --processes 1 -- "${CLIENT[@]}"
+    drawn >"$BATS_TEST_TMPDIR/second"
+    # One may have come further than the other.
+    local common
+    common=$(wc -l <"$BATS_TEST_TMPDIR/first")
+    [ "$common" -le "$(wc -l <"$BATS_TEST_TMPDIR/second")" ] || common=$(wc -l <"$BATS_TEST_TMPDIR/second")
+    [ "$common" -gt 3 ]
+    is "$(head -n "$common" "$BATS_TEST_TMPDIR/first")" "$(head -n "$common" "$BATS_TEST_TMPDIR/second")"
     # Numbers of processes and names of keys are not used again.
     is '' "$(comm -12 <(own | jq '.test.process // empty' | sort -u) <(head -n "$SEEN" "$M/history" | jq '.test.process // empty' | sort -u))"
     is '' "$(comm -12 <(own | jq '.test.key // empty' | sort -u) <(head -n "$SEEN" "$M/history" | jq '.test.key // empty' | sort -u))"
@@ -140,34 +146,34 @@ errors() { own | jq -r 'select(.test.type == "info" or .test.type == "fail") | .
 @test "clients that fail, do not know, hang, die or talk nonsense: the rest goes on" {
     local what error patience ok fail info open_
     while IFS='|' read -r what error; do
-        # A client that is started again needs its time.
-        case $what in hang*) patience=500ms ;; *) patience=1m ;; esac
+        # Five operations begin at once, and the fourth goes wrong. A client that is started again needs its time.
+        case $what in hang*) patience=2s ;; *) patience=1m ;; esac
         rm -f "$STORE"
         SEEN=$(wc -l <"$M/history")
-        MISBEHAVE=$what works 0 --model set --for 600ms --rate 200 --op-timeout "$patience" --no-check -- "${CLIENT[@]}"
+        MISBEHAVE=$what works 0 --model set --for 300ms --rate 200 --op-timeout "$patience" --no-check -- "${CLIENT[@]}"
         read -r ok fail info open_ <<<"$(operations)"
-        [ "$ok" -gt 9 ] && [ "$((fail + info))" -gt 0 ] && is 0 "$open_" "open operations ($what)"
+        [ "$ok" -gt 2 ] && [ "$((fail + info))" -gt 0 ] && is 0 "$open_" "open operations ($what)"
         has "$(errors)" "$error"
         is 1 "$(errors | wc -l)" "errors of $what: $(errors)"
         has "$output" "$fail failed, $info unknown"
     done <<'END'
-fail:20|no leader
-info:20|connection reset
-hang:20|no answer within 0.5 s
-die:20|the client ended with exit status 7
-kill:20|the client was ended by signal 10
-half:20|the client ended with exit status 0 after “{"type"”
-close:20|the client was killed (SIGKILL), or has closed its stdin or stdout
-nonsense:20|the client answered add with “done!”, which is no JSON object
-type:20|whose type is not ok, fail or info
-twice:20|which nobody asked for
-long:20|the client answered add with a line of more than 65536 bytes
-binary:20|which is no JSON object
+fail:4|no leader
+info:4|connection reset
+hang:4|no answer within 2 s
+die:4|the client ended with exit status 7
+kill:4|the client was ended by signal 10
+half:4|the client ended with exit status 0 after “{"type"”
+close:4|the client was killed (SIGKILL), or has closed its stdin or stdout
+nonsense:4|the client answered add with “done!”, which is no JSON object
+type:4|whose type is not ok, fail or info
+twice:4|which nobody asked for
+long:4|the client answered add with a line of more than 65536 bytes
+binary:4|which is no JSON object
 END
 }
 
 @test "what clients say is harmless for terminals" {
-    MISBEHAVE=binary:10 works 0 --model set --for 1s --no-check -- "${CLIENT[@]}"
+    MISBEHAVE=binary:4 works 0 --model set --for 300ms --no-check -- "${CLIENT[@]}"
     has "$output" 'u{1b}[2J'
     refused grep -q $'\x1b' <<<"$output"
 }
