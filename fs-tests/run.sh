@@ -64,7 +64,7 @@ done
 # These take longest, and so come first: no lane is left with one at the end.
 slow=(engine interference posix file_stress hostile scale faults chaos random stopped patroni)
 # These wait for time to pass, and hardly use a processor: they run beside all others.
-waiting=(machines machines_simulated remote stopped)
+waiting=(machines machines_simulated nemesis remote roles stopped workload)
 # These come last, when all else is over: they measure an idle machine, or look at what is the whole machine's.
 alone=(effects fault_reachability faults_killed netem prune scale)
 declare -A files_of=()
