@@ -7,28 +7,25 @@ import sys
 
 
 def ask(address, port, *words):
-    with socket.create_connection((address, port), timeout=0.5) as connection, connection.makefile("rb") as answers:
+    with socket.create_connection((address, port), timeout=0.5) as connection, connection.makefile() as answers:
         connection.sendall(" ".join(map(str, words)).encode() + b"\r\n")
         return answer(answers)
 
 
-def answer(file):
-    line = file.readline().decode()
-    if not line.endswith("\r\n"):
-        raise OSError("the connection was closed")
-    kind, text = line[0], line[1:-2]
-    if kind == "-":
-        raise ValueError(text)
-    if kind == "*":
-        return [answer(file) for _ in range(int(text))]
-    return file.read(int(text) + 2)[:-2].decode() if kind == "$" else text
+def answer(lines):
+    line = next(lines).strip()
+    if line[0] == "-":
+        raise ValueError(line)
+    if line[0] == "*":
+        return [answer(lines) for _ in range(int(line[1:]))]
+    return next(lines).strip() if line[0] == "$" else line
 
 
-def do(op, key="", value=None):
+def do(op, key, value=None):
     master = ask(os.environ["CTHULHU_ADDRESS"], 26379, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "example")[0]
     if op == "add":
-        return ask(master, 6379, "RPUSH", f"set{key}", value) and None
-    return [int(number) for number in ask(master, 6379, "LRANGE", f"set{key}", 0, -1)]
+        return ask(master, 6379, "RPUSH", key, value) and None
+    return [int(number) for number in ask(master, 6379, "LRANGE", key, 0, -1)]
 
 
 for line in sys.stdin:
@@ -36,6 +33,6 @@ for line in sys.stdin:
         result = {"type": "ok", "value": do(**json.loads(line))}
     except ValueError as refused:
         result = {"type": "fail", "error": str(refused)}
-    except OSError as error:
-        result = {"type": "info", "error": str(error)}
+    except (OSError, StopIteration) as error:
+        result = {"type": "info", "error": repr(error)}
     print(json.dumps(result), flush=True)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::action::{Action, File};
 use super::schedule::Schedule;
-use crate::cluster::Names;
+use crate::cluster::{Names, is_word_for_others};
 use crate::cluster::faults::{Faults, SeededRng};
 use crate::text::shown;
 
@@ -74,8 +74,7 @@ impl Surroundings {
     }
 
     fn is_role(&self, role: &str) -> bool {
-        let is_other = || role.strip_prefix("other").is_some_and(|rest| rest == "s" || rest.parse::<u16>().is_ok());
-        self.roles.contains_key(role) || !self.roles.is_empty() && is_other()
+        self.roles.contains_key(role) || !self.roles.is_empty() && is_word_for_others(role)
     }
 
     /// Reads the words as the file would that they are written to.
