@@ -126,14 +126,6 @@ fn back(timeline: &Timeline, stay: &Stay) -> String {
     }
 }
 
-/// `i001 was`, or `3 nodes were`.
-pub(super) fn who(timeline: &Timeline, nodes: &[usize]) -> String {
-    match nodes {
-        [only] => format!("{} was", timeline.nodes[*only].name),
-        many => format!("{} nodes were", many.len()),
-    }
-}
-
 /// How a node went down: `died by itself (exit code 1)`.
 pub(crate) fn reason(timeline: &Timeline, stay: &Stay) -> String {
     let why = &stay.why;

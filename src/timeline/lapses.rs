@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::incidents::who;
 use super::model::{End, Incident, Node, Stay, Timeline, Weight};
 use super::rough;
 use crate::cluster::State;
@@ -19,6 +18,14 @@ pub(super) fn lasted(timeline: &Timeline, from: i64, to: i64) -> String {
         End::Now if to == timeline.duration => format!("for {time} so far"),
         _ if to == timeline.duration => format!("for {time}, to the end"),
         _ => format!("for {time}"),
+    }
+}
+
+/// `i001 was`, or `3 nodes were`.
+fn who(timeline: &Timeline, nodes: &[usize]) -> String {
+    match nodes {
+        [only] => format!("{} was", timeline.nodes[*only].name),
+        many => format!("{} nodes were", many.len()),
     }
 }
 

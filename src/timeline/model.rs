@@ -1,8 +1,6 @@
 //! What a picture shows of one mount, free of how it is drawn.
 
-use super::nemesis::Nemesis;
 use super::operations::Lane;
-use super::roles::Role;
 use super::verdicts::{Anomaly, Verdict};
 use crate::cluster::State;
 use crate::history::Cause;
@@ -112,6 +110,62 @@ pub(crate) struct Incident {
     pub(crate) nodes: Vec<usize>,
     /// The sentence, without a full stop.
     pub(crate) text: String,
+}
+
+/// The schedules of a mount.
+#[derive(Debug)]
+pub(crate) struct Nemesis {
+    /// What they were drawn from, and how long they are: `seed 7, 12 episodes`.
+    pub(crate) head: String,
+    /// By their begins; they may overlap.
+    pub(crate) episodes: Vec<Span>,
+    /// From when all was healed to the end of the quiet time.
+    pub(crate) quiet: Vec<Span>,
+    /// What went otherwise than the schedule says: when, and a sentence.
+    pub(crate) errors: Vec<(i64, String)>,
+}
+
+/// A role, and who had it.
+#[derive(Debug)]
+pub(crate) struct Role {
+    /// As in `leader`.
+    pub(crate) name: String,
+    /// By time.
+    pub(crate) held: Vec<Held>,
+}
+
+/// A time in which the same nodes had a role.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// ns since the mount.
+    pub(crate) from: i64,
+    /// ns since the mount.
+    pub(crate) to: i64,
+    /// Their names.
+    pub(crate) nodes: Vec<String>,
+    /// Why it was not known any more.
+    pub(crate) error: Option<String>,
+}
+
+impl Held {
+    /// For the chart and its tooltip.
+    pub(crate) fn span(&self) -> Span {
+        let nodes = if self.nodes.is_empty() { "nobody".to_owned() } else { self.nodes.join(" ") };
+        match &self.error {
+            None => Span { from: self.from, to: self.to, text: nodes, detail: String::new() },
+            Some(error) => {
+                let detail = format!("unknown: {error}");
+                Span { from: self.from, to: self.to, text: format!("{nodes} ?"), detail }
+            }
+        }
+    }
+}
+
+impl Role {
+    /// When a node had it.
+    pub(crate) fn of<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a Held> {
+        self.held.iter().filter(move |held| held.nodes.iter().any(|name| name == node))
+    }
 }
 
 /// How a picture ends.

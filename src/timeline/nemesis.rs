@@ -2,22 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::model::Span;
+use super::model::{Nemesis, Span};
 use super::{count, rough};
 use crate::history::NemesisEvent;
-
-/// The schedules of a mount.
-#[derive(Debug)]
-pub(crate) struct Nemesis {
-    /// What they were drawn from, and how long they are: `seed 7, 12 episodes`.
-    pub(crate) head: String,
-    /// By their begins; they may overlap.
-    pub(crate) episodes: Vec<Span>,
-    /// From when all was healed to the end of the quiet time.
-    pub(crate) quiet: Vec<Span>,
-    /// What went otherwise than the schedule says: when, and a sentence.
-    pub(crate) errors: Vec<(i64, String)>,
-}
 
 /// Collects the episodes of a history.
 #[derive(Default)]

@@ -1,53 +1,10 @@
 //! Who had which role, and when.
 
-use super::model::Span;
+use super::model::{Held, Role};
 use crate::history::RoleEvent;
 
 /// Most roles that are shown.
 pub(crate) const MOST: usize = 4;
-
-/// A role, and who had it.
-#[derive(Debug)]
-pub(crate) struct Role {
-    /// As in `leader`.
-    pub(crate) name: String,
-    /// By time.
-    pub(crate) held: Vec<Held>,
-}
-
-/// A time in which the same nodes had a role.
-#[derive(Debug)]
-pub(crate) struct Held {
-    /// ns since the mount.
-    pub(crate) from: i64,
-    /// ns since the mount.
-    pub(crate) to: i64,
-    /// Their names.
-    pub(crate) nodes: Vec<String>,
-    /// Why it was not known any more.
-    pub(crate) error: Option<String>,
-}
-
-impl Held {
-    /// For the chart and its tooltip.
-    pub(crate) fn span(&self) -> Span {
-        let nodes = if self.nodes.is_empty() { "nobody".to_owned() } else { self.nodes.join(" ") };
-        match &self.error {
-            None => Span { from: self.from, to: self.to, text: nodes, detail: String::new() },
-            Some(error) => {
-                let detail = format!("unknown: {error}");
-                Span { from: self.from, to: self.to, text: format!("{nodes} ?"), detail }
-            }
-        }
-    }
-}
-
-impl Role {
-    /// When a node had it.
-    pub(crate) fn of<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a Held> {
-        self.held.iter().filter(move |held| held.nodes.iter().any(|name| name == node))
-    }
-}
 
 /// Collects the roles of a history.
 #[derive(Default)]

@@ -6,6 +6,9 @@ use crate::timeline::xml::{Attributes, Xml};
 
 /// Width of the picture.
 pub(crate) const WIDTH: f64 = 1280.0;
+/// Where words above the chart begin, and the height of a line of them.
+pub(crate) const LEFT: f64 = 16.0;
+pub(crate) const LINE: f64 = 18.0;
 /// Where the lanes' names end and the chart begins.
 pub(crate) const GUTTER: f64 = 118.0;
 /// Free space left and right of the first and last moment, for shapes that stand on them.

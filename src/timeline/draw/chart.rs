@@ -2,10 +2,9 @@
 
 use super::canvas::{Canvas, GUTTER, PAD, WIDTH, bold_width, fitting, fitting_name, width};
 use super::nodes::NodeRows;
-use super::{head, nodes, operations, spans, verdicts};
+use super::{badges, head, nodes, operations, spans, verdicts};
 use crate::timeline::axis::{step, ticks};
-use crate::timeline::model::{Command, Span, Timeline};
-use crate::timeline::roles::Held;
+use crate::timeline::model::{Command, Held, Span, Timeline};
 use crate::timeline::{count, rough, time};
 
 /// The y of each part of the chart, in px.
@@ -286,7 +285,7 @@ fn badges(canvas: &mut Canvas, timeline: &Timeline, layout: &Layout) {
         let x = true_x.max(free);
         free = x + 17.0;
         canvas.at((true_x, layout.badges + 10.0), &incident.text, |canvas| {
-            head::badge(canvas, (x - true_x, 0.0), number, incident);
+            badges::incident(canvas, (x - true_x, 0.0), number, incident);
         });
     }
 }

@@ -1,14 +1,12 @@
 //! Above the chart: title, incidents, legend.
 
-use super::canvas::{Canvas, Px, WIDTH, fitting};
-use super::verdicts;
+use super::canvas::{Canvas, LEFT, LINE, Px, WIDTH, fitting};
+use super::{badges, verdicts};
 use crate::cluster::State;
-use crate::timeline::model::{End, Incident, Timeline, Weight};
+use crate::timeline::model::{End, Timeline, Weight};
 use crate::timeline::operations::OperationOutcome;
 use crate::timeline::{count, moment, rough};
 
-pub(crate) const LEFT: f64 = 16.0;
-pub(crate) const LINE: f64 = 18.0;
 /// The y of the first incident.
 const LIST: f64 = 72.0;
 
@@ -83,7 +81,7 @@ pub(crate) fn draw(canvas: &mut Canvas, timeline: &Timeline) {
     let mut y = verdicts::draw(canvas, timeline, LIST);
     for (number, incident) in timeline.incidents() {
         canvas.group(&[("class", &"happened")], |canvas| {
-            badge(canvas, (LEFT + 8.0, y - 4.0), number, incident);
+            badges::incident(canvas, (LEFT + 8.0, y - 4.0), number, incident);
             let at = moment(incident.at, timeline.duration);
             canvas.text("muted end", (LEFT + 96.0, y), &at);
             let class = if incident.weight >= Weight::Failure { "alarm" } else { "plain" };
@@ -104,19 +102,6 @@ pub(crate) fn draw(canvas: &mut Canvas, timeline: &Timeline) {
         y += LINE;
     }
     legend(canvas, timeline, y + 8.0);
-}
-
-/// The number of an incident.
-pub(crate) fn badge(canvas: &mut Canvas, (x, y): (f64, f64), number: usize, incident: &Incident) {
-    let class = if incident.weight >= Weight::Failure { "badge-alarm" } else { "badge" };
-    canvas.xml.empty("circle", &[("class", &class), ("cx", &Px(x)), ("cy", &Px(y)), ("r", &7.5)]);
-    self::number(canvas, (x, y), number);
-}
-
-/// A number on a badge whose middle is at a place.
-pub(crate) fn number(canvas: &mut Canvas, (x, y): (f64, f64), number: usize) {
-    let class = if number > 9 { "number two" } else { "number" };
-    canvas.text(class, (x, y + 3.5), &number.to_string());
 }
 
 /// The legend, only with signs that occur.

@@ -1,5 +1,6 @@
 //! Draws a timeline as SVG: what stands where. Each file here draws one part.
 
+mod badges;
 mod canvas;
 mod chart;
 mod head;

@@ -2,7 +2,7 @@
 
 use super::canvas::{Canvas, GUTTER, Px, WIDTH, bold_width};
 use super::spans::Look;
-use super::{head, spans};
+use super::{badges, head, spans};
 use crate::cluster::State;
 use crate::timeline::incidents::{reason, short};
 use crate::timeline::model::{Stay, Timeline};
@@ -167,7 +167,7 @@ fn words(canvas: &mut Canvas, timeline: &Timeline, index: usize, y: f64, rows: &
         canvas.at((from, base), "", |canvas| {
             for (nth, (number, incident)) in numbers.iter().enumerate() {
                 let x = begin - from + 8.0 + 17.0 * nth as f64;
-                head::badge(canvas, (x, -4.0), *number, incident);
+                badges::incident(canvas, (x, -4.0), *number, incident);
             }
             if !text.is_empty() {
                 canvas.text("strong halo", (begin - from + place + 2.0, 0.0), text);

@@ -1,7 +1,7 @@
 //! Verdicts: above the incidents in words, and in the lanes of operations as numbers.
 
-use super::canvas::{Canvas, GUTTER, PAD, WIDTH, bold_width, fitting};
-use super::head::{self, LEFT, LINE};
+use super::badges;
+use super::canvas::{Canvas, GUTTER, LEFT, LINE, PAD, WIDTH, bold_width, fitting};
 use super::operations::LANE;
 use crate::history::VerdictResult;
 use crate::timeline::count;
@@ -25,7 +25,7 @@ pub(crate) fn draw(canvas: &mut Canvas, timeline: &Timeline, y: f64) -> f64 {
         y += LINE;
         for anomaly in &verdict.anomalies {
             number += 1;
-            badge(canvas, (LEFT + 8.0, y - 4.0), number);
+            badges::anomaly(canvas, (LEFT + 8.0, y - 4.0), number);
             let at = anomaly.time.map(|(from, _)| moment(from, timeline.duration)).unwrap_or_default();
             canvas.text("muted end", (LEFT + 96.0, y), &at);
             let room = WIDTH - 2.0 * LEFT - 110.0;
@@ -66,12 +66,6 @@ fn in_words(anomaly: &Anomaly) -> String {
     format!("{}: {}{faults}", anomaly.kind, anomaly.text)
 }
 
-/// The number of an anomaly: square, as those of incidents are round.
-fn badge(canvas: &mut Canvas, (x, y): (f64, f64), number: usize) {
-    canvas.rect("badge-alarm", (x - 7.0, 14.0), (y - 7.0, 14.0), "");
-    head::number(canvas, (x, y), number);
-}
-
 /// The numbers of the anomalies at their operations in the lane that stands at `y`.
 pub(crate) fn marks(canvas: &mut Canvas, timeline: &Timeline, lane: usize, y: f64) {
     let mut marks = vec![];
@@ -88,6 +82,6 @@ pub(crate) fn marks(canvas: &mut Canvas, timeline: &Timeline, lane: usize, y: f6
         // Before the operation, so that it stays to be seen.
         let x = (true_x - 9.0).clamp(8.0, WIDTH - GUTTER - PAD).max(free);
         free = x + 15.0;
-        canvas.at((true_x, y + LANE / 2.0 - 0.5), &tip, |canvas| badge(canvas, (x - true_x, 0.0), number));
+        canvas.at((true_x, y + LANE / 2.0 - 0.5), &tip, |canvas| badges::anomaly(canvas, (x - true_x, 0.0), number));
     }
 }
