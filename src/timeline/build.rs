@@ -103,7 +103,9 @@ impl Building {
         let start = recorded.first().map(|line| line.time.clone()).unwrap_or_default();
         let mut building = Self { start, ..Self::default() };
         for line in recorded {
-            let at = building.at(line.mono_ns);
+            // A verdict that came long after the test, or after another boot, does not make the picture longer.
+            let is_verdict = matches!(line.event, HistoryEvent::Verdict(_));
+            let at = if is_verdict { building.duration } else { building.at(line.mono_ns) };
             match &line.event {
                 HistoryEvent::Test(object) => building.operations.take(at, line.seq, &object.values()),
                 event => building.take(at, event),
