@@ -10,8 +10,8 @@ setup() {
         { [ $? = 77 ] && skip 'Redis cannot be had here as a package of Debian or Ubuntu'; }
     cd "$BATS_TEST_TMPDIR"
     redis=(-n 3 -i cthulhu-example-redis --port 6379 --config "$BATS_TEST_DIRNAME/conf" --quiet 4s
-        --node-command 'sh /opt/app/etc/node.sh' --ready-cmd 'sh /opt/app/etc/ready.sh'
-        --role-in-node 'leader=redis-cli -p 26379 sentinel get-master-addr-by-name example | head -n 1')
+        --node-command 'sh /opt/app/etc/node.sh' --ready-cmd 'sh /opt/app/etc/ready.sh' --ready-interval 1s
+        --role-in-node 'leader=redis-cli -p 26379 sentinel get-master-addr-by-name example | head -n 1' --role-interval 5s)
     workload=(cthulhu workload --model set --processes 3 --for 3s -- "$BATS_TEST_DIRNAME/client.py")
 }
 
@@ -21,7 +21,7 @@ setup() {
         [ "$status" = 1 ] || continue
         echo "# seed $seed: $(grep -m 1 ' acknowledged elements are lost' <<< "$output")" >&3
         # Not one that fails too seldom.
-        ! cthulhu shrink --jobs 3 -o smallest "$BATS_TEST_TMPDIR/$seed"/run-*/schedule "${redis[@]}" -- "${workload[@]}" || break
+        ! cthulhu shrink --jobs 2 -o smallest "$BATS_TEST_TMPDIR/$seed"/run-*/schedule "${redis[@]}" -- "${workload[@]}" || break
     done
     sed 's/^/# /' smallest >&3
     [ "$(grep -c '^at ' smallest)" -le 2 ]
