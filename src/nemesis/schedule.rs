@@ -7,6 +7,7 @@
 //! at 20s restart i002
 //! ```
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ pub(crate) struct Schedule {
 }
 
 /// What an episode needs for itself while it lasts. Two that overlap must not need the same.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Claim {
     Partition,
     Links,
@@ -52,12 +53,43 @@ pub(crate) enum Claim {
     AnyProcess,
 }
 
+/// A claim, or all of its kind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Wide {
+    One(Claim),
+    /// To the `net` of some node.
+    SomeNet,
+    /// To the process of some node.
+    SomeProcess,
+}
+
 impl Claim {
     pub(super) fn meets(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::AnyNet, Self::Net(_)) | (Self::Net(_), Self::AnyNet) => true,
             (Self::AnyProcess, Self::Process(_)) | (Self::Process(_), Self::AnyProcess) => true,
             _ => self == other,
+        }
+    }
+
+    /// What it counts as.
+    fn widened(self) -> Vec<Wide> {
+        match &self {
+            Self::Net(_) | Self::AnyNet => vec![Wide::SomeNet, Wide::One(self)],
+            Self::Process(_) | Self::AnyProcess => vec![Wide::SomeProcess, Wide::One(self)],
+            Self::Partition | Self::Links => vec![Wide::One(self)],
+        }
+    }
+
+    /// As what others must count that it meets.
+    fn meets_in(&self) -> Vec<Wide> {
+        let one = Wide::One(self.clone());
+        match self {
+            Self::AnyNet => vec![Wide::SomeNet],
+            Self::AnyProcess => vec![Wide::SomeProcess],
+            Self::Net(_) => vec![one, Wide::One(Self::AnyNet)],
+            Self::Process(_) => vec![one, Wide::One(Self::AnyProcess)],
+            Self::Partition | Self::Links => vec![one],
         }
     }
 }
@@ -178,13 +210,25 @@ impl Schedule {
 
     /// Two episodes that overlap and need the same, by their places.
     pub(super) fn overlap(&self, nodes: impl Fn(&str) -> Vec<String>) -> Option<(usize, usize)> {
-        let claims: Vec<_> = self.episodes.iter().map(|episode| episode.claims(&nodes)).collect();
+        // Of each claim, and of any claim to a process or a net: the episode that began last, and that which ends last.
+        let mut last: HashMap<Wide, [usize; 2]> = HashMap::new();
         for (nth, later) in self.episodes.iter().enumerate() {
-            for (earlier_nth, earlier) in self.episodes[..nth].iter().enumerate() {
-                let apart = earlier.ends() <= later.at && earlier.at < later.at;
-                let meets = || claims[nth].iter().any(|claim| claims[earlier_nth].iter().any(|own| own.meets(claim)));
-                if !apart && meets() {
-                    return Some((earlier_nth, nth));
+            let claims = later.claims(&nodes);
+            for claim in &claims {
+                let earlier = claim.meets_in().into_iter().filter_map(|wide| last.get(&wide)).flatten();
+                let overlaps = |earlier: &&usize| {
+                    let earlier = &self.episodes[**earlier];
+                    earlier.ends() > later.at || earlier.at == later.at
+                };
+                if let Some(earlier) = earlier.copied().find(|earlier| overlaps(&earlier)) {
+                    return Some((earlier, nth));
+                }
+            }
+            for wide in claims.into_iter().flat_map(Claim::widened) {
+                let [began, ends] = last.entry(wide).or_insert([nth, nth]);
+                *began = nth;
+                if later.ends() > self.episodes[*ends].ends() {
+                    *ends = nth;
                 }
             }
         }

@@ -94,6 +94,15 @@ fn a_wrong_line_is_refused_with_its_number() {
 }
 
 #[test]
+fn the_longest_schedule_takes_no_time_to_speak_of() {
+    let line = |nth: u32| format!("at {}s for 1s crash i{:03} i{:03}\n", nth, nth % 3 + 1, (nth + 1) % 3 + 1);
+    let long: String = (0..10_000).map(line).collect();
+    let schedule = Schedule::parse(&long).unwrap();
+    surroundings(&[]).fits(&schedule).unwrap();
+    assert!(Schedule::parse(&(long + "at 1s crash i001\n")).unwrap_err().contains("at most 10000 episodes"));
+}
+
+#[test]
 fn a_schedule_fits_a_cluster_or_a_sentence_says_why_not() {
     let fits = |line: &str, roles: &[&str]| surroundings(roles).fits(&Schedule::parse(line).unwrap());
     for (line, why) in [

@@ -1,6 +1,7 @@
 //! The performance of a schedule: each file and each node has a thread of its own, so that what one waits for does not make
 //! others late.
 
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -71,11 +72,11 @@ pub(crate) fn perform(
 /// The episodes by what they need for themselves, each set of them for one thread, by their places.
 fn lanes(schedule: &Schedule) -> Vec<Vec<usize>> {
     let by_word = |word: &str| if word.starts_with('@') { vec![] } else { vec![word.to_owned()] };
-    let mut lanes: Vec<(Vec<Claim>, Vec<usize>)> = vec![];
+    let mut lanes: Vec<(BTreeSet<Claim>, Vec<usize>)> = vec![];
     for (nth, episode) in schedule.episodes.iter().enumerate() {
-        let mut lane = (episode.claims(by_word), vec![nth]);
+        let mut lane = (BTreeSet::from_iter(episode.claims(by_word)), vec![nth]);
         lanes.retain_mut(|other| {
-            let shares = other.0.iter().any(|claim| lane.0.contains(claim));
+            let shares = lane.0.iter().any(|claim| other.0.contains(claim));
             if shares {
                 lane.0.append(&mut other.0);
                 lane.1.append(&mut other.1);
