@@ -245,9 +245,10 @@ END
     before=$(own | grep -c invoke)
     more() { [ "$(own | grep -c invoke)" -gt "$((before + 20))" ]; }
     wait_for 60 more
-    echo '{"nemesis":{"phase":"healed"}}' >>"$M/history"
+    echo '{"nemesis":{"phase":"healed","error":"i003 has ended"}}' >>"$M/history"
     echo '{"nemesis":{"phase":"over"}}' >>"$M/history"
     ends 0
+    has "$(cat "$BATS_TEST_TMPDIR/out")" 'a cluster that has not recovered: i003 has ended'
     # Everything is read back after that.
     own | sed -n '/"over"/,$p' | grep -q '"f":"read"'
 }

@@ -60,6 +60,9 @@ impl DrawArgs {
                     "--faults, --every and --for draw a schedule, and {what} is one: leave them out, or use --nemesis seed:N"
                 );
             }
+            if what.parse::<u64>().is_ok() && !Path::new(what).exists() {
+                bail!("--nemesis: there is no file {what}; a seed is written --nemesis seed:{what}");
+            }
             return Ok(self.job(Source::Given(read(Path::new(what))?)));
         };
         let seed =

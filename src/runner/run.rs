@@ -180,8 +180,13 @@ fn beside(performance: &Prepared, child: Child) -> Result<u8> {
         let performing = scope.spawn(|| performance.perform(&stop, &|line| say(&format!("nemesis: {line}"))));
         let status = status(child);
         stop.ask(Ending::Leave);
-        if let Ok(Err(error)) = performing.join() {
-            say(&crate::text::sentence(&error.context("the schedule ended early")));
+        match performing.join() {
+            Ok(Ok(performance)) if !performance.errors.is_empty() => {
+                let failed = performance.errors.len();
+                say(&format!("nemesis: {failed} writes did not go as the schedule says"));
+            }
+            Ok(Err(error)) => say(&crate::text::sentence(&error.context("the schedule ended early"))),
+            _ => {}
         }
         status
     })

@@ -22,6 +22,8 @@ pub(super) struct Watched {
 pub(super) struct SoFar {
     /// A schedule of faults has begun in the present mount, and is not over.
     pub(super) nemesis: bool,
+    /// Why not all was healed at the end of the last schedule.
+    pub(super) not_healed: Option<String>,
     /// The mount is being taken down.
     unmounting: bool,
     /// The number of the last line that was read.
@@ -73,7 +75,8 @@ impl SoFar {
         match event {
             HistoryEvent::Cluster(ClusterEvent::Mounted { .. }) => (self.nemesis, self.unmounting) = (false, false),
             HistoryEvent::Cluster(ClusterEvent::Unmounting) => self.unmounting = true,
-            HistoryEvent::Nemesis(NemesisEvent::Started { .. }) => self.nemesis = true,
+            HistoryEvent::Nemesis(NemesisEvent::Started { .. }) => (self.nemesis, self.not_healed) = (true, None),
+            HistoryEvent::Nemesis(NemesisEvent::Healed { error }) => self.not_healed = error.clone(),
             HistoryEvent::Nemesis(NemesisEvent::Over) => self.nemesis = false,
             HistoryEvent::Test(object) => self.take_test(object),
             _ => {}
@@ -113,9 +116,11 @@ mod tests {
         tell(r#""nemesis":{"phase":"healed"}"#);
         watched.read().unwrap();
         assert!(watched.seen.nemesis);
+        tell(r#""nemesis":{"phase":"healed","error":"i003 has ended"}"#);
         tell(r#""nemesis":{"phase":"over"}"#);
         watched.read().unwrap();
         assert!(!watched.seen.nemesis);
+        assert_eq!(watched.seen.not_healed.as_deref(), Some("i003 has ended"));
         tell(r#""cluster":{"phase":"unmounting"}"#);
         assert_eq!(
             watched.read().unwrap_err().to_string(),

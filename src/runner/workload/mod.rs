@@ -33,6 +33,7 @@ use super::signals::say;
 use crate::check::{Model, Options};
 use crate::daemon::{ClusterPaths, within_reach};
 use crate::sys::{Signals, wait_for_children};
+use crate::text::plain;
 
 /// How often the history is read for the end of a nemesis, and of the mount.
 const LOOK: Duration = Duration::from_millis(200);
@@ -211,6 +212,9 @@ impl Shared {
             history.read()?;
             let left = self.options.time.saturating_sub(began.elapsed());
             if left.is_zero() && !history.seen.nemesis {
+                if let Some(why) = &history.seen.not_healed {
+                    say(&plain(&format!("what is read back comes from a cluster that has not recovered: {why}")));
+                }
                 phase.send_if_modified(|phase| {
                     let ends = *phase == Phase::Working;
                     if ends {
