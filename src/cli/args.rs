@@ -9,7 +9,6 @@ use super::compose::FileArgs;
 use super::container::ContainerArgs;
 use super::group_args::GroupArgs;
 use super::hosts::{HostArgs, PlaceArgs};
-use super::roles::RoleArgs;
 use crate::text::time;
 
 /// The directory in which a path lies.
@@ -90,8 +89,19 @@ pub(crate) struct MountArgs {
     /// How long to wait between two tries of the port or command [default: 100ms until the node is ready, then 1s]
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub(crate) ready_interval: Option<Duration>,
-    #[command(flatten)]
-    pub(crate) roles: RoleArgs,
+    /// @NAME stands for the nodes that CMD prints, names or addresses: a line for /bin/sh, run here with CTHULHU set to the
+    /// mountpoint
+    #[arg(long, value_name = "NAME=CMD")]
+    pub(crate) role: Vec<String>,
+    /// The same with a command that is run in a node: a line for its /bin/sh, or a JSON array of words; a template
+    #[arg(long, value_name = "NAME=CMD")]
+    pub(crate) role_in_node: Vec<String>,
+    /// How long CMD may take [default: 2s]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub(crate) role_timeout: Option<Duration>,
+    /// How long after one answer CMD is run again [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub(crate) role_interval: Option<Duration>,
     /// How much of a node's output to keep in its log, for example 1g [default: 64m]
     #[arg(long, value_name = "BYTES")]
     pub(crate) log_limit: Option<String>,

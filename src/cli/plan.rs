@@ -9,6 +9,7 @@ use super::complain;
 use super::container::{ContainerArgs, bytes};
 use super::groups::{Group, groups};
 use super::recipe::{Nodes, outside, recipe, whole_seconds};
+use super::roles::planned;
 use super::services::services;
 use crate::compose;
 use crate::control::{DEFAULT_GRACE, DEFAULT_START_TIMEOUT};
@@ -58,7 +59,7 @@ pub(crate) fn plan(args: MountArgs) -> Result<Plan> {
     }
     let hosts = args.hosts.addresses()?;
     let (placement, capacities) = args.places.read(&hosts)?;
-    let roles = args.roles.planned()?;
+    let roles = planned(&args)?;
     let mut plan = Plan {
         umask: sys::umask().unwrap_or(0o077),
         data,

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use clap::Args;
 
-use super::args::seconds;
+use super::args::MountArgs;
 use super::readiness::command_line;
 use crate::cluster::check_role_name;
 use crate::daemon::{PlannedRole, PlannedRoles, RoleCommand};
@@ -16,62 +15,42 @@ use crate::daemon::{PlannedRole, PlannedRoles, RoleCommand};
 const TIMEOUT: Duration = Duration::from_secs(2);
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Arguments about roles.
-#[derive(Clone, Debug, Default, Args)]
-pub(crate) struct RoleArgs {
-    /// @NAME stands for the nodes that CMD prints, names or addresses: a line for /bin/sh, run here with CTHULHU set to the
-    /// mountpoint
-    #[arg(long, value_name = "NAME=CMD")]
-    pub(crate) role: Vec<String>,
-    /// The same with a command that is run in a node: a line for its /bin/sh, or a JSON array of words; a template
-    #[arg(long, value_name = "NAME=CMD")]
-    pub(crate) role_in_node: Vec<String>,
-    /// How long CMD may take [default: 2s]
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
-    pub(crate) role_timeout: Option<Duration>,
-    /// How long after one answer CMD is run again [default: 1s]
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
-    pub(crate) role_interval: Option<Duration>,
-}
-
-impl RoleArgs {
-    /// The roles that nodes can have.
-    ///
-    /// # Errors
-    /// A sentence that names the option.
-    pub(super) fn planned(&self) -> Result<PlannedRoles> {
-        let here = self.role.iter().map(|text| {
-            let (name, line) = named("--role", text)?;
-            if line.trim().is_empty() {
-                bail!("--role {name}=: the command is empty");
-            }
-            if line.contains('\0') {
-                bail!("--role {name}: there is a NUL byte in the command");
-            }
-            Ok(PlannedRole { name, command: RoleCommand::Here(line.into()) })
-        });
-        let in_node = self.role_in_node.iter().map(|text| {
-            let (name, line) = named("--role-in-node", text)?;
-            let words = command_line(&format!("--role-in-node {name}"), line)?;
-            Ok(PlannedRole { name, command: RoleCommand::InNode(words) })
-        });
-        let all: Vec<_> = here.chain(in_node).collect::<Result<_>>()?;
-        let mut seen = HashSet::new();
-        if let Some(twice) = all.iter().find(|role| !seen.insert(&role.name)) {
-            bail!("--role {}: that role is there twice", twice.name);
+/// The roles that nodes can have.
+///
+/// # Errors
+/// A sentence that names the option.
+pub(crate) fn planned(args: &MountArgs) -> Result<PlannedRoles> {
+    let here = args.role.iter().map(|text| {
+        let (name, line) = named("--role", text)?;
+        if line.trim().is_empty() {
+            bail!("--role {name}=: the command is empty");
         }
-        for (option, time) in [("--role-timeout", self.role_timeout), ("--role-interval", self.role_interval)] {
-            if time.is_some() && all.is_empty() {
-                bail!("{option}: it is about --role or --role-in-node, and there is neither");
-            }
+        if line.contains('\0') {
+            bail!("--role {name}: there is a NUL byte in the command");
         }
-        let directory = match all.is_empty() {
-            true => PathBuf::from("/"),
-            false => std::env::current_dir().context("--role: cannot tell the working directory")?,
-        };
-        let timeout = self.role_timeout.unwrap_or(TIMEOUT);
-        Ok(PlannedRoles { all, directory, timeout, interval: self.role_interval.unwrap_or(INTERVAL) })
+        Ok(PlannedRole { name, command: RoleCommand::Here(line.into()) })
+    });
+    let in_node = args.role_in_node.iter().map(|text| {
+        let (name, line) = named("--role-in-node", text)?;
+        let words = command_line(&format!("--role-in-node {name}"), line)?;
+        Ok(PlannedRole { name, command: RoleCommand::InNode(words) })
+    });
+    let all: Vec<_> = here.chain(in_node).collect::<Result<_>>()?;
+    let mut seen = HashSet::new();
+    if let Some(twice) = all.iter().find(|role| !seen.insert(&role.name)) {
+        bail!("--role {}: that role is there twice", twice.name);
     }
+    for (option, time) in [("--role-timeout", args.role_timeout), ("--role-interval", args.role_interval)] {
+        if time.is_some() && all.is_empty() {
+            bail!("{option}: it is about --role or --role-in-node, and there is neither");
+        }
+    }
+    let directory = match all.is_empty() {
+        true => PathBuf::from("/"),
+        false => std::env::current_dir().context("--role: cannot tell the working directory")?,
+    };
+    let timeout = args.role_timeout.unwrap_or(TIMEOUT);
+    Ok(PlannedRoles { all, directory, timeout, interval: args.role_interval.unwrap_or(INTERVAL) })
 }
 
 /// The name of a role, and what follows it.
@@ -86,21 +65,21 @@ fn named<'a>(option: &str, text: &'a str) -> Result<(String, &'a str)> {
 mod tests {
     use super::*;
 
-    fn planned(here: &[&str], in_node: &[&str]) -> Result<Vec<(String, String)>> {
+    fn read(here: &[&str], in_node: &[&str]) -> Result<Vec<(String, String)>> {
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-        let args = RoleArgs { role: texts(here), role_in_node: texts(in_node), ..RoleArgs::default() };
+        let args = MountArgs { role: texts(here), role_in_node: texts(in_node), ..MountArgs::default() };
         let shown = |command| match command {
             RoleCommand::Here(line) => line,
             RoleCommand::InNode(words) => words.join("|"),
         };
-        Ok(args.planned()?.all.into_iter().map(|role| (role.name, shown(role.command))).collect())
+        Ok(planned(&args)?.all.into_iter().map(|role| (role.name, shown(role.command))).collect())
     }
 
     #[test]
     fn roles_are_read() {
         let pair = |name: &str, command: &str| (name.to_owned(), command.to_owned());
         assert_eq!(
-            planned(&["a=x=y z", "b=c"], &["c=q {{ self }}", r#"d=["/p", "-x"]"#]).unwrap(),
+            read(&["a=x=y z", "b=c"], &["c=q {{ self }}", r#"d=["/p", "-x"]"#]).unwrap(),
             [pair("a", "x=y z"), pair("b", "c"), pair("c", "/bin/sh|-c|q {{ self }}"), pair("d", "/p|-x")]
         );
     }
@@ -121,15 +100,15 @@ mod tests {
             (vec![], vec!["a=[]"]),
             (vec![], vec!["a b=x"]),
         ] {
-            let sentence = planned(&here, &in_node).unwrap_err().to_string();
+            let sentence = read(&here, &in_node).unwrap_err().to_string();
             assert!(sentence.starts_with("--role") && !sentence.contains('\n'), "{sentence}");
         }
         let time = Some(Duration::from_secs(1));
         for lonely in [
-            RoleArgs { role_timeout: time, ..RoleArgs::default() },
-            RoleArgs { role_interval: time, ..RoleArgs::default() },
+            MountArgs { role_timeout: time, ..MountArgs::default() },
+            MountArgs { role_interval: time, ..MountArgs::default() },
         ] {
-            assert!(lonely.planned().unwrap_err().to_string().contains("there is neither"));
+            assert!(planned(&lonely).unwrap_err().to_string().contains("there is neither"));
         }
     }
 }

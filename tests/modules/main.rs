@@ -128,6 +128,7 @@ fn words_reach_a_terminal_through_few_hands() {
         "daemon/lifecycle.rs",
         // Pipes between processes of ours, and the demo node's own output.
         "daemon/background.rs",
+        "daemon/host_command.rs",
         "agent/server.rs",
         "sandbox",
         "sweep/mod.rs",
