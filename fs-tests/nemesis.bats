@@ -413,3 +413,20 @@ END
     has "$output" 'is a schedule: --roles is for a history'
     "$CTHULHU" umount "$R" >/dev/null
 }
+
+@test "a role that nobody has yet, or that was never known, is a role" {
+    mount_at "$TMP/nobody" -n 3 --host simulated: --role leader=true --role 'chief=exit 3' --start
+    # The same seed draws the same, whoever leads.
+    "$CTHULHU" nemesis --seed 3 --every 1s --for 40s --dry-run "$TMP/nobody" >drawn
+    [ "$(grep -c '@leader' drawn)" -gt 0 ]
+    for role in leader chief; do
+        printf 'at 0.1s for 0.2s pause @%s\nat 0.1s for 0.2s @%s/net loss 10%%\n' "$role" "$role" >schedule
+        status=0
+        with_deadline 60 "$CTHULHU" nemesis --quiet 10ms --schedule schedule "$TMP/nobody" >out 2>&1 3>&- || status=$?
+        is 1 "$status" "exit status ($(cat out))"
+        has "$(cat out)" '2 writes did not go as the schedule says'
+        ! grep -q 'unknown:/\|(pause' out || { cat out && return 1; }
+    done
+    is '' "$(cat "$TMP/nobody"/i00?/net)" faults
+    "$CTHULHU" umount "$TMP/nobody" >/dev/null
+}

@@ -72,7 +72,7 @@ pub(super) fn heal(cluster: &Mounted, schedule: &Schedule, in_force: InForce, st
         return Ok(None);
     }
     let running = nodes.iter().filter(|node| state(node).trim() == "running");
-    let paths: Vec<_> = running.filter_map(|node| cluster.node_file(node, "").parent().map(Into::into)).collect();
+    let paths: Vec<_> = running.map(|node| cluster.node_dir(node)).collect();
     if paths.is_empty() {
         return Ok(None);
     }

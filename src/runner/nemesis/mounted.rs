@@ -74,10 +74,15 @@ impl Mounted {
         roles(&self.root)
     }
 
+    /// The directory of a node.
+    pub(crate) fn node_dir(&self, node: &str) -> PathBuf {
+        let index = self.surroundings.names.find(node).first().copied().unwrap_or_default();
+        self.root.join(NodeName::nth(index).as_str())
+    }
+
     /// A file of a node.
     pub(crate) fn node_file(&self, node: &str, file: &str) -> PathBuf {
-        let index = self.surroundings.names.find(node).first().copied().unwrap_or_default();
-        self.root.join(NodeName::nth(index).as_str()).join(file)
+        self.node_dir(node).join(file)
     }
 
     /// The directory of a node, or the mountpoint.
@@ -185,13 +190,13 @@ fn names(root: &Path, spec: &Map<String, Value>) -> Names {
     Names::of(words).on_hosts(hosts)
 }
 
-/// The last known nodes of each role: a line for each, the role and its nodes, `-` for none.
+/// The last known nodes of each role: a line for each, the role, its nodes, and what is told for people.
 fn roles(root: &Path) -> Resolved {
     let table = fs::read_to_string(root.join("roles")).unwrap_or_default();
     let line = |line: &str| {
         let mut words = line.split_whitespace();
-        let (role, nodes) = (words.next()?, words.next()?);
-        Some((role.to_owned(), nodes.split(',').filter(|node| *node != "-").map(str::to_owned).collect()))
+        let role = words.next()?.to_owned();
+        Some((role, words.take_while(|word| *word != "unknown:").map(str::to_owned).collect()))
     };
     table.lines().filter_map(line).collect()
 }
