@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::action::{Action, File};
 use super::schedule::Schedule;
-use crate::cluster::{Names, is_word_for_others};
 use crate::cluster::faults::{Faults, SeededRng};
+use crate::cluster::{Names, is_word_for_others};
 use crate::text::shown;
 
 /// What a schedule must fit.
