@@ -143,6 +143,32 @@ END
     is exited "$(cat "$M/i002/state")"
 }
 
+@test "of a service, one of whose nodes is down, the others are paused, and go on at the end" {
+    mount_at "$TMP/groups" --group kv:3:x --group gw:1:x --host simulated: --start
+    echo stop >"$TMP/groups/kv-1/control"
+    printf 'at 0s for 0.1s pause kv\n' >schedule
+    run -1 with_deadline 60 "$CTHULHU" nemesis --quiet 10ms --schedule schedule "$TMP/groups"
+    has "$output" 'kv-1 is not running (exited)'
+    is 'exited running running running' "$(cat "$TMP/groups/"i00?/state | paste -sd' ')" states
+    "$CTHULHU" umount "$TMP/groups" >/dev/null
+}
+
+@test "the net of a role is that of its node, and of no other if there is no such node" {
+    echo i001 >leads-now
+    mount_at "$TMP/nets" -n 3 --role "leader=cat $PWD/leads-now" --role-interval 20ms --host simulated: --start
+    wait_for 20 grep -q 'leader  i001$' "$TMP/nets/roles"
+    printf 'at 0s for 0.1s @other2/net delay 50ms\n' >schedule
+    with_deadline 60 "$CTHULHU" nemesis --quiet 10ms --schedule schedule "$TMP/nets" 3>&-
+    is i003 "$(jq -r 'select(.command.line == "delay 50ms").command.nodes[]' "$TMP/nets/history")"
+    echo i001 i002 >leads-now
+    wait_for 20 grep -q 'leader  i001 i002$' "$TMP/nets/roles"
+    printf 'at 0s for 0.1s @leader/net delay 70ms\n' >schedule
+    run -1 with_deadline 60 "$CTHULHU" nemesis --quiet 10ms --schedule schedule "$TMP/nets"
+    has "$output" 'is not one node now'
+    is '' "$(jq -r 'select(.command.line == "delay 70ms")' "$TMP/nets/history")"
+    "$CTHULHU" umount "$TMP/nets" >/dev/null
+}
+
 # ---- what is refused before the first write ---------------------------------------------------------------------------------
 
 # refuses LINES SENTENCE...: the schedule is refused with these words, and nothing was done.
@@ -179,6 +205,8 @@ refuses() {
     has "$output" 'cannot read /nonexistent'
     performs 1 --faults partition,meteor
     has "$output" "there is no 'meteor'; there are partition, oneway, crash"
+    performs 1 --every 1ms --for 1h
+    has "$output" 'a schedule has at most 10000 episodes'
     performs 2 --schedule binary --seed 3
     status=0
     output=$("$CTHULHU" nemesis /tmp 2>&1) || status=$?

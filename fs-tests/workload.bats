@@ -269,6 +269,7 @@ END
     works 2 --model set
     works 2 --model stack -- true
     works 2 --model set --rate 0 -- true
+    works 2 --model set --rate 1e-300 -- true
     works 2 --model set --processes 0 -- true
     run env -u CTHULHU "${CTHULHU}" workload --model set -- true
     is 125 "$status"

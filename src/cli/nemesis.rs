@@ -12,6 +12,7 @@ use clap::Args;
 use super::args::seconds;
 use super::history::find;
 use super::{complain, print_lines, tell};
+use crate::daemon::within_reach;
 use crate::history::RecordedHistory;
 use crate::nemesis::{Schedule, replay as replayed};
 use crate::runner::nemesis::{Ending, Mounted, NemesisJob, Performance, Source, Stop};
@@ -206,7 +207,7 @@ fn perform(job: &NemesisJob, cluster: Option<&Path>, output: &OutputArgs) -> Res
             stopped.ask(Ending::Heal);
         }
     })?;
-    let performance = prepared.perform(&stop, &tell)?;
+    let performance = within_reach(&[cluster.to_owned()], move || prepared.perform(&stop, &tell))?;
     Ok(match signal.get() {
         Some(signal) => ExitCode::from(128 + u8::try_from(*signal).unwrap_or_default()),
         None => summary(&performance),

@@ -75,8 +75,8 @@ pub(crate) struct WorkloadArgs {
 
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(rate) if rate > 0.0 && rate <= 100_000.0 => Ok(rate),
-        _ => Err("a rate is a number of operations a second above 0 and up to 100000".into()),
+        Ok(rate) if (0.001..=100_000.0).contains(&rate) => Ok(rate),
+        _ => Err("a rate is a number of operations a second, from 0.001 to 100000".into()),
     }
 }
 

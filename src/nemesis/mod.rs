@@ -15,5 +15,5 @@ pub(crate) use action::{Action, File};
 pub(crate) use draw::{DrawOptions, Kind, draw, kinds};
 pub(crate) use fit::{Surroundings, impossible};
 pub(crate) use replay::replay;
-pub(crate) use schedule::{Claim, Schedule, seconds};
+pub(crate) use schedule::{Claim, MOST, Schedule, seconds};
 pub(crate) use shrink::{Outcome, Shrinking, Shrunk, shrink};

@@ -17,7 +17,7 @@ use crate::text::{shown, time};
 /// What the first line of a schedule begins with; the number is that of the format.
 const HEAD: &str = "# cthulhu schedule 1";
 /// Most episodes of a schedule.
-const MOST: usize = 10_000;
+pub(crate) const MOST: usize = 10_000;
 
 /// A time in which something is done to a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -255,8 +255,8 @@ fn episode(line: &str) -> Result<Episode, String> {
     if lasts.is_some() && !action.has_end() {
         return Err(format!("{} is over at once: leave out 'for'", action.verb().unwrap_or_default()));
     }
-    if lasts.is_some_and(|lasts| lasts.is_zero()) {
-        return Err("'for' takes a time above 0".into());
+    if lasts.is_some_and(|lasts| lasts.as_millis() == 0) {
+        return Err("'for' takes a time above 0, at least 1ms".into());
     }
     let whole = |time: Duration| Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or_default());
     Ok(Episode { at: whole(at), lasts: lasts.map(whole), action })

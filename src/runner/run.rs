@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -24,6 +26,8 @@ const OWN_FAILURE: u8 = 125;
 /// Exit statuses as in a shell: COMMAND cannot be run; COMMAND does not exist.
 const NO_PROGRAM: u8 = 126;
 const NOT_FOUND: u8 = 127;
+/// How long what the schedule writes when COMMAND ends may take.
+const LAST_WRITE: Duration = Duration::from_secs(5);
 /// How long an engine may take to answer when what a dead daemon left is looked for.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -134,7 +138,7 @@ impl Job {
         match router.launch(&mut command) {
             Ok(Some(child)) => match performance {
                 None => status(child),
-                Some(performance) => beside(&performance, child),
+                Some(performance) => beside(performance, child),
             },
             Ok(None) => Ok(OWN_FAILURE),
             Err(error) => Ok(cannot_run(program, &error)),
@@ -174,22 +178,27 @@ impl Job {
 }
 
 /// Performs a schedule until COMMAND has ended; what is in force then goes with the cluster.
-fn beside(performance: &Prepared, child: Child) -> Result<u8> {
-    let stop = Stop::default();
-    std::thread::scope(|scope| {
-        let performing = scope.spawn(|| performance.perform(&stop, &|line| say(&format!("nemesis: {line}"))));
-        let status = status(child);
-        stop.ask(Ending::Leave);
-        match performing.join() {
-            Ok(Ok(performance)) if !performance.errors.is_empty() => {
-                let failed = performance.errors.len();
-                say(&format!("nemesis: {failed} writes did not go as the schedule says"));
-            }
-            Ok(Err(error)) => say(&crate::text::sentence(&error.context("the schedule ended early"))),
-            _ => {}
+fn beside(performance: Prepared, child: Child) -> Result<u8> {
+    let stop = Arc::new(Stop::default());
+    let asked = Arc::clone(&stop);
+    let perform = move || performance.perform(&asked, &|line| say(&format!("nemesis: {line}")));
+    let (done, result) = channel();
+    let thread = std::thread::Builder::new().name("nemesis".into());
+    if let Err(error) = thread.spawn(move || drop(done.send(perform()))) {
+        say(&format!("the schedule cannot be performed: {error}"));
+    }
+    let status = status(child);
+    stop.ask(Ending::Leave);
+    // A mount that does not answer keeps a write for ever.
+    match result.recv_timeout(LAST_WRITE) {
+        Ok(Ok(performance)) if !performance.errors.is_empty() => {
+            let failed = performance.errors.len();
+            say(&format!("nemesis: {failed} writes did not go as the schedule says"));
         }
-        status
-    })
+        Ok(Err(error)) => say(&crate::text::sentence(&error.context("the schedule ended early"))),
+        _ => {}
+    }
+    status
 }
 
 fn status(mut child: Child) -> Result<u8> {

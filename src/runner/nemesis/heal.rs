@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use super::mounted::Mounted;
-use super::stop::Stop;
+use super::stop::{Ending, Stop};
 use crate::history::NemesisEvent;
 use crate::nemesis::{Action, File, Schedule};
 use crate::runner::{Goal, wait};
@@ -29,11 +31,18 @@ pub(super) fn words(end: &Action) -> String {
 }
 
 /// Ends what is in force: files first, so that nodes find a whole network, then pauses, then what ended a process. Tries until
-/// all is as it was. Returns a sentence if it is not so in time.
+/// all is as it was, or until it is asked to leave it as it is. Returns a sentence if it is not so in time.
 ///
 /// # Errors
 /// A sentence: the mount has gone away.
-pub(super) fn heal(cluster: &Mounted, schedule: &Schedule, in_force: InForce, stop: &Stop) -> Result<Option<String>> {
+pub(super) fn heal(
+    cluster: &Mounted,
+    schedule: &Schedule,
+    in_force: InForce,
+    stop: &Stop,
+    record: &mut dyn FnMut(NemesisEvent),
+) -> Result<Option<String>> {
+    cluster.is_there()?;
     let deadline = Instant::now() + TIMEOUT;
     let mut left: Vec<(usize, Action)> = in_force.into_iter().collect();
     left.sort_by_key(|(nth, end)| (end.verb() == Some("start"), end.verb().is_some(), *nth));
@@ -41,15 +50,18 @@ pub(super) fn heal(cluster: &Mounted, schedule: &Schedule, in_force: InForce, st
     for (nth, end) in left {
         loop {
             cluster.is_there()?;
+            if stop.asked() == Some(Ending::Leave) {
+                return Ok(None);
+            }
             let error = cluster.write(&end).err().map(|error| error.sentence);
             let is_over = error.is_none() || Instant::now() > deadline;
             if is_over {
                 let words = words(&end);
                 why = why.or(error.as_ref().map(|error| format!("{words}: {error}")));
-                cluster.record(NemesisEvent::End { episode: nth as u64 + 1, words, late_ms: 0, error })?;
+                record(NemesisEvent::End { episode: nth as u64 + 1, words, late_ms: 0, error });
                 break;
             }
-            std::thread::sleep(AGAIN);
+            thread::sleep(AGAIN);
         }
     }
     if why.is_some() {
@@ -62,11 +74,13 @@ pub(super) fn heal(cluster: &Mounted, schedule: &Schedule, in_force: InForce, st
         return Ok(Some(format!("still in force: {}", text.trim())));
     }
     // Those that have ended by themselves are not ours to start, but are told.
-    let nodes = cluster.surroundings().nodes();
+    let nodes = cluster.nodes();
     let state = |node: &String| fs::read_to_string(cluster.node_file(node, "state")).unwrap_or_default();
-    let down: Vec<_> = nodes.iter().filter(|node| state(node).trim() == "exited").cloned().collect();
-    if !down.is_empty() {
-        return Ok(Some(format!("{} has ended, and no episode did that", down.join(", "))));
+    for (down, what) in [("exited", "has ended"), ("missing", "has no container any more"), ("paused", "is paused")] {
+        let down: Vec<_> = nodes.iter().filter(|node| state(node).trim() == down).cloned().collect();
+        if !down.is_empty() {
+            return Ok(Some(format!("{} {what}, and no episode did that", down.join(", "))));
+        }
     }
     if stop.asked().is_some() {
         return Ok(None);
@@ -76,7 +90,16 @@ pub(super) fn heal(cluster: &Mounted, schedule: &Schedule, in_force: InForce, st
     if paths.is_empty() {
         return Ok(None);
     }
-    let outcome = wait(&paths, Goal::Ready, Some(TIMEOUT))?;
+    let (done, result) = channel();
+    thread::spawn(move || drop(done.send(wait(&paths, Goal::Ready, Some(TIMEOUT)))));
+    let outcome = loop {
+        match result.recv_timeout(AGAIN) {
+            Ok(outcome) => break outcome?,
+            Err(RecvTimeoutError::Timeout) if stop.asked().is_none() => {}
+            Err(RecvTimeoutError::Timeout) => return Ok(None),
+            Err(RecvTimeoutError::Disconnected) => return Err(anyhow!("the wait has ended without a result")),
+        }
+    };
     Ok(outcome.text(false).lines().next().map(str::to_owned))
 }
 

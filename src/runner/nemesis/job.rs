@@ -9,7 +9,7 @@ use super::mounted::Mounted;
 use super::perform::{Performance, perform};
 use super::stop::Stop;
 use crate::history::NemesisEvent;
-use crate::nemesis::{DrawOptions, Kind, Schedule, draw, kinds};
+use crate::nemesis::{DrawOptions, Kind, MOST, Schedule, draw, kinds};
 
 /// Where a schedule comes from.
 #[derive(Clone, Debug)]
@@ -44,7 +44,10 @@ impl NemesisJob {
         let schedule = match &self.source {
             Source::Given(schedule) => schedule.clone(),
             Source::Drawn { seed, faults, every, lasting } => {
-                let nodes = surroundings.nodes();
+                let nodes = cluster.nodes();
+                if lasting.as_millis() / every.as_millis().max(1) > MOST as u128 {
+                    bail!("a schedule has at most {MOST} episodes: give less with --for, or more with --every");
+                }
                 let kinds = chosen(faults, &nodes, |needs| surroundings.impossible.get(needs).map(String::as_str))?;
                 let roles = surroundings.roles.keys().cloned().collect();
                 draw(*seed, &DrawOptions { kinds, every: *every, lasting: *lasting, nodes, roles })

@@ -22,6 +22,8 @@ pub(crate) type Resolved = BTreeMap<String, Vec<String>>;
 pub(crate) struct Mounted {
     root: PathBuf,
     surroundings: Surroundings,
+    /// The nodes that are there to end.
+    oneshots: Vec<String>,
 }
 
 /// Why a write failed.
@@ -30,17 +32,13 @@ pub(crate) struct WriteError {
     pub(crate) errno: Option<Errno>,
     /// The file's `error`, if it says something; else the errno in words.
     pub(crate) sentence: String,
+    /// What the roles in the line stood for.
+    pub(crate) roles: Resolved,
 }
 
 impl WriteError {
-    /// Whether nothing of the action has taken effect, so that nothing must be ended.
-    pub(crate) fn did_nothing(&self, action: &Action) -> bool {
-        match self.errno {
-            Some(Errno::INVAL | Errno::NOENT | Errno::AGAIN | Errno::OPNOTSUPP | Errno::ACCESS) => true,
-            // Of several nodes, the others may have been met.
-            Some(Errno::SRCH | Errno::BUSY) => action.nodes().len() == 1,
-            _ => false,
-        }
+    fn new(errno: Errno, sentence: String) -> Self {
+        Self { errno: Some(errno), sentence, roles: Resolved::new() }
     }
 }
 
@@ -61,7 +59,14 @@ impl Mounted {
             roles: roles(root),
             impossible: impossible(&capabilities),
         };
-        Ok(Self { root: root.to_owned(), surroundings })
+        let oneshots = spec.iter().filter(|(_, node)| node["oneshot"] == true).map(|(name, _)| name.clone()).collect();
+        Ok(Self { root: root.to_owned(), surroundings, oneshots })
+    }
+
+    /// The names of the nodes that are there to run.
+    pub(crate) fn nodes(&self) -> Vec<String> {
+        let nodes = self.surroundings.nodes().into_iter();
+        nodes.filter(|node| !self.oneshots.contains(node)).collect()
     }
 
     /// Its nodes, roles, and which faults are possible.
@@ -69,9 +74,30 @@ impl Mounted {
         &self.surroundings
     }
 
-    /// Who has which role, as far as is known now.
+    /// Which nodes each word for a role stands for, as far as is known now.
     pub(crate) fn roles(&self) -> Resolved {
-        roles(&self.root)
+        let mut words = roles(&self.root);
+        if words.is_empty() {
+            return words;
+        }
+        let has_role = |node: &String| words.values().flatten().any(|one| one == node);
+        let others: Vec<_> = self.surroundings.nodes().into_iter().filter(|node| !has_role(node)).collect();
+        words.extend(others.iter().enumerate().map(|(nth, node)| (format!("other{}", nth + 1), vec![node.clone()])));
+        words.insert("others".into(), others);
+        words
+    }
+
+    /// Whether nothing of an action, whose roles are replaced by nodes, has taken effect, so that nothing must be ended.
+    pub(crate) fn did_nothing(&self, action: &Action, error: &WriteError) -> bool {
+        match error.errno {
+            Some(Errno::INVAL | Errno::NOENT | Errno::AGAIN | Errno::OPNOTSUPP | Errno::ACCESS) => true,
+            // Of several nodes, the others may have been met.
+            Some(Errno::SRCH | Errno::BUSY) => {
+                let nodes = action.nodes();
+                nodes.len() == 1 && self.surroundings.names.find(&nodes[0]).len() == 1
+            }
+            _ => false,
+        }
     }
 
     /// The directory of a node.
@@ -85,7 +111,7 @@ impl Mounted {
         self.node_dir(node).join(file)
     }
 
-    /// The directory of a node, or the mountpoint.
+    /// The file.
     fn path(&self, file: &nemesis::File) -> PathBuf {
         match file {
             nemesis::File::Control => self.root.join("control"),
@@ -105,17 +131,27 @@ impl Mounted {
     /// # Errors
     /// Those of the write.
     pub(crate) fn write(&self, action: &Action) -> Result<Resolved, WriteError> {
+        if let nemesis::File::Net(word) = &action.file
+            && self.surroundings.names.find(word).len() != 1
+        {
+            return Err(WriteError::new(Errno::AGAIN, format!("{word} is not one node now")));
+        }
         let (path, history) = (self.path(&action.file), self.root.join("history"));
         let has_roles = !action.roles().is_empty();
         let before = if has_roles { fs::metadata(&history).map_or(0, |found| found.len()) } else { 0 };
+        let roles = || if has_roles { resolved(&history, before, action).unwrap_or_default() } else { Resolved::new() };
         let written =
             OpenOptions::new().write(true).open(&path).and_then(|mut file| file.write_all(action.text().as_bytes()));
         if let Err(error) = written {
             let said = fs::read_to_string(path.with_file_name("error")).unwrap_or_default();
             let sentence = if said.trim().is_empty() { error.to_string() } else { said.trim().to_owned() };
-            return Err(WriteError { errno: error.raw_os_error().map(Errno::from_raw_os_error), sentence });
+            return Err(WriteError {
+                errno: error.raw_os_error().map(Errno::from_raw_os_error),
+                sentence,
+                roles: roles(),
+            });
         }
-        Ok(if has_roles { resolved(&history, before, action).unwrap_or_default() } else { Resolved::new() })
+        Ok(roles())
     }
 
     /// Appends a line to the history.

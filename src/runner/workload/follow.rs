@@ -7,6 +7,9 @@ use anyhow::Result;
 use super::journal::{gone, unusable};
 use crate::history::{ClusterEvent, Follower, HistoryEvent, HistoryLine, NemesisEvent, Object};
 
+/// The largest number of a process or key that counts: all programs that read JSON can tell it from the next.
+const LARGEST: u64 = 1 << 53;
+
 /// Follows the history of a mount.
 #[derive(Debug)]
 pub(super) struct Watched {
@@ -85,11 +88,12 @@ impl SoFar {
 
     fn take_test(&mut self, object: &Object) {
         let line = object.values();
-        if let Some(process) = line.get("process").and_then(serde_json::Value::as_u64) {
-            self.next_process = self.next_process.max(process.saturating_add(1));
-        }
-        let key = line.get("key").and_then(|key| key.as_str()?.strip_prefix('k')?.parse::<u64>().ok());
-        self.next_key = self.next_key.max(key.map_or(0, |key| key.saturating_add(1)));
+        // Larger ones are not a workload's, and there are none to go on with.
+        let is_usual = |number: &u64| *number <= LARGEST;
+        let process = line.get("process").and_then(serde_json::Value::as_u64).filter(is_usual);
+        self.next_process = self.next_process.max(process.map_or(0, |process| process + 1));
+        let key = line.get("key").and_then(|key| key.as_str()?.strip_prefix('k')?.parse::<u64>().ok()).filter(is_usual);
+        self.next_key = self.next_key.max(key.map_or(0, |key| key + 1));
     }
 }
 
@@ -145,6 +149,11 @@ mod tests {
         assert_eq!(
             next("{\"test\":{\"process\":\"x\",\"key\":\"kx\"}}\n{\"test\":{\"process\":-4,\"key\":5}}\n"),
             (0, 1)
+        );
+        assert_eq!(
+            next("{\"test\":{\"process\":18446744073709551615,\"key\":\"k18446744073709551615\"}}\n"),
+            (0, 1),
+            "there is no larger one"
         );
     }
 }
