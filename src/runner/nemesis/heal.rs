@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
+use rustix::io::Errno;
 
 use super::mounted::Mounted;
 use super::stop::{Ending, Stop};
@@ -53,8 +54,11 @@ pub(super) fn heal(
             if stop.asked() == Some(Ending::Leave) {
                 return Ok(None);
             }
-            let error = cluster.write(&end).err().map(|error| error.sentence);
-            let is_over = error.is_none() || Instant::now() > deadline;
+            let error = cluster.write(&end).err();
+            // What does not run any more is not resumed by another try.
+            let is_gone = error.as_ref().is_some_and(|error| error.errno == Some(Errno::SRCH));
+            let error = error.map(|error| error.sentence);
+            let is_over = error.is_none() || is_gone || Instant::now() > deadline;
             if is_over {
                 let words = words(&end);
                 why = why.or(error.as_ref().map(|error| format!("{words}: {error}")));
