@@ -2,6 +2,7 @@
 # Schedules of faults: drawn, performed, taken from a history, made smaller. Over the simulated engine: what the faults do to
 # packets is tested elsewhere.
 
+bats_require_minimum_version 1.5.0
 load lib.bash
 
 setup_file() {
