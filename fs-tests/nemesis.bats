@@ -124,6 +124,25 @@ END
     done
 }
 
+@test "a second signal leaves it as it is, when the engine does not answer" {
+    mount_at "$TMP/hangs" -n 3 --host "simulated:?hang=$TMP/hang" --start
+    printf 'at 0s for 100s pause i002\n' >schedule
+    "$CTHULHU" nemesis --schedule schedule "$TMP/hangs" >out 2>&1 3>&- &
+    pid=$!
+    wait_for 20 contains out 'pause i002'
+    touch "$TMP/hang"
+    kill "$pid"
+    wait_for 20 contains out 'all is healed first'
+    sleep 0.3
+    kill "$pid"
+    status=0
+    wait "$pid" || status=$?
+    is 143 "$status" "exit status ($(cat out))"
+    has "$(cat out)" 'left as it is: write heal and start'
+    rm "$TMP/hang"
+    "$CTHULHU" umount "$TMP/hangs" >/dev/null
+}
+
 @test "a node that ends by itself is told, and not started" {
     printf 'at 0.1s for 0.1s pause i001\n' >schedule
     cp schedule later

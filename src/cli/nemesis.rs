@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
@@ -17,6 +17,9 @@ use crate::history::RecordedHistory;
 use crate::nemesis::{Schedule, replay as replayed};
 use crate::runner::nemesis::{Ending, Mounted, NemesisJob, Performance, Source, Stop};
 use crate::sys::Signals;
+
+/// Signals that come within this time are one: timeout(1) and a shell's `kill %1` send theirs twice.
+const SAME_SIGNAL: Duration = Duration::from_millis(200);
 
 /// How a schedule is drawn and performed, for `nemesis` and `run`.
 #[derive(Clone, Debug, Default, Args)]
@@ -199,10 +202,15 @@ fn perform(job: &NemesisJob, cluster: Option<&Path>, output: &OutputArgs) -> Res
     let stop = Arc::new(Stop::default());
     let (stopped, signal) = (Arc::clone(&stop), Arc::new(std::sync::OnceLock::new()));
     let received = Arc::clone(&signal);
+    let mut began = Instant::now();
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         while let Ok(caught) = signals.wait() {
             if received.set(caught.signal).is_ok() {
-                complain("all is healed first");
+                complain("all is healed first; another signal leaves it as it is");
+                began = Instant::now();
+            } else if began.elapsed() > SAME_SIGNAL {
+                complain("left as it is: write heal and start to the cluster's control");
+                std::process::exit(128 + caught.signal);
             }
             stopped.ask(Ending::Heal);
         }
