@@ -147,7 +147,7 @@ impl Checker for Queues {
             let lost = queue.missing().filter(|(.., empty)| empty.is_some()).count() as u64;
             let all = queue.missing().count() as u64;
             still_in += all - lost;
-            // As many as this may have been taken by whoever does not know it.
+            // As many as this may have been taken by operations whose end is unknown.
             if queue.took_all > 0 || lost <= queue.took_one {
                 explained += lost;
                 continue;

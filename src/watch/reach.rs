@@ -2,7 +2,7 @@
 //!
 //! A broken connection is noticed at once. One that is open but silent is not, and asking at intervals would wake up an
 //! idle cluster. So the engine is asked when a caller has waited for it and got no answer. With several engines it is asked
-//! at intervals too: whoever reads what the others' nodes do must be told which ones nobody knows anything of.
+//! at intervals too: a reader of what the others' nodes do must be told which ones nobody knows anything of.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;

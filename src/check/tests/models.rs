@@ -196,7 +196,7 @@ fn a_list() {
         "the order is wrong in 1 place\n\
          the reads of lines 5-6 and lines 7-8 disagree: element 1 is 2 in the first, 1 in the second"
     );
-    // The second was appended after the first was acknowledged: whoever has it has the first.
+    // The second was appended after the first was acknowledged: a read that has it has the first.
     violated(Model::List, &["order"], &format!("1 + read\n{two}1 ok read [2]"));
     let text = good(Model::List, &format!("1 + read\n1 ok read []\n{two}"));
     assert!(text.ends_with("2 more were acknowledged when no read began any more"), "{text}");

@@ -32,7 +32,7 @@ impl Jobs {
         self.waiting.borrow_mut().pop_front()
     }
 
-    /// Takes note of how one has ended; returns whether whoever did it leaves the next try to others for a while.
+    /// Takes note of how one has ended; returns whether the process that did it leaves the next try to others for a while.
     pub(super) fn give_back(&self, operation: Operation, outcome: &Outcome) -> bool {
         match outcome.kind {
             // Not before nothing comes out any more.
