@@ -67,7 +67,7 @@ pub(crate) fn verdict<E: Display>(
         let written = u32::try_from(line.seq).ok().filter(|seq| *seq != NEVER);
         let at = written.ok_or("a line has a number that no history reaches")?.max(last + 1);
         last = at;
-        let counts = line.seq > options.after || !matches!(line.event, HistoryEvent::Test(_));
+        let counts = u64::from(at) > options.after || !matches!(line.event, HistoryEvent::Test(_));
         if counts && options.mount.is_none_or(|wanted| wanted == number) {
             mount.take(at, &line.event);
         }
