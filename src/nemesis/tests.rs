@@ -118,6 +118,10 @@ fn a_schedule_fits_a_cluster_or_a_sentence_says_why_not() {
         let error = fits(line, &[]).unwrap_err();
         assert!(error.contains(why), "{line}: {error}");
     }
+    for other in ["@other4", "@other0", "@other"] {
+        let error = fits(&format!("at 1s crash {other}"), &["leader"]).unwrap_err();
+        assert!(error.contains(&format!("there is no {other} among 3 nodes")), "{error}");
+    }
     assert!(fits("at 1s crash @boss", &["leader"]).unwrap_err().contains("there is no role @boss; roles: @leader"));
     for line in [
         "at 1s crash @leader",
