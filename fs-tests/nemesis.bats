@@ -353,6 +353,7 @@ four_lines() {
     shrinks 0 --tries 1 -o smallest schedule -n 3 --host simulated: --quiet 10ms -- sh -c "$test"
     is 'partition isolate i001,pause i002' "$(sed -n 's/^at .*s \(pa.*\)/\1/p' smallest | sort | paste -sd,)"
     has "$(cat err)" 'the whole schedule fails in 6 of 6 runs'
+    has "$(cat err)" 'without any fault it fails in 0 of 1 runs'
     has "$(cat err)" '2 of 4 episodes are left; they fail in 8 of 8 runs'
     has "$(cat smallest)" '# fails in 8 of 8 runs'
     # It is a schedule.
@@ -368,8 +369,21 @@ four_lines() {
     shrinks 1 schedule -n 3 --host simulated: --quiet 10ms -- true
     has "$(cat err)" 'it fails in 0 of 12 runs'
     shrinks 2 schedule -n 3 --no-such-option -- true
+    # What run refuses with the status 1 is no failure of the test.
+    shrinks 1 schedule -n 3 --host simulated: --every 1s -- true
+    has "$(cat err)" '--every and --for draw a schedule'
+    shrinks 1 schedule -n 3 --host simulated: --node-command "'" -- true
+    has "$(cat err)" '--node-command'
+    shrinks 127 schedule -n 3 --host simulated: -- no-such-program
+    is 1 "$(wc -l <err)" lines
     shrinks 1 /nonexistent -n 3 -- true
     has "$(cat err)" 'cannot read /nonexistent'
+}
+
+@test "shrink: a test that fails without any fault is told so" {
+    four_lines
+    shrinks 1 --tries 1 schedule -n 3 --host simulated: --quiet 10ms -- false
+    has "$(cat err)" 'it fails without any fault too, in 5 of 5 runs'
 }
 
 @test "shrink: runs side by side; a signal ends them, and nothing is left" {

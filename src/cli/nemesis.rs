@@ -40,6 +40,11 @@ pub(crate) struct DrawArgs {
 }
 
 impl DrawArgs {
+    /// Whether they say how to draw one.
+    pub(super) fn draws(&self) -> bool {
+        !self.faults.is_empty() || self.every.is_some() || self.lasting.is_some()
+    }
+
     fn drawn(&self, seed: u64) -> Source {
         Source::Drawn {
             seed,
@@ -59,7 +64,7 @@ impl DrawArgs {
     /// A sentence.
     pub(super) fn named(&self, what: &str) -> Result<NemesisJob> {
         let Some(seed) = what.strip_prefix("seed:") else {
-            if !self.faults.is_empty() || self.every.is_some() || self.lasting.is_some() {
+            if self.draws() {
                 bail!(
                     "--faults, --every and --for draw a schedule, and {what} is one: leave them out, or use --nemesis seed:N"
                 );

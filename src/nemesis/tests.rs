@@ -307,6 +307,20 @@ fn what_fails_iff_two_episodes_are_there_becomes_these_two() {
 }
 
 #[test]
+fn what_fails_without_any_fault_is_refused() {
+    let (always, _) = shrunk(&mut |_| Outcome::Fails);
+    assert!(matches!(&always, Shrunk::Not(why) if why.contains("without any fault too, in 5 of 5")), "{always:?}");
+    // One that fails now and then by itself is told.
+    let mut calm = 0;
+    let (mostly, told) = shrunk(&mut |text| {
+        calm += u32::from(!text.contains("crash"));
+        iff(text.contains("crash i002") || !text.contains("crash") && calm == 1)
+    });
+    assert!(matches!(&mostly, Shrunk::To(schedule, _) if schedule.episodes.len() == 1), "{mostly:?}");
+    assert_eq!(told[1], "without any fault it fails in 1 of 5 runs");
+}
+
+#[test]
 fn what_fails_every_other_time_becomes_one_line_in_19_of_20() {
     let mut right = 0;
     for seed in 0..20 {
