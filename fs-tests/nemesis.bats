@@ -85,7 +85,7 @@ END
     performs 0 --schedule schedule
     healed
     performed >did
-    is '{"phase":"started","episodes":6}' "$(head -n 1 did)"
+    is '{"phase":"started","episodes":6}' "$(head -n 1 did | jq -c 'del(.by)')"
     is 'crash i001, i002/net delay 50ms 10ms, links i001>i002 drop; i002>i001 loss 5%, partition i001 | i002 i003, pause i003, restart i002' \
         "$(jq -r 'select(.phase == "begin").words' did | sort | paste -sd, | sed 's/,/, /g')"
     is 'i002/net cleared, links cleared, partition cleared, resume i003, start i001' \
@@ -138,9 +138,26 @@ END
     status=0
     wait "$pid" || status=$?
     is 143 "$status" "exit status ($(cat out))"
-    has "$(cat out)" 'left as it is: write heal and start'
+    has "$(cat out)" 'left as it is: write heal, resume and start'
     rm "$TMP/hang"
     "$CTHULHU" umount "$TMP/hangs" >/dev/null
+}
+
+@test "a workload does not wait for a nemesis that was killed" {
+    printf 'at 0s for 100s pause i002\n' >schedule
+    "$CTHULHU" nemesis --schedule schedule "$M" >out 2>&1 3>&- &
+    pid=$!
+    wait_for 20 contains out 'pause i002'
+    # shellcheck disable=SC2016
+    "$CTHULHU" workload "$M" --model set --for 200ms --no-check -- \
+        sh -c 'while read -r line; do echo "{\"type\":\"ok\",\"value\":[]}"; done' >said 2>&1 3>&- &
+    workload=$!
+    wait_for 20 contains said 'going on until the nemesis is over'
+    kill -9 "$pid"
+    wait "$pid" || true
+    with_deadline 20 tail --pid="$workload" -f /dev/null
+    wait "$workload"
+    has "$(cat said)" 'a cluster that has not recovered: the nemesis has ended without healing'
 }
 
 @test "a node that ends by itself is told, and not started" {
@@ -153,12 +170,19 @@ END
     has "$(performed)" '{"phase":"healed","error":"i003 has ended'
 }
 
+@test "a node that a signal of the schedule has ended is told, unless the line has a 'for'" {
+    printf 'at 0s kill -s KILL i001\nat 0s for 0.1s kill -s KILL i002\n' >schedule
+    performs 1 --schedule schedule
+    has "$output" "not all is healed: i001 has ended, and kill -s KILL i001 has no 'for'"
+    is 'exited running running' "$(cat "$M"/i00?/state | paste -sd' ')" states
+}
+
 @test "what does not go as the schedule says is told: a node that is down already" {
     printf 'at 0s for 2s stop i001\nat 0.5s for 0.5s pause i002\n' >schedule
     echo stop >"$M/i002/control"
     performs 1 --schedule schedule
     has "$output" 'pause i002: i002 is not running (exited)'
-    has "$output" '1 writes did not go as the schedule says'
+    has "$output" '1 write did not go as the schedule says'
     has "$(performed | jq -r 'select(.words == "pause i002").error')" 'is not running'
     is exited "$(cat "$M/i002/state")"
 }
@@ -214,6 +238,7 @@ refuses() {
     refuses 'at 1s for 1s i009/net loss 5%%\n' 'there is no node i009'
     refuses 'at 1s for 1s partition isolate i009\n' "no node is named 'i009'"
     refuses 'at 1s crash @leader\n' 'there is no role @leader; roles: none were given (--role)'
+    refuses 'at 1s crash @other1\n' 'there is no role @other1; roles: none were given (--role)'
     refuses 'at 1s for 1s i001/net nonsense\n' "'nonsense' is not an effect"
     refuses 'crash i001\n' 'line 1: write at TIME [for TIME] WHAT'
     refuses 'at 1s explode i001\n' "line 1: no such command: 'explode'"
@@ -280,6 +305,16 @@ at N for N i003/net loss 5%' "$(cat shape)"
     "$CTHULHU" replay "$TMP/by-hand" --dry-run | sed 's/[0-9][0-9.]*s /N /g' | diff shape -
 }
 
+@test "what was added to links is replayed on top of the rest" {
+    mount_at "$TMP/added" -n 3 --host simulated: --start
+    echo 'i001>i002 drop' >"$TMP/added/links"
+    echo 'i002>i003 loss 5%' >>"$TMP/added/links"
+    is '[null,true]' "$(jq -c 'select(.command.phase == "invoke" and .command.verb == "links").command.appended' "$TMP/added/history" | jq -sc .)"
+    is 'links i001>i002 drop,links i001>i002 drop; i002>i003 loss 5%' \
+        "$("$CTHULHU" replay "$TMP/added" --dry-run | sed -n 's/^at .*s \(links\)/\1/p' | paste -sd,)"
+    "$CTHULHU" umount "$TMP/added" >/dev/null
+}
+
 @test "there is nothing to replay, or no such history" {
     mount_at "$TMP/idle" -n 1 --host simulated: --start
     run -1 "$CTHULHU" replay "$TMP/idle" --dry-run
@@ -304,7 +339,7 @@ simulated() {
 # Until a schedule is over, and what of it went otherwise.
 until_over='until grep -q "\"phase\":\"over\"" "$CTHULHU/history"; do sleep 0.05; done; jq -r "select(.nemesis.error).nemesis.error" "$CTHULHU/history"'
 
-@test "run --nemesis: the schedule is performed while COMMAND runs, from its begin to the quiet time" {
+@test "run --nemesis: the schedule is performed while COMMAND runs, from its first line to the quiet time" {
     printf 'at 0.1s for 0.2s crash i001\n' >schedule
     simulated 0 --nemesis schedule --quiet 10ms -- sh -c "$until_over"
     has "$output" 'crash i001'
@@ -353,6 +388,7 @@ four_lines() {
     shrinks 0 --tries 1 -o smallest schedule -n 3 --host simulated: --quiet 10ms -- sh -c "$test"
     is 'partition isolate i001,pause i002' "$(sed -n 's/^at .*s \(pa.*\)/\1/p' smallest | sort | paste -sd,)"
     has "$(cat err)" 'the whole schedule fails in 6 of 6 runs'
+    has "$(cat err)" 'without any fault it fails in 0 of 1 runs'
     has "$(cat err)" '2 of 4 episodes are left; they fail in 8 of 8 runs'
     has "$(cat smallest)" '# fails in 8 of 8 runs'
     # It is a schedule.
@@ -368,8 +404,21 @@ four_lines() {
     shrinks 1 schedule -n 3 --host simulated: --quiet 10ms -- true
     has "$(cat err)" 'it fails in 0 of 12 runs'
     shrinks 2 schedule -n 3 --no-such-option -- true
+    # What run refuses with the status 1 is no failure of the test.
+    shrinks 1 schedule -n 3 --host simulated: --every 1s -- true
+    has "$(cat err)" '--every and --for draw a schedule'
+    shrinks 1 schedule -n 3 --host simulated: --node-command "'" -- true
+    has "$(cat err)" '--node-command'
+    shrinks 127 schedule -n 3 --host simulated: -- no-such-program
+    is 1 "$(wc -l <err)" lines
     shrinks 1 /nonexistent -n 3 -- true
     has "$(cat err)" 'cannot read /nonexistent'
+}
+
+@test "shrink: a test that fails without any fault is told so" {
+    four_lines
+    shrinks 1 --tries 1 schedule -n 3 --host simulated: --quiet 10ms -- false
+    has "$(cat err)" 'it fails without any fault too, in 5 of 5 runs'
 }
 
 @test "shrink: runs side by side; a signal ends them, and nothing is left" {

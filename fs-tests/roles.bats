@@ -169,6 +169,13 @@ PY
     wait_for 10 contains "$M/roles" 'wild .* unknown: exit status 137$'
 }
 
+@test "a command that prints too much: what is read of it is no answer" {
+    leader --role flood='yes i001 | head -n 20000'
+    is '11 EAGAIN' "$(put_line "$M/control" 'kill @flood')"
+    is '@flood is not known: it prints more than 64 KiB' "$(cat "$M/error")"
+    is 'running running running' "$(state i001) $(state i002) $(state i003)"
+}
+
 @test "nobody: EAGAIN" {
     leader
     who ''

@@ -63,7 +63,7 @@ async fn our_own_lines_wait_for_room_and_a_tests_are_refused() {
     limit(Some(size));
     let long = "x".repeat(10_000);
     for _ in 0..500 {
-        let id = f.recorder.invoke(&long, None, vec![], Default::default());
+        let id = f.recorder.invoke(&long, None, vec![], Default::default(), false);
         f.recorder.end(id, CommandOutcome::Ok);
     }
     assert_eq!(f.tree.attr(f.find("history")).unwrap().size, size);

@@ -40,6 +40,11 @@ pub(crate) struct DrawArgs {
 }
 
 impl DrawArgs {
+    /// Whether they say how to draw one.
+    pub(super) fn draws(&self) -> bool {
+        !self.faults.is_empty() || self.every.is_some() || self.lasting.is_some()
+    }
+
     fn drawn(&self, seed: u64) -> Source {
         Source::Drawn {
             seed,
@@ -59,7 +64,7 @@ impl DrawArgs {
     /// A sentence.
     pub(super) fn named(&self, what: &str) -> Result<NemesisJob> {
         let Some(seed) = what.strip_prefix("seed:") else {
-            if !self.faults.is_empty() || self.every.is_some() || self.lasting.is_some() {
+            if self.draws() {
                 bail!(
                     "--faults, --every and --for draw a schedule, and {what} is one: leave them out, or use --nemesis seed:N"
                 );
@@ -178,15 +183,19 @@ fn again(args: &ReplayArgs) -> Result<Schedule> {
     let of = history.mounts.len();
     let mount = args.mount.unwrap_or(of).checked_sub(1).and_then(|nth| history.mounts.get(nth));
     let mount = mount.with_context(|| format!("{shown} tells of {of} mounts"))?;
-    Ok(replayed(mount, args.roles))
+    replayed(mount, args.roles).map_err(|why| anyhow!("{shown}: {why}"))
 }
 
 /// Performs a schedule, or shows it.
 fn perform(job: &NemesisJob, cluster: Option<&Path>, output: &OutputArgs) -> Result<ExitCode> {
+    let reached: Vec<_> = cluster.into_iter().map(Path::to_owned).collect();
     let schedule = match (cluster, &job.source) {
         (None, Source::Given(schedule)) => schedule.clone(),
         (None, Source::Drawn { .. }) => bail!("name the mountpoint of a cluster"),
-        (Some(cluster), _) => job.schedule(&Mounted::at(cluster)?)?,
+        (Some(cluster), _) => {
+            let (job, cluster) = (job.clone(), cluster.to_owned());
+            within_reach(&reached, move || job.schedule(&Mounted::at(&cluster)?))?
+        }
     };
     let text = schedule.to_string();
     match &output.output {
@@ -198,7 +207,7 @@ fn perform(job: &NemesisJob, cluster: Option<&Path>, output: &OutputArgs) -> Res
     }
     let Some(cluster) = cluster.filter(|_| !output.dry_run) else { return Ok(ExitCode::SUCCESS) };
     let mut signals = Signals::catch(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]).context("cannot catch signals")?;
-    let prepared = NemesisJob { source: Source::Given(schedule), quiet: job.quiet }.prepare(cluster)?;
+    let (job, at) = (NemesisJob { source: Source::Given(schedule), quiet: job.quiet }, cluster.to_owned());
     let stop = Arc::new(Stop::default());
     let (stopped, signal) = (Arc::clone(&stop), Arc::new(std::sync::OnceLock::new()));
     let received = Arc::clone(&signal);
@@ -209,13 +218,13 @@ fn perform(job: &NemesisJob, cluster: Option<&Path>, output: &OutputArgs) -> Res
                 complain("all is healed first; another signal leaves it as it is");
                 began = Instant::now();
             } else if began.elapsed() > SAME_SIGNAL {
-                complain("left as it is: write heal and start to the cluster's control");
+                complain("left as it is: write heal, resume and start to the cluster's control");
                 std::process::exit(128 + caught.signal);
             }
             stopped.ask(Ending::Heal);
         }
     })?;
-    let performance = within_reach(&[cluster.to_owned()], move || prepared.perform(&stop, &tell))?;
+    let performance = within_reach(&reached, move || job.prepare(&at)?.perform(&stop, &tell))?;
     Ok(match signal.get() {
         Some(signal) => ExitCode::from(128 + u8::try_from(*signal).unwrap_or_default()),
         None => summary(&performance),
@@ -240,7 +249,8 @@ fn summary(performance: &Performance) -> ExitCode {
             }
             let failed = performance.errors.len();
             if failed > 0 {
-                complain(&format!("{failed} writes did not go as the schedule says: see above, and the history"));
+                let writes = if failed == 1 { "write" } else { "writes" };
+                complain(&format!("{failed} {writes} did not go as the schedule says: see above, and the history"));
             }
             ExitCode::FAILURE
         }

@@ -83,6 +83,14 @@ impl ValueEnum for ArtifactsWhen {
 /// # Errors
 /// One sentence for the user: the arguments are wrong.
 pub(crate) fn run(args: RunArgs) -> Result<ExitCode> {
+    Ok(planned(args)?.map_or_else(Into::into, |job| runner::run(&job).into()))
+}
+
+/// What to run; or an exit status, if there is no such program, which has been told.
+///
+/// # Errors
+/// One sentence for the user: the arguments are wrong.
+pub(super) fn planned(args: RunArgs) -> Result<Result<Job, u8>> {
     let mut mount = args.mount;
     let command = std::mem::take(&mut mount.command);
     if let Some(stray) = mount.mountpoint.take() {
@@ -97,7 +105,7 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode> {
     }
     // Before anything is made.
     if !program.contains('/') && on_path(program).is_none() || program.contains('/') && !Path::new(program).exists() {
-        return Ok(cannot_run(program, &io::ErrorKind::NotFound.into()).into());
+        return Ok(Err(cannot_run(program, &io::ErrorKind::NotFound.into())));
     }
     let nemesis = args.nemesis.as_deref().map(|what| args.draw.named(what)).transpose()?;
     if let Some(line) = &args.node_command {
@@ -116,7 +124,7 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode> {
     }
     let wait_timeout = args.wait_timeout;
     let artifacts_when = args.artifacts_when;
-    Ok(runner::run(&Job { plan, command, artifacts, artifacts_when, wait_timeout, nemesis }).into())
+    Ok(Ok(Job { plan, command, artifacts, artifacts_when, wait_timeout, nemesis }))
 }
 
 /// Whether there is room for a directory, seen now and not when the tests have failed; it is not made yet.

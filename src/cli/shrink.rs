@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser};
 
 use super::nemesis::read;
-use super::run::RunArgs;
+use super::run::{RunArgs, planned};
 use super::{complain, print_lines};
 use crate::nemesis::Shrunk;
 use crate::runner::{ShrinkJob, shrink};
@@ -39,7 +39,7 @@ pub(crate) struct ShrinkArgs {
 #[command(name = "cthulhu run")]
 struct Run {
     #[command(flatten)]
-    _args: RunArgs,
+    args: RunArgs,
 }
 
 /// Makes a schedule smaller.
@@ -48,9 +48,16 @@ struct Run {
 /// One sentence for the user.
 pub(crate) fn run(args: ShrinkArgs) -> Result<ExitCode> {
     let schedule = read(&args.schedule)?;
-    // Wrong options are told now, and not by the first run.
+    // Wrong options are told now: each run that refuses them would count as one that fails.
     let words = ["cthulhu run", "--nemesis", "-"].map(OsString::from);
-    Run::parse_from(words.iter().chain(&args.run));
+    let Run { args: mut of_run } = Run::parse_from(words.iter().chain(&args.run));
+    if of_run.draw.draws() {
+        bail!("--faults, --every and --for draw a schedule, and {} is one: leave them out", args.schedule.display());
+    }
+    of_run.nemesis = None;
+    if let Err(status) = planned(of_run)? {
+        return Ok(status.into());
+    }
     let job = ShrinkJob { schedule, run: args.run, jobs: args.jobs, tries: args.tries };
     match shrink(&job)? {
         Shrunk::Not(why) => bail!("not shrunk: {why}"),

@@ -15,6 +15,6 @@ pub use model::{Cluster, State};
 pub use name::NodeName;
 pub use names::Names;
 pub(crate) use names::NodeWords;
-pub(crate) use roles::{NamedRoles, Role, check_role_name, is_word_for_others};
+pub(crate) use roles::{NamedRoles, Role, can_stand_for_others, check_role_name, is_word_for_others};
 pub(crate) use spec::label;
 pub use spec::{ClusterId, ClusterSpec, Condition, Dependency, HostSpec, NodeSpec};

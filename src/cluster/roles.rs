@@ -67,6 +67,18 @@ pub(crate) fn is_word_for_others(word: &str) -> bool {
     word == OTHERS || word.strip_prefix(OTHER).is_some_and(|number| number.chars().all(|c| c.is_ascii_digit()))
 }
 
+/// Whether a word can stand for nodes without a role in a cluster of so many nodes.
+pub(crate) fn can_stand_for_others(word: &str, nodes: usize) -> bool {
+    word == OTHERS || nth_other(word).is_some_and(|nth| nth <= nodes)
+}
+
+/// Which of the nodes without a role a word stands for, counted from 1. There is only the one spelling: not `other01`, not
+/// `other+1`.
+fn nth_other(word: &str) -> Option<usize> {
+    let digits = word.strip_prefix(OTHER)?;
+    digits.parse().ok().filter(|nth: &usize| *nth > 0 && nth.to_string() == digits)
+}
+
 impl Roles {
     /// Roles of these names in a cluster of so many nodes, of which none runs yet.
     pub(super) fn new(names: &[String], nodes: usize) -> Self {
@@ -120,12 +132,7 @@ impl Roles {
         for word in words.filter_map(|word| word.strip_prefix('@')) {
             let role = || self.all.iter().position(|role| role.name == word).map(Word::Role);
             let others = || (word == OTHERS).then_some(Word::Others);
-            let other = || {
-                let digits = word.strip_prefix(OTHER)?;
-                // Only the one spelling: not @other01, not @other+1.
-                let nth = digits.parse().ok().filter(|nth: &usize| *nth > 0 && nth.to_string() == digits);
-                nth.map(Word::Other)
-            };
+            let other = || nth_other(word).map(Word::Other);
             let known = role().or_else(others).or_else(other).map(|meaning| (word, meaning));
             found.extend(known.filter(|known| !found.contains(known)));
         }
@@ -209,6 +216,13 @@ mod tests {
             assert_eq!(roles.named_in(text).missing.as_deref(), Some(why), "{text}");
         }
         assert_eq!(unknown.named_in("@leader @arbiter").words, [("leader".to_owned(), vec![1])]);
+    }
+
+    #[test]
+    fn others_are_no_more_than_there_are_nodes() {
+        let good = ["others", "other1", "other3"].map(|word| can_stand_for_others(word, 3));
+        let bad = ["other", "other0", "other4", "other01", "leader"].map(|word| can_stand_for_others(word, 3));
+        assert_eq!((good, bad), ([true; 3], [false; 5]));
     }
 
     #[test]

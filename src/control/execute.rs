@@ -319,7 +319,7 @@ impl Executor {
         let recorded = self.recorded(&roles);
         let nodes = self.resolve(target, &command, roles);
         let names = nodes.iter().flatten().map(|&index| self.name(index)).collect();
-        let id = self.recorder.invoke(line, Some(command.verb), names, recorded);
+        let id = self.recorder.invoke(line, Some(command.verb), names, recorded, false);
         let is_whole = target == Target::Root && command.nodes.is_empty();
         Invoked { id, action: command.action, nodes, is_whole, began: Instant::now() }
     }

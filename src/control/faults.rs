@@ -64,14 +64,22 @@ const LONGEST_TOLD: usize = 1024;
 
 impl Executor {
     /// Records that a setting is written. `roles`: what the words for roles in it stand for.
-    pub(crate) fn invoke_setting(&self, setting: Setting, text: &str, roles: &NamedRoles) -> CommandId {
+    pub(crate) fn invoke_setting(
+        &self,
+        setting: Setting,
+        writing: Writing,
+        text: &str,
+        roles: &NamedRoles,
+    ) -> CommandId {
         let nodes = setting.node().map(|index| self.name(index)).into_iter().collect();
+        // The other files have one line, and each takes the place of the last.
+        let appended = (setting, writing) == (Setting::Links, Writing::More);
         let line = text.trim_end_matches('\n');
         let line = match line.char_indices().find(|(at, _)| *at >= LONGEST_TOLD) {
             Some((at, _)) => format!("{}…", &line[..at]),
             None => line.to_owned(),
         };
-        self.recorder().invoke(&line, Some(setting.name()), nodes, self.recorded(roles))
+        self.recorder().invoke(&line, Some(setting.name()), nodes, self.recorded(roles), appended)
     }
 
     /// Applies what was written. The history has its end before this returns.

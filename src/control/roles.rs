@@ -1,4 +1,4 @@
-//! Words for roles in what is written: whom they mean is found out anew each time.
+//! Words for roles in what is written: which nodes they mean is looked up each time.
 
 use std::collections::BTreeMap;
 

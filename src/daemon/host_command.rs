@@ -1,5 +1,5 @@
 //! Commands of the user's that run on this machine, beside the nodes. Nothing of one is left when its time is over, nor
-//! when the daemon is gone, however that comes.
+//! when the daemon is gone, even by SIGKILL.
 //!
 //! So a process of ours stands between: it ends the command's process group as soon as its stdin is closed.
 
@@ -56,7 +56,7 @@ impl HostCommand {
         // Closed when this is dropped, so also when nobody waits any more.
         let lifeline = guard.stdin.take();
         let (stdout, stderr) = (guard.stdout.take(), guard.stderr.take());
-        let done = async { tokio::join!(guard.wait(), read(stdout, ANSWER), read(stderr, ANSWER)) };
+        let done = async { tokio::join!(guard.wait(), read(stdout, ANSWER + 1), read(stderr, ANSWER)) };
         let done = timeout(self.limit, done).await;
         drop(lifeline);
         let Ok((ended, stdout, stderr)) = done else {
@@ -66,6 +66,10 @@ impl HostCommand {
         };
         let ended = ended.map_err(|error| format!("cannot wait for a process: {error}"))?;
         let code = ended.code().unwrap_or_else(|| 128 + ended.signal().unwrap_or_default());
+        if code == 0 && stdout.len() as u64 > ANSWER {
+            // Its last word may be a part of another.
+            return Err(too_long(ANSWER as usize));
+        }
         answer(code.into(), &stdout, &stderr)
     }
 }
@@ -82,6 +86,11 @@ pub(super) fn answer(code: i64, output: &[u8], errors: &[u8]) -> Result<String, 
 /// That no answer has come in time.
 pub(super) fn late(limit: Duration) -> String {
     format!("no answer within {} s", limit.as_secs_f64())
+}
+
+/// That a program has printed more than this, so that a part of its answer may be lost.
+pub(super) fn too_long(most: usize) -> String {
+    format!("it prints more than {} KiB", most >> 10)
 }
 
 /// Reads to the end, and keeps the beginning.

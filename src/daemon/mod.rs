@@ -46,6 +46,7 @@ pub(crate) use lifecycle::mount_in_foreground;
 pub(crate) use names::new_id;
 
 pub(crate) use needs::{fuse_device, on_path};
+pub(crate) use owner::Owner;
 pub use panics::log_panics;
 pub use paths::Record;
 pub(crate) use paths::{ClusterPaths, records, state_home};

@@ -7,12 +7,12 @@ use anyhow::{Result, bail};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::host_command::{HostCommand, answer, late};
+use super::host_command::{HostCommand, answer, late, too_long};
 use super::machines::Machines;
 use super::plan::{Plan, RoleCommand};
 use super::program::words;
 use crate::cluster::{Cluster, State, is_word_for_others};
-use crate::engine::Engine;
+use crate::engine::{Engine, OUTPUT_KEPT};
 use crate::template::Nodes;
 use crate::watch::{AskRole, RoleQuestion};
 
@@ -140,6 +140,8 @@ impl NodesAsked {
             engine.exec(&container, &command).await
         });
         match timeout(limit, asking).await {
+            // Of more, the answer may be what is missing.
+            Ok(Ok(Ok(exit))) if exit.code == 0 && exit.output.len() >= OUTPUT_KEPT => Err(too_long(OUTPUT_KEPT)),
             Ok(Ok(Ok(exit))) => answer(exit.code, &exit.stdout, &exit.output),
             Ok(Ok(Err(error))) => Err(error.to_string()),
             Ok(Err(error)) => Err(error.to_string()),

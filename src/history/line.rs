@@ -196,6 +196,9 @@ pub struct CommandEvent {
     /// What the roles in it stood for, as in `leader` and `["i002"]`; with `invoke` only.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub roles: BTreeMap<String, Vec<String>>,
+    /// Whether it was added to what `links` had (`>>`); with `invoke` only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub appended: bool,
     /// Name of the errno that the write answers; with `fail` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errno: Option<String>,
@@ -329,6 +332,9 @@ pub enum NemesisEvent {
         seed: Option<u64>,
         /// How many episodes it has.
         episodes: u64,
+        /// The process that performs it: without it, nobody ends what the schedule does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// An episode begins.
     Begin {
@@ -347,7 +353,7 @@ pub enum NemesisEvent {
     },
     /// An episode ends.
     End {
-        /// As in its begin.
+        /// As when it began.
         episode: u64,
         /// What was written to end it: `start i002`, or the file that was cleared.
         words: String,

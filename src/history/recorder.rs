@@ -222,13 +222,14 @@ impl Recorder {
     }
 
     /// Records that a command begins: `line` as it was written, its verb (`None` if it is no command), the nodes that it
-    /// means, and what the words for roles in it stand for.
+    /// means, what the words for roles in it stand for, and whether it is added to what a file of faults has.
     pub fn invoke(
         &self,
         line: &str,
         verb: Option<&'static str>,
         nodes: Vec<String>,
         roles: BTreeMap<String, Vec<String>>,
+        appended: bool,
     ) -> CommandId {
         let mut recording = self.0.recording.lock();
         let id = recording.next;
@@ -240,6 +241,7 @@ impl Recorder {
             verb: verb.map(Into::into),
             nodes: nodes.clone(),
             roles,
+            appended,
             errno: None,
             error: None,
             failed: BTreeMap::new(),
@@ -306,6 +308,7 @@ fn ended(id: CommandId, (verb, nodes): (Option<&'static str>, Vec<String>), outc
         verb: verb.map(Into::into),
         nodes,
         roles: BTreeMap::new(),
+        appended: false,
         errno,
         error,
         failed,

@@ -18,6 +18,18 @@ pub(crate) enum File {
     Net(String),
 }
 
+/// As in a schedule.
+impl fmt::Display for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Control => f.write_str("control"),
+            Self::Partition => f.write_str("partition"),
+            Self::Links => f.write_str("links"),
+            Self::Net(node) => write!(f, "{node}/net"),
+        }
+    }
+}
+
 /// One thing to do to a cluster: words for a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Action {
@@ -31,9 +43,7 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.file {
             File::Control => f.write_str(&self.words),
-            File::Partition => write!(f, "partition {}", self.words),
-            File::Links => write!(f, "links {}", self.words),
-            File::Net(node) => write!(f, "{node}/net {}", self.words),
+            file => write!(f, "{file} {}", self.words),
         }
     }
 }
@@ -87,6 +97,13 @@ impl Action {
     pub(crate) fn nodes(&self) -> Vec<String> {
         let command = (self.file == File::Control).then(|| parse(self.words.as_bytes()).ok().flatten()).flatten();
         command.map(|command| command.nodes).unwrap_or_default()
+    }
+
+    /// The same command for these nodes.
+    pub(super) fn of_nodes<'a>(&'a self, nodes: impl Iterator<Item = &'a str>) -> Self {
+        let named = self.nodes();
+        let others = self.words.split(' ').filter(|word| !named.iter().any(|node| node == word));
+        Self::new(self.file.clone(), others.chain(nodes).collect::<Vec<_>>().join(" "))
     }
 
     /// Whether it has an end: what it does is in force until then.

@@ -6,7 +6,7 @@ use super::action::{Action, File};
 use super::schedule::{Episode, Schedule};
 use crate::cluster::faults::SeededRng;
 
-/// Between the end of one episode and the begin of the next on the same node or file: what ends the first takes time, and
+/// Between the end of one episode and the start of the next on the same node or file: what ends the first takes time, and
 /// the second would be late.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -18,7 +18,7 @@ const SHORTEST: Duration = Duration::from_millis(10);
 pub(crate) struct DrawOptions {
     /// The kinds of faults; not empty.
     pub(crate) kinds: Vec<&'static Kind>,
-    /// Mean time between the begins of two episodes.
+    /// Mean time between the starts of two episodes.
     pub(crate) every: Duration,
     /// When the last one has ended.
     pub(crate) lasting: Duration,

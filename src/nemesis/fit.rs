@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::action::{Action, File};
 use super::schedule::Schedule;
 use crate::cluster::faults::{Faults, SeededRng};
-use crate::cluster::{Names, is_word_for_others};
+use crate::cluster::{Names, can_stand_for_others, is_word_for_others};
 use crate::text::shown;
 
 /// What a schedule must fit.
@@ -34,14 +34,17 @@ impl Surroundings {
         for episode in &schedule.episodes {
             self.action(&episode.action).map_err(|why| format!("{episode}: {why}"))?;
         }
-        let nodes = |word: &str| self.find(word).into_iter().map(|index| self.names.name(index).to_string()).collect();
-        match schedule.overlap(nodes) {
+        match schedule.overlap(|word| self.nodes_of(word)) {
             None => Ok(()),
             Some((first, second)) => Err(schedule.collision(first, second, |nth| schedule.episodes[nth].to_string())),
         }
     }
 
-    /// The nodes that a word stands for; none for a role, which is known only when it is used.
+    /// The names of the nodes that a word stands for; none for a role, which is known only when it is used.
+    pub(crate) fn nodes_of(&self, word: &str) -> Vec<String> {
+        self.find(word).into_iter().map(|index| self.names.name(index).to_string()).collect()
+    }
+
     fn find(&self, word: &str) -> Vec<usize> {
         self.names.find(word)
     }
@@ -49,6 +52,9 @@ impl Surroundings {
     fn action(&self, action: &Action) -> Result<(), String> {
         let unknown = |role: &str| !self.is_role(role) && self.find(&format!("@{role}")).is_empty();
         if let Some(role) = action.roles().iter().find(|role| unknown(role)) {
+            if !self.roles.is_empty() && is_word_for_others(role) {
+                return Err(format!("there is no @{} among {} nodes", shown(role), self.names.len()));
+            }
             let there: Vec<_> = self.roles.keys().map(|role| format!("@{role}")).collect();
             let there = if there.is_empty() { "none were given (--role)".into() } else { there.join(", ") };
             return Err(format!("there is no role @{}; roles: {there}", shown(role)));
@@ -74,7 +80,7 @@ impl Surroundings {
     }
 
     fn is_role(&self, role: &str) -> bool {
-        self.roles.contains_key(role) || !self.roles.is_empty() && is_word_for_others(role)
+        self.roles.contains_key(role) || !self.roles.is_empty() && can_stand_for_others(role, self.names.len())
     }
 
     /// Reads the words as the file would that they are written to.

@@ -1,30 +1,51 @@
 //! A schedule from a history: what was done to a cluster, to be done again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::action::{Action, File};
-use super::schedule::{Episode, Schedule};
+use super::schedule::{Episode, Schedule, seconds};
+use crate::cluster::{NodeName, State};
 use crate::control::ended_by;
-use crate::history::{ClusterEvent, CommandPhase, HistoryEvent, HistoryLine, NemesisEvent};
+use crate::history::{ClusterEvent, CommandEvent, CommandPhase, HistoryEvent, HistoryLine, NemesisEvent};
+
+/// What the recorder puts in place of the end of a long line.
+const CUT: char = '…';
 
 /// A command of the history that has succeeded.
+#[derive(Clone, Debug)]
 struct Done {
     /// Since when its times count, in ns.
     at: u64,
     action: Action,
+    /// Whether it was added to what its file had.
+    appended: bool,
     /// The nodes that it meant.
-    nodes: Vec<String>,
+    nodes: Vec<Target>,
 }
 
-/// What was done to a cluster in one mount. Times count from the begin of the schedule that was performed last, if one was;
+/// A node that a command meant.
+#[derive(Clone, Debug)]
+struct Target {
+    name: String,
+    /// How a schedule names it.
+    word: String,
+    /// Whether its process had ended before.
+    was_down: bool,
+}
+
+/// What was done to a cluster in one mount. Times count from the start of the schedule that was performed last, if one was;
 /// else from the first start of the nodes, if that came first. With `by_role`, nodes are named by the roles that they had at that time.
-pub(crate) fn replay(mount: &[HistoryLine], by_role: bool) -> Schedule {
+///
+/// # Errors
+/// A sentence: the history has only a part of what was written.
+pub(crate) fn replay(mount: &[HistoryLine], by_role: bool) -> Result<Schedule, String> {
     let mut began = first_start(mount);
     let mut seed = None;
     let mut done: Vec<Done> = vec![];
     let mut open = BTreeMap::new();
     let mut roles = Roles::default();
+    let mut down = BTreeSet::new();
     for line in mount {
         match &line.event {
             HistoryEvent::Cluster(ClusterEvent::Mounted { nodes, .. }) => {
@@ -33,28 +54,33 @@ pub(crate) fn replay(mount: &[HistoryLine], by_role: bool) -> Schedule {
             HistoryEvent::Role(role) => {
                 roles.have.insert(role.name.clone(), role.nodes.clone());
             }
+            HistoryEvent::State(state) => {
+                let has_ended = matches!(state.to, State::Exited | State::Missing);
+                if has_ended {
+                    down.insert(state.node.clone())
+                } else {
+                    down.remove(&state.node)
+                };
+            }
             HistoryEvent::Nemesis(NemesisEvent::Started { seed: drawn, .. }) => {
                 (began, seed) = (line.mono_ns, *drawn);
                 done.clear();
             }
             HistoryEvent::Command(command) if command.phase == CommandPhase::Invoke => {
-                let verb = command.verb.as_deref().unwrap_or_default();
-                let words = words(command.line.as_deref().unwrap_or_default());
-                let action = match verb {
-                    "partition" => Action::new(File::Partition, words),
-                    "links" => Action::new(File::Links, words),
-                    "net" => Action::new(File::Net(command.nodes.first().cloned().unwrap_or_default()), words),
-                    _ => {
-                        // As it was written, if it named roles. A node's own control does not name the node.
-                        let named = words.split(' ').skip(1).any(|word| command.nodes.iter().any(|node| node == word));
-                        let is_whole = command.nodes.len() == roles.nodes.len();
-                        let names_none = !named && command.roles.is_empty() && !is_whole;
-                        let words = if names_none { [words, command.nodes.join(" ")].join(" ") } else { words };
-                        Action::new(File::Control, words)
+                let action = action(command, &roles);
+                let action = if by_role { action.map_words(|word| roles.word(word)) } else { action };
+                let target = |name: &String| {
+                    let role = command.roles.iter().find(|(_, nodes)| nodes.len() == 1 && nodes[0] == *name);
+                    let word =
+                        role.map(|(role, _)| format!("@{role}")).or_else(|| roles.word(name).filter(|_| by_role));
+                    Target {
+                        name: name.clone(),
+                        word: word.unwrap_or_else(|| name.clone()),
+                        was_down: down.contains(name),
                     }
                 };
-                let action = if by_role { action.map_words(|word| roles.word(word)) } else { action };
-                open.insert(command.id, Done { at: line.mono_ns, action, nodes: command.nodes.clone() });
+                let nodes = command.nodes.iter().map(target).collect();
+                open.insert(command.id, Done { at: line.mono_ns, action, appended: command.appended, nodes });
             }
             HistoryEvent::Command(command) if command.phase == CommandPhase::Ok => {
                 done.extend(open.remove(&command.id))
@@ -65,7 +91,14 @@ pub(crate) fn replay(mount: &[HistoryLine], by_role: bool) -> Schedule {
     let end = mount.last().map_or(began, |line| line.mono_ns);
     done.retain(|done| done.at >= began);
     done.sort_by_key(|done| done.at);
-    Schedule::new(seed, episodes(done, began, end))
+    let since = |ns: u64| Duration::from_millis(ns.saturating_sub(began) / 1_000_000);
+    if let Some(cut) = done.iter().find(|done| done.action.words.ends_with(CUT)) {
+        let (file, at) = (&cut.action.file, seconds(since(cut.at)));
+        return Err(format!("of what was written to {file} at {at}, the history has only the first part"));
+    }
+    let mut pairing = Pairing { nodes: roles.nodes.len(), ..Pairing::default() };
+    done.into_iter().for_each(|done| pairing.take(since(done.at), done));
+    Ok(Schedule::new(seed, pairing.finish(since(end))))
 }
 
 /// When the nodes were started, if that is the first that was done; else when the mount began.
@@ -77,6 +110,22 @@ fn first_start(mount: &[HistoryLine]) -> u64 {
     let first = commands.next().filter(|(_, command)| command.verb.as_deref() == Some("start"));
     let ended = first.and_then(|(_, first)| commands.find(|(_, later)| later.id == first.id));
     ended.map(|(at, _)| at).or(mount.first().map(|line| line.mono_ns)).unwrap_or_default()
+}
+
+/// What a command did, as it was written.
+fn action(command: &CommandEvent, roles: &Roles) -> Action {
+    let words = words(command.line.as_deref().unwrap_or_default());
+    match command.verb.as_deref().unwrap_or_default() {
+        "partition" => Action::new(File::Partition, words),
+        "links" => Action::new(File::Links, words),
+        "net" => Action::new(File::Net(command.nodes.first().cloned().unwrap_or_default()), words),
+        _ => {
+            let action = Action::new(File::Control, words);
+            // A node's own control does not name the node.
+            let names_none = action.nodes().is_empty() && command.nodes.len() != roles.nodes.len();
+            if names_none { action.of_nodes(command.nodes.iter().map(String::as_str)) } else { action }
+        }
+    }
 }
 
 /// The lines of a text as a schedule has them.
@@ -95,6 +144,7 @@ struct Roles {
 impl Roles {
     /// The word for a node: its role, or which of those without a role it is.
     fn word(&self, node: &str) -> Option<String> {
+        let node = NodeName::parse_index(node).and_then(|index| self.nodes.get(index)).map_or(node, String::as_str);
         let with = |node: &str| self.have.iter().find(|(_, nodes)| nodes.len() == 1 && nodes[0] == node);
         if let Some((role, _)) = with(node) {
             return Some(format!("@{role}"));
@@ -109,52 +159,113 @@ impl Roles {
 }
 
 /// Pairs what began something with what ended it.
-fn episodes(done: Vec<Done>, began: u64, end: u64) -> Vec<Episode> {
-    let since = |ns: u64| Duration::from_millis(ns.saturating_sub(began) / 1_000_000);
-    let mut episodes: Vec<Episode> = vec![];
-    // Those in force, with the file or the nodes that they are about, some of which may have been ended.
-    let mut in_force: Vec<(usize, File, Vec<String>)> = vec![];
-    for Done { at, action, nodes } in done {
-        let at = since(at);
-        let verb = action.verb().map(str::to_owned);
-        let ends = |(nth, file, its): &mut (usize, File, Vec<String>), episodes: &mut Vec<Episode>| {
-            let begun_by = episodes[*nth].action.verb().map(str::to_owned);
-            let is_ended = match (verb.as_deref(), begun_by.as_deref()) {
-                // Another text takes the place of the one before.
-                (None, None) => *file == action.file,
-                (Some("heal"), None) => true,
-                (Some("reset"), _) => true,
-                (Some(verb), Some(begun_by)) => {
-                    let end = ended_by(begun_by);
-                    let is_end = end == Some(verb) || verb == "restart" || ended_by(verb).is_some();
-                    if is_end {
-                        its.retain(|node| !nodes.contains(node));
-                    }
-                    is_end && its.is_empty()
-                }
-                _ => false,
-            };
-            if is_ended {
-                let episode = &mut episodes[*nth];
-                episode.lasts = Some(at.saturating_sub(episode.at).max(Duration::from_millis(1)));
-            }
-            is_ended
+#[derive(Default)]
+struct Pairing {
+    /// How many nodes the cluster has.
+    nodes: usize,
+    episodes: Vec<Episode>,
+    in_force: Vec<InForce>,
+}
+
+/// What has begun and has not ended.
+struct InForce {
+    at: Duration,
+    action: Action,
+    /// Those of a command's nodes that have not been ended.
+    nodes: Vec<Target>,
+    /// Whether some of them have.
+    is_part: bool,
+}
+
+impl InForce {
+    /// The episode of some of its nodes.
+    fn episode(&self, nodes: &[Target], lasts: Option<Duration>) -> Episode {
+        let action = match self.is_part || nodes.len() < self.nodes.len() {
+            true => self.action.of_nodes(nodes.iter().map(|node| node.word.as_str())),
+            false => self.action.clone(),
         };
-        in_force.retain_mut(|one| !ends(one, &mut episodes));
-        let clears = verb.is_none() && matches!(action.words.as_str(), "" | "heal");
-        let is_end = matches!(verb.as_deref(), Some("start" | "resume" | "heal"));
-        if clears || is_end {
-            continue;
-        }
-        let lasts = action.lasts_by_itself();
-        if lasts {
-            in_force.push((episodes.len(), action.file.clone(), nodes));
-        }
-        episodes.push(Episode { at, lasts: None, action });
+        Episode { at: self.at, lasts, action }
     }
-    for (nth, ..) in in_force {
-        let episode = &mut episodes[nth];
-        episode.lasts = Some(since(end).saturating_sub(episode.at).max(Duration::from_millis(1)));
+}
+
+/// How long something lasted, as a schedule has it.
+fn lasted(from: Duration, to: Duration) -> Duration {
+    to.saturating_sub(from).max(Duration::from_millis(1))
+}
+
+impl Pairing {
+    /// Takes the next that was done.
+    fn take(&mut self, at: Duration, mut done: Done) {
+        let is_whole = done.nodes.len() == self.nodes;
+        let verb = done.action.verb().map(str::to_owned);
+        let means = |one: &InForce, name: &str| one.nodes.iter().any(|own| own.name == name);
+        if done.appended
+            && let Some(before) = self.in_force.iter().find(|one| one.action.file == done.action.file)
+        {
+            done.action.words = format!("{}; {}", before.action.words, done.action.words);
+        }
+        let mut in_force = std::mem::take(&mut self.in_force);
+        in_force.retain_mut(|one| {
+            let Some(begun_by) = one.action.verb() else {
+                let ends = match (verb.as_deref(), &one.action.file) {
+                    // Another text takes the place of the one before.
+                    (None, File::Net(_)) if !matches!(done.action.file, File::Net(_)) => false,
+                    (None | Some("heal" | "reset"), File::Net(_)) => {
+                        done.nodes.iter().any(|node| means(one, &node.name))
+                    }
+                    (None, file) => *file == done.action.file,
+                    (Some("heal" | "reset"), _) => is_whole,
+                    _ => false,
+                };
+                if ends {
+                    self.episodes.push(one.episode(&one.nodes, Some(lasted(one.at, at))));
+                }
+                return !ends;
+            };
+            let Some(verb) = &verb else { return true };
+            let is_end = ended_by(begun_by) == Some(verb);
+            if !(is_end || matches!(verb.as_str(), "restart" | "reset") || ended_by(verb).is_some()) {
+                return true;
+            }
+            let meant = |own: &Target| done.nodes.iter().find(|node| node.name == own.name);
+            let (ended, left): (Vec<_>, Vec<_>) = one.nodes.iter().cloned().partition(|own| meant(own).is_some());
+            // A signal that is sent is over at once; but a node that it has ended is started again.
+            let lasts_by_itself = one.action.lasts_by_itself();
+            let (lasting, over): (Vec<_>, Vec<_>) = ended
+                .into_iter()
+                .partition(|own| lasts_by_itself || is_end && meant(own).is_some_and(|node| node.was_down));
+            if !lasting.is_empty() {
+                self.episodes.push(one.episode(&lasting, Some(lasted(one.at, at))));
+            }
+            if !over.is_empty() {
+                self.episodes.push(one.episode(&over, None));
+            }
+            one.is_part |= left.len() < one.nodes.len();
+            one.nodes = left;
+            !one.nodes.is_empty()
+        });
+        self.in_force = in_force;
+        let clears = verb.is_none() && matches!(done.action.words.as_str(), "" | "heal");
+        // What heals some nodes of a partition leaves the rest of it: it is done again as it is.
+        let is_partial = |one: &InForce| matches!(one.action.file, File::Partition | File::Links);
+        let heals = verb.as_deref() == Some("heal") && !self.in_force.iter().any(is_partial);
+        if clears || heals || matches!(verb.as_deref(), Some("start" | "resume")) {
+            return;
+        }
+        let Done { action, nodes, .. } = done;
+        if action.has_end() {
+            self.in_force.push(InForce { at, action, nodes, is_part: false });
+        } else {
+            self.episodes.push(Episode { at, lasts: None, action });
+        }
     }
-    episodes
+
+    /// All episodes, when the history ends at this time.
+    fn finish(mut self, end: Duration) -> Vec<Episode> {
+        for one in self.in_force {
+            let lasts = one.action.lasts_by_itself().then(|| lasted(one.at, end));
+            self.episodes.push(one.episode(&one.nodes, lasts));
+        }
+        self.episodes
+    }
 }

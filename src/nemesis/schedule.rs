@@ -22,7 +22,7 @@ pub(crate) const MOST: usize = 10_000;
 /// A time in which something is done to a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Episode {
-    /// When it begins, counted from the begin of the schedule.
+    /// When it begins, counted from the start of the schedule.
     pub(crate) at: Duration,
     /// How long it is in force; `None` if it has no end of its own: it is over at once, or lasts as long as the schedule.
     pub(crate) lasts: Option<Duration>,
@@ -152,7 +152,7 @@ impl fmt::Display for Schedule {
 }
 
 impl Schedule {
-    /// These episodes, in the order of their begins.
+    /// These episodes, in the order in which they begin.
     pub(crate) fn new(seed: Option<u64>, mut episodes: Vec<Episode>) -> Self {
         episodes.sort_by_key(|episode| episode.at);
         Self { seed, episodes }

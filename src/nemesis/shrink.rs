@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::action::{Action, File};
 use super::schedule::{Episode, Schedule, seconds};
 
 /// How often the whole schedule is tried first.
@@ -44,6 +45,12 @@ pub(crate) struct Count {
 impl std::fmt::Display for Count {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} of {}", self.failed, self.of)
+    }
+}
+
+impl std::ops::AddAssign for Count {
+    fn add_assign(&mut self, more: Self) {
+        *self = Self { failed: self.failed + more.failed, of: self.of + more.of };
     }
 }
 
@@ -86,8 +93,7 @@ pub(crate) fn shrink<E>(schedule: &Schedule, shrinking: Shrinking<'_, E>) -> Res
     let mut search = Search { test, tell, jobs, tries: 1, rate: 1.0, known: HashMap::new(), runs: 0 };
     let mut first = search.count(schedule, FIRST_RUNS, false)?;
     if first.of > 0 && first.failed <= FIRST_RUNS / 3 {
-        let more = search.count(schedule, MORE_RUNS, false)?;
-        first = Count { failed: first.failed + more.failed, of: first.of + more.of };
+        first += search.count(schedule, MORE_RUNS, false)?;
     }
     if first.of == 0 {
         return Ok(Shrunk::Not(
@@ -101,7 +107,16 @@ pub(crate) fn shrink<E>(schedule: &Schedule, shrinking: Shrinking<'_, E>) -> Res
         return Ok(Shrunk::Not(format!("it fails in {first} runs: {why}")));
     }
     search.tries = wanted.unwrap_or_else(|| tries(first));
-    (search.tell)(format!("each smaller one is tried up to {} times", search.tries));
+    let calm = search.without_faults(schedule)?;
+    (search.tell)(format!("without any fault it fails in {calm} runs"));
+    if calm.failed > 0 && f64::from(calm.failed) >= search.rate * f64::from(calm.of) / 2.0 {
+        return Ok(Shrunk::Not(format!("it fails without any fault too, in {calm} runs")));
+    }
+    (search.tell)(format!(
+        "each smaller one is tried up to {} time{}",
+        search.tries,
+        if search.tries == 1 { "" } else { "s" }
+    ));
     let mut smallest = search.fewer(schedule.clone())?;
     smallest = search.shorter(smallest)?;
     smallest = search.earlier(smallest)?;
@@ -135,6 +150,17 @@ impl<E> Search<'_, E> {
                 count.failed += u32::from(outcome == Outcome::Fails);
                 count.of += u32::from(outcome != Outcome::NoVerdict);
             }
+        }
+        Ok(count)
+    }
+
+    /// How often it fails without any fault. The runs take as long: `heal` changes nothing there.
+    fn without_faults(&mut self, schedule: &Schedule) -> Result<Count, E> {
+        let heal = Episode { at: schedule.end(), lasts: None, action: Action::new(File::Control, "heal") };
+        let calm = Schedule::new(None, vec![heal]);
+        let mut count = self.count(&calm, self.tries, true)?;
+        if count.failed > 0 {
+            count += self.count(&calm, LEAST_RUNS, false)?;
         }
         Ok(count)
     }
@@ -195,7 +221,7 @@ impl<E> Search<'_, E> {
         Ok(schedule)
     }
 
-    /// Cuts the times before the episodes, from the begin or from the one before.
+    /// Cuts the times before the episodes, from the start or from the one before.
     fn earlier(&mut self, mut schedule: Schedule) -> Result<Schedule, E> {
         for nth in 0..schedule.episodes.len() {
             let before = if nth == 0 { Duration::ZERO } else { schedule.episodes[nth - 1].at };

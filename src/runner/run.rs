@@ -19,7 +19,7 @@ use crate::daemon::prune::{PruneFilter, look, remove};
 use crate::daemon::{Plan, attached, await_end, runtime, started, umount, within_reach};
 use crate::history::{VerdictResult, last_verdicts};
 use crate::sys::{Signals, pidfd_open, wait_for_children};
-use crate::text::plain;
+use crate::text::{harmless, plain};
 
 /// Exit status when it is cthulhu that failed: as of docker run, env(1), timeout(1).
 const OWN_FAILURE: u8 = 125;
@@ -181,7 +181,7 @@ impl Job {
 fn beside(performance: Prepared, child: Child) -> Result<u8> {
     let stop = Arc::new(Stop::default());
     let asked = Arc::clone(&stop);
-    let perform = move || performance.perform(&asked, &|line| say(&format!("nemesis: {line}")));
+    let perform = move || performance.perform(&asked, &|line| say(&harmless(&format!("nemesis: {line}"))));
     let (done, result) = channel();
     let thread = std::thread::Builder::new().name("nemesis".into());
     if let Err(error) = thread.spawn(move || drop(done.send(perform()))) {
@@ -193,7 +193,8 @@ fn beside(performance: Prepared, child: Child) -> Result<u8> {
     match result.recv_timeout(LAST_WRITE) {
         Ok(Ok(performance)) if !performance.errors.is_empty() => {
             let failed = performance.errors.len();
-            say(&format!("nemesis: {failed} writes did not go as the schedule says"));
+            let writes = if failed == 1 { "write" } else { "writes" };
+            say(&format!("nemesis: {failed} {writes} did not go as the schedule says"));
         }
         Ok(Err(error)) => say(&crate::text::sentence(&error.context("the schedule ended early"))),
         _ => {}

@@ -66,7 +66,7 @@ fn in_memory() -> io::Result<File> {
     Ok(memfd_create(c"cthulhu-shrink", MemfdFlags::CLOEXEC)?.into())
 }
 
-/// Where a file of this process can be opened again, from its begin.
+/// Where a file of this process can be opened again, and read from the start.
 fn path(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
@@ -77,7 +77,7 @@ fn start(job: &ShrinkJob, candidate: &File) -> io::Result<(Child, File)> {
     let mut run = Command::new("/proc/self/exe");
     run.args(["run", "--nemesis", "/dev/stdin"]).args(&job.run);
     let mut stdin = File::open(path(candidate))?;
-    // Run opens it anew. COMMAND, which inherits it, is to find nothing in it.
+    // Run opens it again. COMMAND inherits this one, and finds nothing in it.
     stdin.seek(SeekFrom::End(0))?;
     run.stdin(stdin).stdout(said.try_clone()?).stderr(said.try_clone()?);
     signal_at_our_end(&mut run, Signal::TERM);

@@ -5,7 +5,6 @@
 #![allow(unsafe_code)]
 
 mod ask;
-mod child;
 mod close;
 mod fsid;
 mod limits;
@@ -16,7 +15,6 @@ mod setid;
 mod signals;
 
 pub(crate) use ask::{Asked, ask};
-pub(crate) use child::end_with_us;
 pub(crate) use close::{close_in_child_from, close_reporting};
 #[cfg(test)]
 pub(crate) use fsid::fs_ids;

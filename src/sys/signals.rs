@@ -98,4 +98,17 @@ mod tests {
         // Rust's runtime ignores SIGPIPE, and so it stays.
         assert_ne!(ignored().unwrap() & 1 << (libc::SIGPIPE - 1), 0);
     }
+
+    #[test]
+    fn a_child_ends_with_the_thread_that_started_it() {
+        use std::os::unix::process::ExitStatusExt;
+
+        let start = || {
+            let mut command = Command::new("sleep");
+            signal_at_our_end(command.arg("1000"), Signal::TERM);
+            command.spawn().unwrap()
+        };
+        let mut child = std::thread::spawn(start).join().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
+    }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Gathering {
 impl Gathering {
     pub(crate) fn take(&mut self, at: i64, event: &NemesisEvent) {
         match event {
-            NemesisEvent::Started { seed, episodes } => {
+            NemesisEvent::Started { seed, episodes, .. } => {
                 let seed = seed.map_or("a schedule of its own".into(), |seed| format!("seed {seed}"));
                 let unit = if *episodes == 1 { "episode" } else { "episodes" };
                 self.heads.push(format!("{seed}, {} {unit}", count(usize::try_from(*episodes).unwrap_or(usize::MAX))));

@@ -63,7 +63,7 @@ impl Tree {
             if stop.load(Ordering::Acquire) {
                 return Err(ControlError::Interrupted);
             }
-            let id = executor.invoke_setting(setting, &lines, &roles);
+            let id = executor.invoke_setting(setting, writing, &lines, &roles);
             *under_way.lock() = Some(id);
             let result = executor.set(id, setting, writing, &lines, roles).await;
             tracing::info!(?setting, ok = result.is_ok(), "faults");

@@ -243,7 +243,8 @@ impl Tree {
     /// Answers a line that is not a command, and records it in the history.
     pub(super) fn refuse_line(&self, node: Option<usize>, line: &[u8], error: &ControlError) -> Pending {
         let recorder = self.0.executor.recorder();
-        let id = recorder.invoke(&text(&line[..line.len().min(LONGEST_REFUSED)]), None, vec![], Default::default());
+        let id =
+            recorder.invoke(&text(&line[..line.len().min(LONGEST_REFUSED)]), None, vec![], Default::default(), false);
         recorder.end(id, error.outcome());
         self.refuse(node, error.errno(), &error.to_string())
     }

@@ -1,4 +1,4 @@
-//! Asks which nodes have the roles: again and again while any node runs, and anew whenever somebody needs to know.
+//! Asks which nodes have the roles: again and again while any node runs, and whenever a write needs to know.
 //!
 //! One task per role, and one question at a time.
 
@@ -46,7 +46,7 @@ impl Watch {
         (0..self.0.roles.len()).for_each(|at| self.spawn(ask(self.clone(), at)));
     }
 
-    /// Asks anew who has the roles with these indices. Returns when each has been answered, or when the watch is about to
+    /// Asks again who has the roles with these indices. Returns when each has been answered, or when the watch is about to
     /// end.
     pub(crate) async fn ask_roles(&self, roles: &[usize]) {
         if roles.is_empty() {

@@ -163,6 +163,7 @@ fn command() -> Samples {
             verb: verb.map(str::to_owned).or_else(|| when(CommandPhase::Ok, "stop")),
             nodes: vec![node()],
             roles: BTreeMap::new(),
+            appended: false,
             errno: when(CommandPhase::Fail, "ESRCH"),
             error: when(CommandPhase::Fail, "i001 is not running"),
             failed: failed.iter().map(|node| ((*node).to_owned(), "ESRCH".to_owned())).collect::<BTreeMap<_, _>>(),
@@ -176,6 +177,11 @@ fn command() -> Samples {
         command.roles.insert("leader".into(), vec![node()]);
     }
     others.push(with_role);
+    let mut appended = event(CommandPhase::Invoke, Some("links"), &[]);
+    if let HistoryEvent::Command(command) = &mut appended {
+        command.appended = true;
+    }
+    others.push(appended);
     Samples { smallest: all().map(|phase| event(phase, None, &[])).collect(), others }
 }
 
@@ -258,7 +264,7 @@ fn nemesis() -> Samples {
     let text = || Some("i002".to_owned());
     let (episode, late_ms) = (3, 4);
     let smallest = vec![
-        NemesisEvent::Started { seed: None, episodes: 5 },
+        NemesisEvent::Started { seed: None, episodes: 5, by: None },
         NemesisEvent::Begin { episode, words: "crash @leader".into(), resolved: None, late_ms, error: None },
         NemesisEvent::End { episode, words: "start i002".into(), late_ms, error: None },
         NemesisEvent::Healed { error: None },
@@ -267,7 +273,7 @@ fn nemesis() -> Samples {
     let phase = |event: &NemesisEvent| serde_json::to_value(event).unwrap()["phase"].as_str().unwrap().to_owned();
     assert_eq!(smallest.iter().map(phase).collect::<BTreeSet<_>>(), names::<NemesisEvent>(json!({"phase": "?"})));
     let others = vec![
-        NemesisEvent::Started { seed: Some(7), episodes: 5 },
+        NemesisEvent::Started { seed: Some(7), episodes: 5, by: text() },
         NemesisEvent::Begin { episode, words: "crash @leader".into(), resolved: text(), late_ms, error: text() },
         NemesisEvent::End { episode, words: "start i002".into(), late_ms, error: text() },
         NemesisEvent::Healed { error: text() },

@@ -20,7 +20,7 @@ impl Executor {
     pub(crate) fn first_start(&self) -> FirstStart<'_> {
         let nodes: Vec<_> = (0..self.cluster().len()).collect();
         let names = nodes.iter().map(|&index| self.name(index)).collect();
-        let id = self.recorder().invoke(START.name, Some(START.name), names, Default::default());
+        let id = self.recorder().invoke(START.name, Some(START.name), names, Default::default(), false);
         let end = CompletionGuard::of(id, self.recorder());
         let call = Call { id, nodes, is_whole: true, began: Instant::now(), engine_hangs: self.no_engine_hangs() };
         FirstStart { executor: self, call, end, results: Mutex::default() }

@@ -17,6 +17,7 @@ use bollard::errors::Error;
 use hyper::Uri;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -104,7 +105,7 @@ impl Destination {
             command.args(["-p", &port.to_string()]);
         }
         command.args(["--", &self.host]);
-        sys::end_with_us(&mut command);
+        sys::signal_at_our_end(&mut command, Signal::TERM);
         let mut command = Command::from(command);
         // Signals that a terminal sends to us are not for it.
         command.process_group(0).kill_on_drop(true);

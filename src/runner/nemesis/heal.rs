@@ -31,7 +31,7 @@ pub(super) fn words(end: &Action) -> String {
     }
 }
 
-/// Ends what is in force: files first, so that nodes find a whole network, then pauses, then what ended a process. Tries until
+/// Ends what is in force, all but the `endless`, which nothing ends: files first, so that nodes find a whole network, then pauses, then what ended a process. Tries until
 /// all is as it was, or until it is asked to leave it as it is. Returns a sentence if it is not so in time.
 ///
 /// # Errors
@@ -39,7 +39,7 @@ pub(super) fn words(end: &Action) -> String {
 pub(super) fn heal(
     cluster: &Mounted,
     schedule: &Schedule,
-    in_force: InForce,
+    (in_force, endless): (InForce, Vec<Action>),
     stop: &Stop,
     record: &mut dyn FnMut(NemesisEvent),
 ) -> Result<Option<String>> {
@@ -77,23 +77,14 @@ pub(super) fn heal(
         let text = cluster.read(&file).unwrap_or_default();
         return Ok(Some(format!("still in force: {}", text.trim())));
     }
-    // Those that have ended by themselves are not ours to start, but are told.
     let nodes = cluster.nodes();
-    let state = |node: &String| fs::read_to_string(cluster.node_file(node, "state")).unwrap_or_default();
-    for (down, what) in [("exited", "has ended"), ("missing", "has no container any more"), ("paused", "is paused")] {
-        let down: Vec<_> = nodes.iter().filter(|node| state(node).trim() == down).cloned().collect();
-        if !down.is_empty() {
-            return Ok(Some(format!("{} {what}, and no episode did that", down.join(", "))));
-        }
+    let why = not_running(cluster, &nodes, &endless);
+    // What could not be read would count as healed.
+    cluster.is_there()?;
+    if why.is_some() || nodes.is_empty() || stop.asked().is_some() {
+        return Ok(why);
     }
-    if stop.asked().is_some() {
-        return Ok(None);
-    }
-    let running = nodes.iter().filter(|node| state(node).trim() == "running");
-    let paths: Vec<_> = running.map(|node| cluster.node_dir(node)).collect();
-    if paths.is_empty() {
-        return Ok(None);
-    }
+    let paths: Vec<_> = nodes.iter().map(|node| cluster.node_dir(node)).collect();
     let (done, result) = channel();
     thread::spawn(move || drop(done.send(wait(&paths, Goal::Ready, Some(TIMEOUT)))));
     let outcome = loop {
@@ -107,10 +98,63 @@ pub(super) fn heal(
     Ok(outcome.text(false).lines().next().map(str::to_owned))
 }
 
+/// Which nodes do not run, and why; `None` if all do. Those are not ours to start.
+fn not_running(cluster: &Mounted, nodes: &[String], endless: &[Action]) -> Option<String> {
+    let mut down: BTreeMap<(String, String), Vec<&str>> = BTreeMap::new();
+    for node in nodes {
+        let state = fs::read_to_string(cluster.node_file(node, "state")).unwrap_or_default();
+        let (what, may_do_that) = match state.trim() {
+            "running" => continue,
+            "exited" => ("has ended".into(), Some("kill")),
+            "missing" => ("has no container any more".into(), None),
+            "created" => ("has not been started".into(), Some("reset")),
+            state => (format!("is {state}"), None),
+        };
+        let did_that = |action: &&Action| action.verb() == may_do_that && cluster.means(action, node);
+        let why = match endless.iter().rev().find(did_that) {
+            Some(action) if action.has_end() => format!("{action} has no 'for'"),
+            Some(action) => format!("{action} does not start it"),
+            None => "no episode did that".into(),
+        };
+        down.entry((what, why)).or_default().push(node);
+    }
+    let sentences = down.iter().map(|((what, why), nodes)| format!("{} {what}, and {why}", nodes.join(", ")));
+    (!down.is_empty()).then(|| sentences.collect::<Vec<_>>().join("; "))
+}
+
 /// The files of faults that a schedule writes, each with the nodes that a role may have stood for left out.
 fn touched(schedule: &Schedule) -> BTreeSet<File> {
     let files = schedule.episodes.iter().map(|episode| episode.action.file.clone());
     files
         .filter(|file| !matches!(file, File::Control) && !matches!(file, File::Net(node) if node.starts_with('@')))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mounted::tests::like_a_mount;
+    use super::*;
+
+    #[test]
+    fn a_node_that_does_not_run_is_told_with_what_may_have_done_that() {
+        let endless: Vec<_> = ["kill -s KILL i001", "reset i002", "restart i003"]
+            .iter()
+            .map(|text| Action::parse(text).unwrap())
+            .collect();
+        let why = |states| {
+            let (_dir, cluster) = like_a_mount(states);
+            not_running(&cluster, &cluster.nodes(), &endless)
+        };
+        assert_eq!(why(["running"; 3]), None);
+        assert_eq!(
+            why(["exited", "created", "exited"]).unwrap(),
+            "i001 has ended, and kill -s KILL i001 has no 'for'; i003 has ended, and no episode did that; \
+             i002 has not been started, and reset i002 does not start it"
+        );
+        assert_eq!(
+            why(["unknown", "missing", "paused"]).unwrap(),
+            "i002 has no container any more, and no episode did that; i003 is paused, and no episode did that; \
+             i001 is unknown, and no episode did that"
+        );
+    }
 }

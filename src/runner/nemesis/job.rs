@@ -8,6 +8,7 @@ use anyhow::{Result, anyhow, bail};
 use super::mounted::Mounted;
 use super::perform::{Performance, perform};
 use super::stop::Stop;
+use crate::daemon::Owner;
 use crate::history::NemesisEvent;
 use crate::nemesis::{DrawOptions, Kind, MOST, Schedule, draw, kinds};
 
@@ -48,6 +49,9 @@ impl NemesisJob {
                 if lasting.as_millis() / every.as_millis().max(1) > MOST as u128 {
                     bail!("a schedule has at most {MOST} episodes: give less with --for, or more with --every");
                 }
+                if nodes.is_empty() {
+                    bail!("all nodes are there to end: none is left for faults");
+                }
                 let kinds = chosen(faults, &nodes, |needs| surroundings.impossible.get(needs).map(String::as_str))?;
                 let roles = surroundings.roles.keys().cloned().collect();
                 draw(*seed, &DrawOptions { kinds, every: *every, lasting: *lasting, nodes, roles })
@@ -67,7 +71,8 @@ impl NemesisJob {
     pub(crate) fn prepare(&self, mountpoint: &Path) -> Result<Prepared> {
         let cluster = Mounted::at(mountpoint)?;
         let schedule = self.schedule(&cluster)?;
-        cluster.record(NemesisEvent::Started { seed: schedule.seed, episodes: schedule.episodes.len() as u64 })?;
+        let (seed, episodes) = (schedule.seed, schedule.episodes.len() as u64);
+        cluster.record(NemesisEvent::Started { seed, episodes, by: Some(Owner::this_process().to_string()) })?;
         Ok(Prepared { cluster, schedule, quiet: self.quiet })
     }
 }

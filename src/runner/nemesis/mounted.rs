@@ -139,7 +139,7 @@ impl Mounted {
         let (path, history) = (self.path(&action.file), self.root.join("history"));
         let has_roles = !action.roles().is_empty();
         let before = if has_roles { fs::metadata(&history).map_or(0, |found| found.len()) } else { 0 };
-        let roles = || if has_roles { resolved(&history, before, action).unwrap_or_default() } else { Resolved::new() };
+        let roles = || if has_roles { self.resolved(before, action) } else { Resolved::new() };
         let written =
             OpenOptions::new().write(true).open(&path).and_then(|mut file| file.write_all(action.text().as_bytes()));
         if let Err(error) = written {
@@ -152,6 +152,26 @@ impl Mounted {
             });
         }
         Ok(roles())
+    }
+
+    /// What the roles in an action stood for that has just been written, by the history behind `from`. On a full disk the
+    /// daemon keeps its lines for itself: then by the file `roles`, which the write has made new.
+    fn resolved(&self, from: u64, action: &Action) -> Resolved {
+        let mut known = resolved(&self.root.join("history"), from, action).unwrap_or_default();
+        let roles = action.roles();
+        if roles.iter().any(|role| !known.contains_key(role)) {
+            let latest = self.roles().into_iter().filter(|(role, nodes)| roles.contains(role) && !nodes.is_empty());
+            for (role, nodes) in latest {
+                known.entry(role).or_insert(nodes);
+            }
+        }
+        known
+    }
+
+    /// Whether a command is about a node, too.
+    pub(crate) fn means(&self, command: &Action, node: &str) -> bool {
+        let words = command.nodes();
+        words.is_empty() || words.iter().any(|word| self.surroundings.nodes_of(word).iter().any(|one| one == node))
     }
 
     /// Appends a line to the history.
@@ -184,9 +204,14 @@ fn resolved(history: &Path, from: u64, action: &Action) -> io::Result<Resolved> 
     let mut lines = String::new();
     file.read_to_string(&mut lines)?;
     let text = action.text();
+    // The history has only the beginning of a long line.
+    let is_ours = |line: &str| {
+        let cut = line.strip_suffix('…').is_some_and(|start| text.starts_with(start));
+        cut || line == text.trim_end()
+    };
     let ours = lines.lines().filter_map(|line| HistoryLine::parse(line).ok()).find_map(|line| match line.event {
         HistoryEvent::Command(command)
-            if command.phase == CommandPhase::Invoke && command.line.as_deref() == Some(text.trim_end()) =>
+            if command.phase == CommandPhase::Invoke && command.line.as_deref().is_some_and(is_ours) =>
         {
             Some(command.roles)
         }
@@ -235,4 +260,43 @@ fn roles(root: &Path) -> Resolved {
         Some((role, words.take_while(|word| *word != "unknown:").map(str::to_owned).collect()))
     };
     table.lines().filter_map(line).collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A directory with the files of a mount whose three nodes are in these states, and i002 leads.
+    pub(in crate::runner::nemesis) fn like_a_mount(states: [&str; 3]) -> (tempfile::TempDir, Mounted) {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = r#"{"i001":{"ip":"10.0.0.2"},"i002":{"ip":"10.0.0.3"},"i003":{"ip":"10.0.0.4"}}"#;
+        let files =
+            [("spec.json", spec), ("capabilities", ""), ("roles", "leader  i002\n"), ("control", ""), ("history", "")];
+        files.iter().for_each(|(file, text)| fs::write(dir.path().join(file), text).unwrap());
+        for (node, state) in ["i001", "i002", "i003"].iter().zip(states) {
+            fs::create_dir(dir.path().join(node)).unwrap();
+            fs::write(dir.path().join(node).join("state"), format!("{state}\n")).unwrap();
+        }
+        let mounted = Mounted::at(dir.path()).unwrap();
+        (dir, mounted)
+    }
+
+    fn roles(roles: &[(&str, &str)]) -> Resolved {
+        roles.iter().map(|(role, node)| ((*role).to_owned(), vec![(*node).to_owned()])).collect()
+    }
+
+    #[test]
+    fn what_roles_stood_for_is_known_even_if_the_history_has_not_got_it() {
+        let (dir, mounted) = like_a_mount(["running"; 3]);
+        let crash = Action::parse("crash @leader @other2").unwrap();
+        assert_eq!(mounted.write(&crash).unwrap(), roles(&[("leader", "i002"), ("other2", "i003")]));
+        // A line of the history is surer, also if it has only the beginning of a long one.
+        for line in ["crash @leader @other2", "crash @leader @oth…"] {
+            let invoke = format!(
+                r#"{{"seq":1,"mono_ns":1,"command":{{"id":1,"phase":"invoke","line":"{line}","verb":"crash","nodes":[],"roles":{{"leader":["i003"],"other2":["i002"]}}}}}}"#
+            );
+            fs::write(dir.path().join("history"), invoke + "\n").unwrap();
+            assert_eq!(mounted.resolved(0, &crash), roles(&[("leader", "i003"), ("other2", "i002")]), "{line}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
@@ -33,6 +33,8 @@ struct Performing<'a> {
     tell: &'a (dyn Fn(&str) + Sync),
     began: Instant,
     in_force: Mutex<InForce>,
+    /// What is over at once, though nodes may be down after it.
+    endless: Mutex<Vec<Action>>,
     done: Mutex<Performance>,
 }
 
@@ -48,11 +50,30 @@ pub(crate) fn perform(
     stop: &Stop,
     tell: &(dyn Fn(&str) + Sync),
 ) -> Result<Performance> {
-    let performing =
-        Performing { cluster, schedule, stop, tell, began, in_force: Mutex::default(), done: Mutex::default() };
+    let performing = Performing {
+        cluster,
+        schedule,
+        stop,
+        tell,
+        began,
+        in_force: Mutex::default(),
+        endless: Mutex::default(),
+        done: Mutex::default(),
+    };
     let went = thread::scope(|scope| {
-        let lanes = lanes(schedule).into_iter().map(|lane| scope.spawn(|| performing.lane(lane)));
-        lanes.collect::<Vec<_>>().into_iter().try_for_each(|lane| lane.join().unwrap_or(Ok(())))
+        let start = |lane| thread::Builder::new().spawn_scoped(scope, || performing.lane(lane));
+        let started: Vec<_> =
+            lanes(schedule, |word| cluster.surroundings().nodes_of(word)).into_iter().map(start).collect();
+        // What has begun by then is healed.
+        if started.iter().any(Result::is_err) {
+            stop.ask(Ending::Heal);
+        }
+        let ended = started.into_iter().map(|lane| {
+            let lane = lane.context("cannot start a thread")?;
+            lane.join()
+                .unwrap_or_else(|_| Err(anyhow!("a part of the schedule was not performed: its thread has ended")))
+        });
+        ended.collect::<Vec<_>>().into_iter().collect::<Result<()>>()
     });
     let mut performance = performing.done.into_inner();
     if stop.asked() == Some(Ending::Leave) {
@@ -69,7 +90,8 @@ pub(crate) fn perform(
             recorded = Err(error);
         }
     };
-    performance.not_healed = heal(cluster, schedule, performing.in_force.into_inner(), stop, &mut record)?;
+    let left = (performing.in_force.into_inner(), performing.endless.into_inner());
+    performance.not_healed = heal(cluster, schedule, left, stop, &mut record)?;
     if stop.asked() == Some(Ending::Leave) {
         return recorded.map(|()| performance);
     }
@@ -81,12 +103,12 @@ pub(crate) fn perform(
     recorded.map(|()| performance)
 }
 
-/// The episodes by what they need for themselves, each set of them for one thread, by their places.
-fn lanes(schedule: &Schedule) -> Vec<Vec<usize>> {
-    let by_word = |word: &str| if word.starts_with('@') { vec![] } else { vec![word.to_owned()] };
+/// The episodes by what they need for themselves, each set of them for one thread, by their places. `nodes` are those that a
+/// word stands for; none for a role.
+fn lanes(schedule: &Schedule, nodes: impl Fn(&str) -> Vec<String>) -> Vec<Vec<usize>> {
     let mut lanes: Vec<(BTreeSet<Claim>, Vec<usize>)> = vec![];
     for (nth, episode) in schedule.episodes.iter().enumerate() {
-        let mut lane: (BTreeSet<_>, _) = (episode.claims(by_word).into_iter().collect(), vec![nth]);
+        let mut lane: (BTreeSet<_>, _) = (episode.claims(&nodes).into_iter().collect(), vec![nth]);
         lanes.retain_mut(|other| {
             let shares = !other.0.is_disjoint(&lane.0);
             if shares {
@@ -139,8 +161,11 @@ impl Performing<'_> {
             }
         };
         let lasts = self.schedule.episodes[nth].lasts.is_some() || action.lasts_by_itself();
-        if let Some(end) = resolved.as_ref().filter(|_| lasts).and_then(Action::end) {
-            self.in_force.lock().insert(nth, end);
+        if let Some(done) = &resolved {
+            match done.end().filter(|_| lasts) {
+                Some(end) => drop(self.in_force.lock().insert(nth, end)),
+                None => self.endless.lock().push(done.clone()),
+            }
         }
         let resolved = resolved.filter(|resolved| resolved != action).map(|resolved| resolved.to_string());
         let shown = resolved.as_ref().map(|resolved| format!(" ({resolved})")).unwrap_or_default();
@@ -217,9 +242,18 @@ mod tests {
         let line = |nth: usize| format!("at {}s for 1s i{:03}/net loss 5%\n", nth * 2, nth % 4 + 1);
         let schedule = Schedule::parse(&(0..10_000).map(line).collect::<String>()).unwrap();
         let began = Instant::now();
-        let lanes = lanes(&schedule);
+        let lanes = lanes(&schedule, |word| vec![word.to_owned()]);
         assert_eq!(lanes.iter().map(Vec::len).collect::<Vec<_>>(), [2500; 4]);
         // Of minutes, if each were held against each.
         assert!(began.elapsed() < Duration::from_secs(20));
+    }
+
+    #[test]
+    fn a_node_is_the_same_by_each_of_its_names() {
+        let schedule =
+            Schedule::parse("at 0s for 1s crash i001\nat 1s for 1s pause kv\nat 0s for 1s crash i002\n").unwrap();
+        let mut lanes = lanes(&schedule, |word| vec![if word == "kv" { "i001".into() } else { word.to_owned() }]);
+        lanes.sort();
+        assert_eq!(lanes, [vec![1], vec![2, 0]]);
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::journal::{gone, unusable};
+use crate::daemon::Owner;
 use crate::history::{ClusterEvent, Follower, HistoryEvent, HistoryLine, NemesisEvent, Object};
 
 /// The largest number of a process or key that counts: all programs that read JSON can tell it from the next.
@@ -25,7 +26,9 @@ pub(super) struct Watched {
 pub(super) struct SoFar {
     /// A schedule of faults has begun in the present mount, and is not over.
     pub(super) nemesis: bool,
-    /// Why not all was healed at the end of the last schedule.
+    /// The process that performs the schedule, if the history tells.
+    by: Option<String>,
+    /// Why not all is healed after the last schedule.
     pub(super) not_healed: Option<String>,
     /// The mount is being taken down.
     unmounting: bool,
@@ -71,14 +74,33 @@ impl Watched {
         read.map_err(|error| unusable(&self.mountpoint, &error))?;
         if self.seen.unmounting { Err(gone(&self.mountpoint)) } else { Ok(()) }
     }
+
+    /// Whether a nemesis is at work. One that was killed has not said that it is over.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(super) fn has_nemesis(&mut self) -> Result<bool> {
+        let is_gone = |seen: &SoFar| seen.nemesis && seen.by.as_ref().is_some_and(|by| Owner::is_gone(by, true));
+        if is_gone(&self.seen) {
+            // What it wrote last.
+            self.read()?;
+            self.seen.nemesis &= !is_gone(&self.seen);
+        }
+        Ok(self.seen.nemesis)
+    }
 }
 
 impl SoFar {
     fn take(&mut self, event: &HistoryEvent) {
         match event {
-            HistoryEvent::Cluster(ClusterEvent::Mounted { .. }) => (self.nemesis, self.unmounting) = (false, false),
+            HistoryEvent::Cluster(ClusterEvent::Mounted { .. }) => {
+                (self.nemesis, self.not_healed, self.unmounting) = (false, None, false);
+            }
             HistoryEvent::Cluster(ClusterEvent::Unmounting) => self.unmounting = true,
-            HistoryEvent::Nemesis(NemesisEvent::Started { .. }) => (self.nemesis, self.not_healed) = (true, None),
+            HistoryEvent::Nemesis(NemesisEvent::Started { by, .. }) => {
+                let until_healed = Some("the nemesis has ended without healing".into());
+                (self.nemesis, self.by, self.not_healed) = (true, by.clone(), until_healed);
+            }
             HistoryEvent::Nemesis(NemesisEvent::Healed { error }) => self.not_healed = error.clone(),
             HistoryEvent::Nemesis(NemesisEvent::Over) => self.nemesis = false,
             HistoryEvent::Test(object) => self.take_test(object),
@@ -125,6 +147,15 @@ mod tests {
         watched.read().unwrap();
         assert!(!watched.seen.nemesis);
         assert_eq!(watched.seen.not_healed.as_deref(), Some("i003 has ended"));
+        let by = |by: &str| format!(r#""nemesis":{{"phase":"started","episodes":3,"by":"{by}"}}"#);
+        let living = Owner::this_process().to_string();
+        let dead = living.replacen(&std::process::id().to_string(), &u32::MAX.to_string(), 1);
+        for (by, works) in [(by(&living), true), (by(&dead), false), (started.to_owned(), true)] {
+            tell(&by);
+            watched.read().unwrap();
+            assert_eq!(watched.has_nemesis().unwrap(), works, "{by}");
+            assert_eq!(watched.seen.not_healed.as_deref(), Some("the nemesis has ended without healing"));
+        }
         tell(r#""cluster":{"phase":"unmounting"}"#);
         assert_eq!(
             watched.read().unwrap_err().to_string(),

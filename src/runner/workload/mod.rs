@@ -211,7 +211,7 @@ impl Shared {
         loop {
             history.read()?;
             let left = self.options.time.saturating_sub(began.elapsed());
-            if left.is_zero() && !history.seen.nemesis {
+            if left.is_zero() && !history.has_nemesis()? {
                 if let Some(why) = &history.seen.not_healed {
                     say(&plain(&format!("what is read back comes from a cluster that has not recovered: {why}")));
                 }
