@@ -183,7 +183,7 @@ END
 }
 
 @test "a client that has left its process group is killed, too" {
-    works 125 --model set --processes 1 --for 500ms --op-timeout 200ms -- python3 -c 'import os, time
+    works 125 --model set --processes 1 --for 500ms --op-timeout 200ms --read-timeout 1s -- python3 -c 'import os, time
 os.setpgid(0, os.getpgid(os.getppid()))
 time.sleep(1000)'
     has "$output" 'the first did not answer in time'
