@@ -182,6 +182,21 @@ END
     MISBEHAVE=stubborn:0 works 0 --model set --for 300ms --no-check -- "${CLIENT[@]}"
 }
 
+@test "a client that has left its process group is killed, too" {
+    works 125 --model set --processes 1 --for 500ms --op-timeout 200ms --read-timeout 1s -- python3 -c 'import os, time
+os.setpgid(0, os.getpgid(os.getppid()))
+time.sleep(1000)'
+    has "$output" 'the first did not answer in time'
+}
+
+@test "what it found cannot be printed: no violation" {
+    local status=0
+    with_deadline 60 "$CTHULHU" workload "$M" --model set --for 300ms -- "${CLIENT[@]}" >/dev/full 2>"$BATS_TEST_TMPDIR/err" || status=$?
+    is 125 "$status" "exit status ($(cat "$BATS_TEST_TMPDIR/err"))"
+    contains "$BATS_TEST_TMPDIR/err" 'No space left on device'
+    is '["set","good"]' "$(own | jq -c 'select(.verdict) | .verdict | [.model, .result]')"
+}
+
 @test "no client that makes sense: one sentence, at once" {
     works 127 --model set -- "$TMP/none"
     has "$output" "cannot run $TMP/none: command not found"

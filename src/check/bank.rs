@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::Options;
 use super::findings::{Findings, Span, number_of, verb};
 use super::gather::{Checker, Operation, Outcome};
+use super::in_force::InForce;
 use super::value::{Value, Values, shown};
 
 /// The banks, by key.
@@ -16,7 +17,6 @@ pub(super) struct Banks {
     no_negative: bool,
     banks: IndexMap<Value, Bank>,
     found: Findings,
-    reads: u64,
 }
 
 /// What all reads are held against.
@@ -24,19 +24,20 @@ struct Bank {
     total: i128,
     /// The read that it is from, if it was not asked for.
     from: Option<Span>,
+    reads: u64,
 }
 
 impl Banks {
     pub(super) fn new(options: &Options) -> Self {
         let Options { total, no_negative, .. } = *options;
-        Self { total, no_negative, banks: IndexMap::new(), found: Findings::default(), reads: 0 }
+        Self { total, no_negative, banks: IndexMap::new(), found: Findings::default() }
     }
 
     fn read(&mut self, key: Value, balances: &BTreeMap<String, i64>, read: Span, values: &Values) {
-        self.reads += 1;
         let total: i128 = balances.values().copied().map(i128::from).sum();
-        let asked = self.total.map(|total| Bank { total: total.into(), from: None });
-        let bank = self.banks.entry(key).or_insert_with(|| asked.unwrap_or(Bank { total, from: Some(read) }));
+        let asked = self.total.map(|total| Bank { total: total.into(), from: None, reads: 0 });
+        let bank = self.banks.entry(key).or_insert_with(|| asked.unwrap_or(Bank { total, from: Some(read), reads: 0 }));
+        bank.reads += 1;
         if total != bank.total {
             let text = || {
                 let (wanted, off) = (bank.total, total - bank.total);
@@ -73,8 +74,10 @@ impl Checker for Banks {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, _: &Values) -> Findings {
-        let Self { total, mut found, reads, .. } = *self;
+    fn finish(self: Box<Self>, _: &Values, _: &InForce) -> Findings {
+        let Self { total, mut found, banks, .. } = *self;
+        let reads: u64 = banks.values().map(|bank| bank.reads).sum();
+        let once = if total.is_none() { banks.values().filter(|bank| bank.reads == 1).count() } else { 0 };
         for (kind, what) in [("total", "wrong total"), ("negative", "negative balance")] {
             let count = found.count(kind);
             if count > 0 {
@@ -84,10 +87,12 @@ impl Checker for Banks {
         }
         match reads {
             0 => found.unknown.push("nobody read the balances".into()),
-            1 if total.is_none() => {
-                found.unknown.push(
-                    "there is one read, and nothing to hold it against: read more often, or name the --total".into(),
-                );
+            _ if once > 0 => {
+                let of =
+                    if banks.len() == 1 { String::new() } else { format!(" of {}", number_of(once as u64, "key")) };
+                found.unknown.push(format!(
+                    "there is one read{of}, and nothing to hold it against: read more often, or name the --total"
+                ));
             }
             reads => {
                 found.good.push(format!("{} {} the right total", number_of(reads, "read"), verb(reads, "has", "have")))

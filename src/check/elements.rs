@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 
 use super::findings::{Findings, NEVER, Span, number_of, verb};
 use super::gather::{Operation, Outcome};
+use super::in_force::InForce;
 use super::value::{Value, Values};
 
 /// What is known of one element.
@@ -163,28 +164,81 @@ pub(super) struct Names {
     pub(super) f: &'static str,
 }
 
+/// Elements of one key that were acknowledged while the same faults were in force, and that the same read lacks.
+struct Lost<'a> {
+    key: Value,
+    count: u64,
+    first: (Value, &'a Element),
+    last: (Value, &'a Element),
+}
+
+impl<'a> Lost<'a> {
+    /// All that are lost, in the order in which the first of each was added.
+    fn all(
+        elements: impl Iterator<Item = (Value, Value, &'a Element)>,
+        in_force: &InForce,
+    ) -> impl Iterator<Item = Self> {
+        let mut all: IndexMap<_, Self> = IndexMap::new();
+        for (key, value, element) in elements.filter(|(.., element)| element.is_lost()) {
+            let Span { begin, end } = element.add;
+            let period = in_force.period(if end == NEVER { begin } else { end });
+            let alike = (key, period, element.missed, element.is_acknowledged, element.seen.is_some());
+            let this = (value, element);
+            let lost = all.entry(alike).or_insert(Self { key, count: 0, first: this, last: this });
+            lost.count += 1;
+            lost.last = this;
+        }
+        all.into_values()
+    }
+
+    fn text(&self, one: &str, values: &Values) -> String {
+        let (value, element) = self.first;
+        let Element { add, seen, missed, .. } = element;
+        let (acknowledged, read) = (element.is_acknowledged, seen.is_some());
+        let (what, them) = if self.count == 1 {
+            let was = match (acknowledged, read) {
+                (true, false) => format!("was acknowledged ({add})"),
+                (true, true) => format!("was acknowledged ({add}) and read ({seen})"),
+                _ => format!("was read ({seen})"),
+            };
+            (format!("{} {was}", values.show(value)), "it")
+        } else {
+            let named = |(value, element): (Value, &Element)| {
+                format!("{} ({})", values.show(value), if acknowledged { element.add } else { element.seen })
+            };
+            let were = match (acknowledged, read) {
+                (true, false) => "acknowledged",
+                (true, true) => "acknowledged and read",
+                _ => "read",
+            };
+            let (count, first, last) = (number_of(self.count, one), named(self.first), named(self.last));
+            (format!("{count}, from {first} to {last}, were {were}"), "them")
+        };
+        format!("{what}; the read of {missed}, which began later, lacks {them}, and no later one has {them}")
+    }
+
+    fn operations(&self) -> [Span; 5] {
+        let ((_, first), (_, last)) = (self.first, self.last);
+        [first.add, first.seen, last.add, last.seen, first.missed]
+    }
+}
+
 /// Adds what is wrong with the elements of all keys, the gravest first.
-pub(super) fn report(keys: &IndexMap<Value, Elements>, names: &Names, values: &Values, found: &mut Findings) {
+pub(super) fn report(
+    keys: &IndexMap<Value, Elements>,
+    names: &Names,
+    values: &Values,
+    in_force: &InForce,
+    found: &mut Findings,
+) {
     let all =
         || keys.iter().flat_map(|(key, elements)| elements.of.iter().map(|(value, element)| (*key, *value, element)));
     let Names { one, done, f } = names;
     let acknowledged: u64 = keys.values().map(|elements| elements.acknowledged).sum();
-    let mut lost_unacknowledged = 0;
-    for (key, value, element) in all().filter(|(.., element)| element.is_lost()) {
-        lost_unacknowledged += u64::from(!element.is_acknowledged);
-        let text = || {
-            let value = values.show(value);
-            let was = match (element.is_acknowledged, element.seen.is_some()) {
-                (true, false) => format!("was acknowledged ({})", element.add),
-                (true, true) => format!("was acknowledged ({}) and read ({})", element.add, element.seen),
-                _ => format!("was read ({})", element.seen),
-            };
-            format!(
-                "{value} {was}; the read of {}, which began later, lacks it, and no later one has it",
-                element.missed
-            )
-        };
-        found.add("lost", key, values, text, &[element.add, element.seen, element.missed]);
+    let (mut lost, mut lost_unacknowledged) = (0, 0);
+    for some in Lost::all(all(), in_force) {
+        *(if some.first.1.is_acknowledged { &mut lost } else { &mut lost_unacknowledged }) += some.count;
+        found.add("lost", some.key, values, || some.text(one, values), &some.operations());
     }
     for (key, value, element) in all().filter(|(.., element)| element.unexpected().is_some()) {
         let read = element.unexpected();
@@ -216,9 +270,7 @@ pub(super) fn report(keys: &IndexMap<Value, Elements>, names: &Names, values: &V
         };
         found.add("stale", key, values, text, &[element.add, element.first_seen, element.missed, element.seen]);
     }
-    let lost = found.count("lost");
-    if lost > lost_unacknowledged {
-        let lost = lost - lost_unacknowledged;
+    if lost > 0 {
         found.wrong.push(format!(
             "{lost} of {} {} lost",
             number_of(acknowledged, &format!("acknowledged {one}")),

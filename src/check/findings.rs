@@ -12,7 +12,7 @@ const LONGEST_TEXT: usize = 600;
 pub(super) const NEVER: u32 = u32::MAX;
 
 /// The lines of an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Span {
     /// Of its invoke; [`NEVER`] if there is no such operation.
     pub(super) begin: u32,

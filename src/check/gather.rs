@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::Model;
 use super::findings::{Findings, NEVER, Span};
+use super::in_force::InForce;
 use super::value::{Value, Values, shown};
 
 /// How an operation ended.
@@ -60,8 +61,8 @@ pub(super) trait Checker {
         values: &mut Values,
     ) -> Result<(), String>;
 
-    /// What was found.
-    fn finish(self: Box<Self>, values: &Values) -> Findings;
+    /// What was found. `in_force` has all faults of the history.
+    fn finish(self: Box<Self>, values: &Values, in_force: &InForce) -> Findings;
 }
 
 /// Collects operations.

@@ -23,11 +23,14 @@ pub(super) struct InForce {
     /// All that are in force now, with the line since when.
     now: Vec<(usize, u32)>,
     over: Vec<(usize, Span)>,
+    /// The lines that have changed what is in force.
+    changes: Vec<u32>,
 }
 
 impl InForce {
     /// Takes the event of a line.
     pub(super) fn take(&mut self, at: u32, event: &HistoryEvent) {
+        let before = (self.now.len(), self.over.len());
         match event {
             HistoryEvent::Fault(event) => {
                 let links: BTreeSet<usize> =
@@ -51,6 +54,14 @@ impl InForce {
             HistoryEvent::Cluster(ClusterEvent::EngineBack(of)) => self.holds(at, engine(of.host.as_deref()), false),
             _ => {}
         }
+        if before != (self.now.len(), self.over.len()) {
+            self.changes.push(at);
+        }
+    }
+
+    /// The same number for lines between which nothing has changed.
+    pub(super) fn period(&self, line: u32) -> usize {
+        self.changes.partition_point(|change| *change < line)
     }
 
     fn holds(&mut self, at: u32, text: String, holds: bool) {
@@ -132,6 +143,9 @@ mod tests {
         assert_eq!(during(5, 27), "a>b drop, b>a drop, c crashed, b paused");
         assert_eq!(during(31, 32), "c exited, b paused");
         assert_eq!(during(41, NEVER), "c exited, engine lost");
+        let periods: Vec<usize> = (9..50).map(|line| in_force.period(line)).collect();
+        let changes = periods.windows(2).zip(9..).filter(|(pair, _)| pair[0] != pair[1]).map(|(_, line)| line);
+        assert_eq!(changes.collect::<Vec<_>>(), [10, 20, 21, 25, 30, 35, 40]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use super::elements::{Elements, Names, report};
 use super::findings::{Findings, NEVER, Span, number_of, verb};
 use super::gather::{Checker, Operation, Outcome};
+use super::in_force::InForce;
 use super::value::{Value, Values};
 
 /// Most reads of one list that disagree and are kept; the others are counted.
@@ -85,9 +86,9 @@ impl Checker for Lists {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, values: &Values) -> Findings {
+    fn finish(self: Box<Self>, values: &Values, in_force: &InForce) -> Findings {
         let mut found = Findings::default();
-        report(&self.elements, &Names { one: "element", done: "appended", f: "append" }, values, &mut found);
+        report(&self.elements, &Names { one: "element", done: "appended", f: "append" }, values, in_force, &mut found);
         let mut further = 0;
         for (key, longest) in &self.longest {
             for Disagreement { reads: [one, other], at, has } in &longest.disagree {

@@ -64,8 +64,8 @@ pub(crate) fn verdict<E: Display>(
             }
         }
         // As it is written there, or at least in order.
-        let written = u32::try_from(line.seq).ok().filter(|seq| *seq != NEVER);
-        let at = written.ok_or("a line has a number that no history reaches")?.max(last + 1);
+        let at = u32::try_from(line.seq.max(u64::from(last) + 1)).ok().filter(|at| *at != NEVER);
+        let at = at.ok_or("a line has a number that no history reaches")?;
         last = at;
         let counts = u64::from(at) > options.after || !matches!(line.event, HistoryEvent::Test(_));
         if counts && options.mount.is_none_or(|wanted| wanted == number) {
@@ -119,7 +119,7 @@ impl Mount {
         } else if acknowledged == 0 {
             unknown(model, begun, "nothing was acknowledged: there is nothing to check".into())
         } else {
-            told(model, begun, checker.finish(&values), &values, &in_force)
+            told(model, begun, checker.finish(&values, &in_force), &values, &in_force)
         };
         if others > 0 {
             verdict.text += &format!(

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use super::findings::{Findings, Span, number_of};
 use super::gather::{Checker, Operation, Outcome};
+use super::in_force::InForce;
 use super::value::{Value, Values, integer};
 
 /// The numbers, by key.
@@ -73,7 +74,7 @@ impl Checker for Numbers {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, values: &Values) -> Findings {
+    fn finish(self: Box<Self>, values: &Values, _: &InForce) -> Findings {
         let mut found = self.found;
         for (key, mut number) in self.keys {
             number.increments.sort_unstable();

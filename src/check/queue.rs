@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use super::findings::{Findings, Span, number_of, verb};
 use super::gather::{Checker, Operation, Outcome};
+use super::in_force::InForce;
 use super::value::{Value, Values};
 
 /// The queues, by key.
@@ -140,9 +141,9 @@ impl Checker for Queues {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, values: &Values) -> Findings {
+    fn finish(self: Box<Self>, values: &Values, _: &InForce) -> Findings {
         let mut found = Findings::default();
-        let (mut explained, mut still_in) = (0, 0);
+        let (mut surely, mut explained, mut still_in) = (0, 0, 0);
         for (key, queue) in &self.0 {
             let lost = queue.missing().filter(|(.., empty)| empty.is_some()).count() as u64;
             let all = queue.missing().count() as u64;
@@ -152,6 +153,7 @@ impl Checker for Queues {
                 explained += lost;
                 continue;
             }
+            surely += lost - queue.took_one;
             explained += queue.took_one;
             for (value, item, empty) in queue.missing() {
                 let Some(empty) = empty else { continue };
@@ -189,18 +191,16 @@ impl Checker for Queues {
             found.add("duplicated", key, values, text, &[item.put, item.first, item.last]);
         }
         let acknowledged = items().filter(|(.., item)| item.is_acknowledged).count() as u64;
-        self.sentences(&mut found, acknowledged, explained, still_in);
+        Self::sentences(&mut found, acknowledged, surely, explained, still_in);
         found
     }
 }
 
 impl Queues {
-    fn sentences(&self, found: &mut Findings, acknowledged: u64, explained: u64, still_in: u64) {
+    fn sentences(found: &mut Findings, acknowledged: u64, surely: u64, explained: u64, still_in: u64) {
         let of = number_of(acknowledged, "acknowledged value");
-        let lost = found.count("lost");
-        if lost > 0 {
+        if surely > 0 {
             let at_least = if explained > 0 { "at least " } else { "" };
-            let surely = lost - explained.min(lost.saturating_sub(1));
             found.wrong.push(format!("{at_least}{surely} of {of} {} lost", verb(surely, "is", "are")));
         }
         for (kind, word) in [("unexpected", "unexpected"), ("duplicated", "taken out more than once")] {

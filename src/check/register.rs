@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::findings::{Findings, NEVER, Span, number_of};
 use super::gather::{Checker, Operation, Outcome};
+use super::in_force::InForce;
 use super::search::{Action, Bounds, Order, Step, order};
 use super::value::{Value, Values};
 
@@ -78,28 +79,43 @@ impl Checker for Registers {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, values: &Values) -> Findings {
+    fn finish(self: Box<Self>, values: &Values, _: &InForce) -> Findings {
         let mut found = Findings::default();
-        let mut bounds = self.bounds;
-        let (mut unknown, mut wrong) = (vec![], vec![]);
+        let (mut unknown, mut wrong, mut waiting) = (vec![], vec![], vec![]);
         let keys = self.keys.len() as u64;
         for (key, mut taken) in self.keys {
             taken.sort_unstable_by_key(|taken| taken.span);
             if out_of_nowhere(key, &taken, values, &mut found) {
                 wrong.push(key);
-                continue;
-            }
-            taken.retain(Taken::can_have_happened);
-            let steps: Vec<Step> = taken.iter().map(Taken::step).collect();
-            match order(&steps, &mut bounds) {
-                Order::Exists => {}
-                Order::Unknown => unknown.push(key),
-                Order::Missing { step, values: there } => {
-                    no_place(key, &taken, step, &there, values, &mut found);
-                    wrong.push(key);
-                }
+            } else {
+                taken.retain(Taken::can_have_happened);
+                waiting.push((key, taken));
             }
         }
+        // One key must not use up the steps of all: each has its share, and then those that need more share what is left.
+        let mut left = self.bounds.steps;
+        for _ in 0..2 {
+            let mut keys = waiting.len() as u64;
+            waiting.retain(|(key, taken)| {
+                let mut bounds = Bounds { steps: left / keys, ..self.bounds };
+                left -= bounds.steps;
+                keys -= 1;
+                let steps: Vec<Step> = taken.iter().map(Taken::step).collect();
+                let order = order(&steps, &mut bounds);
+                left += bounds.steps;
+                match order {
+                    Order::Unknown if bounds.steps == 0 => return true,
+                    Order::Unknown => unknown.push(*key),
+                    Order::Exists => {}
+                    Order::Missing { step, values: there } => {
+                        no_place(*key, taken, step, &there, values, &mut found);
+                        wrong.push(*key);
+                    }
+                }
+                false
+            });
+        }
+        unknown.extend(waiting.into_iter().map(|(key, _)| key));
         let one_key = |key: &Value| {
             if *key == Value::NULL { "the register".to_owned() } else { format!("key {}", values.show(*key)) }
         };

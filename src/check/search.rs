@@ -34,7 +34,7 @@ pub(super) struct Step {
 /// How much a search may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Operations that are tried, of all keys together.
+    /// Operations that are tried: by the check of all keys together, by the search for one.
     pub(crate) steps: u64,
     /// Memory for one key, in bytes.
     pub(crate) memory: usize,
@@ -188,6 +188,9 @@ impl Search {
         if start.first() == self.must.len() {
             return Order::Exists;
         }
+        if bounds.steps == 0 {
+            return Order::Unknown;
+        }
         let start = Rc::new(start);
         let mut memory = start.memory();
         let mut known = HashSet::from([Rc::clone(&start)]);
@@ -232,10 +235,10 @@ impl Search {
         first_end
     }
 
-    /// Does all that changes nothing and can be done: no order is missed by that.
+    /// Does all that changes nothing and can be done: no order is missed by that. Stops when no steps are left.
     fn go_on(&mut self, point: &mut Point, bounds: &mut Bounds) {
         let mut open = vec![];
-        loop {
+        while bounds.steps > 0 {
             let first_end = self.open(point, &mut open);
             bounds.steps = bounds.steps.saturating_sub((1 + open.len() + point.done.len()) as u64);
             let value = point.value;

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use super::elements::{Elements, Names, report};
 use super::findings::{Findings, number_of, verb};
 use super::gather::{Checker, Operation, Outcome};
+use super::in_force::InForce;
 use super::value::{Value, Values};
 
 /// The sets, by key.
@@ -40,9 +41,9 @@ impl Checker for Sets {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, values: &Values) -> Findings {
+    fn finish(self: Box<Self>, values: &Values, in_force: &InForce) -> Findings {
         let mut found = Findings::default();
-        report(&self.0, &Names { one: "element", done: "added", f: "add" }, values, &mut found);
+        report(&self.0, &Names { one: "element", done: "added", f: "add" }, values, in_force, &mut found);
         let acknowledged: u64 = self.0.values().map(|set| set.acknowledged).sum();
         let unread: u64 = self.0.values().map(Elements::unread).sum();
         if self.0.values().all(|set| set.reads == 0) {

@@ -101,7 +101,7 @@ fn act(command: Command) -> Result<ExitCode> {
         Command::Prune(args) => prune::prune(&args),
         Command::Wait(args) => wait::run(&args),
         Command::Run(args) => run::run(*args),
-        Command::Workload(args) => workload::workload(*args),
+        Command::Workload(args) => Ok(workload::workload(*args)),
         Command::Nemesis(args) => nemesis::nemesis(args),
         Command::Replay(args) => nemesis::replay(args),
         Command::Shrink(args) => shrink::run(args),

@@ -10,11 +10,8 @@ use clap::Args;
 use super::args::seconds;
 use super::{complain, print_lines};
 use crate::check::Model;
-use crate::runner::{self, Workload, usual_keys};
+use crate::runner::{self, OWN_FAILURE, Workload, usual_keys};
 use crate::text::sentence;
-
-/// Exit status when it is the workload that failed, and not the system under test: as of run.
-const OWN_FAILURE: u8 = 125;
 
 /// What `--help` shows after the options.
 pub(crate) const AFTER_HELP: &str = "Example:
@@ -80,21 +77,14 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Does it, and says what came of it.
-///
-/// # Errors
-/// The output cannot be written.
-pub(crate) fn workload(args: WorkloadArgs) -> Result<ExitCode> {
-    match done(args) {
-        Ok(end) => {
-            print_lines(end.lines)?;
-            Ok(end.status.into())
-        }
-        Err(error) => {
-            complain(&sentence(&error));
-            Ok(OWN_FAILURE.into())
-        }
-    }
+/// Does it, and says what came of it. What cannot be said is a failure of its own, and no violation.
+pub(crate) fn workload(args: WorkloadArgs) -> ExitCode {
+    let told = done(args).and_then(|end| print_lines(end.lines).map(|_| end.status));
+    let status = told.unwrap_or_else(|error| {
+        complain(&sentence(&error));
+        OWN_FAILURE
+    });
+    status.into()
 }
 
 fn done(args: WorkloadArgs) -> Result<runner::WorkloadEnd> {

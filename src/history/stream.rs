@@ -7,6 +7,9 @@ use std::path::Path;
 use super::HistoryLine;
 use super::json::Members;
 
+/// Most bytes of a line. Those that cthulhu writes are far shorter.
+const LONGEST: u64 = 64 << 20;
+
 /// The lines of a history, one after the other; an error is a sentence, and the last item.
 pub(crate) struct HistoryLines<R> {
     reader: R,
@@ -40,9 +43,13 @@ impl<R: BufRead> HistoryLines<R> {
     fn read(&mut self) -> Result<Option<HistoryLine>, String> {
         loop {
             self.bytes.clear();
-            self.reader.read_until(b'\n', &mut self.bytes).map_err(|error| error.to_string())?;
+            let line = self.reader.by_ref().take(LONGEST).read_until(b'\n', &mut self.bytes);
+            let length = line.map_err(|error| error.to_string())?;
             self.number += 1;
             let is_whole = self.bytes.ends_with(b"\n");
+            if length as u64 == LONGEST && !is_whole {
+                return Err(format!("line {} is longer than any line of a history", self.number));
+            }
             if self.bytes.is_empty() {
                 return match (self.number, self.skipped) {
                     (1, _) => Err("the history is empty: nothing has happened yet".into()),
@@ -113,5 +120,8 @@ mod tests {
         let why = lines[1].as_ref().unwrap_err();
         assert!(why.starts_with("line 2 is no JSON object (expected ident): a history"), "{why}");
         assert_eq!(read("").0.len(), 1);
+        let mut endless = HistoryLines::of(BufReader::new(std::io::repeat(b'x')));
+        assert_eq!(endless.next(), Some(Err("line 1 is longer than any line of a history".into())));
+        assert_eq!(endless.next(), None);
     }
 }

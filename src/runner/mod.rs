@@ -20,7 +20,7 @@ mod workload;
 pub(crate) use checking::{Checked, UNKNOWN, check, record};
 pub(crate) use nodes::{Goal, WaitOutcome, wait};
 pub(crate) use report::report;
-pub(crate) use run::{ArtifactsWhen, Job, cannot_run, run};
+pub(crate) use run::{ArtifactsWhen, Job, OWN_FAILURE, cannot_run, run};
 pub(crate) use shell_split::words;
 pub(crate) use shrink::{ShrinkJob, shrink};
 pub(crate) use workload::{Workload, WorkloadEnd, usual_keys, workload};

@@ -22,7 +22,7 @@ use crate::sys::{Signals, pidfd_open, wait_for_children};
 use crate::text::{harmless, plain};
 
 /// Exit status when it is cthulhu that failed: as of docker run, env(1), timeout(1).
-const OWN_FAILURE: u8 = 125;
+pub(crate) const OWN_FAILURE: u8 = 125;
 /// Exit statuses as in a shell: COMMAND cannot be run; COMMAND does not exist.
 const NO_PROGRAM: u8 = 126;
 const NOT_FOUND: u8 = 127;

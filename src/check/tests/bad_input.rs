@@ -114,3 +114,13 @@ fn lines_without_numbers_are_counted() {
     let verdict = verdict(unnumbered, Model::Set, &Options::default()).unwrap();
     assert_eq!(verdict.anomalies[0].lines, [1, 2, 3, 4]);
 }
+
+#[test]
+fn numbers_have_an_end() {
+    for seqs in [[1, 2, u64::from(u32::MAX), 4], [1, 2, u64::from(u32::MAX) - 1, 0], [u64::MAX; 4]] {
+        let lines = lines("0 + add 1\n0 ok add 1\n0 + read\n0 ok read [1]").into_iter().zip(seqs);
+        let numbered = lines.map(|(line, seq)| Ok::<_, String>(HistoryLine { seq, ..line }));
+        let why = verdict(numbered, Model::Set, &Options::default()).unwrap_err();
+        assert_eq!(why, "a line has a number that no history reaches");
+    }
+}

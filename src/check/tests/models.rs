@@ -71,6 +71,30 @@ fn a_search_that_would_take_too_long_ends_as_unknown() {
     let both = format!("{short}0 + read@x\n0 ok read@x 1\n");
     let options = Options { bounds: Bounds { steps: 1_000_000, ..Bounds::default() }, ..Options::default() };
     assert_eq!(checked(Model::Register, &options, &both).result, VerdictResult::Violated);
+    // Also one for which a search is needed.
+    let stale = "0 + write@x 1\n0 ok write@x 1\n0 + write@x 2\n0 ok write@x 2\n0 + read@x\n0 ok read@x 1\n";
+    let verdict = checked(Model::Register, &options, &format!("{short}{stale}"));
+    assert_eq!(verdict.text, "key \"x\" is not linearizable");
+}
+
+#[test]
+fn what_others_leave_of_the_steps_is_for_the_key_that_needs_it() {
+    let many: String = (0..100).map(|n| format!("0 + write {n}\n0 ok write {n}\n1 + read\n1 ok read {n}\n")).collect();
+    let keys: String = (0..9).map(|n| format!("0 + write@k{n} 1\n0 ok write@k{n} 1\n")).collect();
+    let with_steps = |steps| {
+        let options = Options { bounds: Bounds { steps, ..Bounds::default() }, ..Options::default() };
+        checked(Model::Register, &options, &format!("{many}{keys}")).result
+    };
+    assert_eq!(with_steps(1000), VerdictResult::Good);
+    assert_eq!(with_steps(100), VerdictResult::Unknown);
+}
+
+#[test]
+fn reads_that_fit_take_steps_too() {
+    let reads = "1 + read\n1 ok read null\n".repeat(1000);
+    let options = Options { bounds: Bounds { steps: 100, ..Bounds::default() }, ..Options::default() };
+    let verdict = checked(Model::Register, &options, &format!("0 + write 1\n{reads}0 ok write 1"));
+    assert_eq!(verdict.result, VerdictResult::Unknown);
 }
 
 #[test]
@@ -104,6 +128,38 @@ fn a_set() {
         Model::Set,
         &["lost"],
         "0 + add@a 1\n0 ok add@a 1\n0 + add@b 1\n0 ok add@b 1\n1 + read@a\n1 ok read@a [1]\n1 + read@b\n1 ok read@b []",
+    );
+    // Many that went the same way.
+    let adds =
+        |values: std::ops::Range<u32>| values.map(|n| format!("0 + add {n}\n0 ok add {n}\n")).collect::<String>();
+    assert_eq!(
+        violated(Model::Set, &["lost"], &format!("{}1 + read\n1 ok read [1,3]", adds(0..5))),
+        "3 of 5 acknowledged elements are lost\n\
+         3 elements, from 0 (lines 1-2) to 4 (lines 9-10), were acknowledged; the read of lines 11-12, which began later, lacks them, and no later one has them"
+    );
+    let cut = r#"{"fault":{"links":["a>b drop"]}}"#;
+    let verdict = check(
+        Model::Set,
+        &format!(
+            "{}{cut}\n{}{{\"fault\":{{\"links\":[]}}}}\n{}1 + read\n1 ok read [2]",
+            adds(0..2),
+            adds(2..9),
+            adds(9..10)
+        ),
+    );
+    assert_eq!(verdict.text, "9 of 10 acknowledged elements are lost");
+    let found: Vec<_> = verdict.anomalies.iter().map(|one| (one.text.get(..11).unwrap(), one.faults.len())).collect();
+    assert_eq!(found, [("2 elements,", 0), ("6 elements,", 1), ("9 was ackno", 0)]);
+    assert_eq!((verdict.anomalies[1].lines.as_slice(), verdict.more), ([8, 9, 18, 19, 23, 24].as_slice(), 0));
+    let text = violated(
+        Model::Set,
+        &["lost", "lost"],
+        "0 + add 1\n0 ok add 1\n0 + add 2\n0 ok add 2\n2 + add 3\n3 + add 4\n1 + read\n1 ok read [1,2,3,4]\n1 + read\n1 ok read []",
+    );
+    assert!(
+        text.contains("\n2 elements, from 1 (lines 1-2) to 2 (lines 3-4), were acknowledged and read; ")
+            && text.contains("\n2 elements, from 3 (lines 7-8) to 4 (lines 7-8), were read; "),
+        "{text}"
     );
     // Nobody looked.
     assert_eq!(unknown(Model::Set, add), "nobody read the set");
@@ -141,6 +197,10 @@ fn a_queue() {
     let text =
         violated(Model::Queue, &["lost", "lost"], &format!("{put}2 + dequeue\n2 ? dequeue\n1 + drain\n1 ok drain []"));
     assert!(text.starts_with("at least 1 of 2 acknowledged values is lost"), "{text}");
+    // What may have been taken of another queue does not count.
+    let other = "0 + enqueue@b 1\n0 ok enqueue@b 1\n2 + dequeue@b\n2 ? dequeue@b\n1 + drain@b\n1 ok drain@b []\n";
+    let text = violated(Model::Queue, &["lost", "lost"], &format!("{other}{put}1 + drain\n1 ok drain []"));
+    assert!(text.starts_with("at least 2 of 3 acknowledged values are lost"), "{text}");
     good(Model::Queue, &format!("{put}2 + drain\n2 ? drain\n1 + drain\n1 ok drain []"));
     // Still in there, for all that anybody knows.
     let text = unknown(Model::Queue, &format!("{put}1 + dequeue\n1 ok dequeue 1"));
@@ -161,7 +221,12 @@ fn a_bank() {
     let kinds: Vec<_> = verdict.anomalies.iter().map(|anomaly| anomaly.kind.as_str()).collect();
     assert_eq!((kinds, verdict.result), (vec!["total", "negative"], VerdictResult::Violated));
     let text = unknown(Model::Bank, two);
-    assert!(text.starts_with("there is one read"), "{text}");
+    assert!(text.starts_with("there is one read, and nothing"), "{text}");
+    let two_banks = "0 + read@a\n0 ok read@a {\"a\":5}\n0 + read@b\n0 ok read@b {\"a\":7}\n";
+    let text = unknown(Model::Bank, two_banks);
+    assert!(text.starts_with("there is one read of 2 keys, and nothing"), "{text}");
+    violated(Model::Bank, &["total"], &format!("{two_banks}0 + read@a\n0 ok read@a {{\"a\":6}}"));
+    good(Model::Bank, &format!("{0}{0}", two_banks));
     unknown(Model::Bank, "0 + transfer {\"from\":\"a\",\"to\":\"b\",\"amount\":7}\n0 ok transfer");
 }
 

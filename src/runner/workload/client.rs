@@ -151,7 +151,13 @@ impl Client {
         }
         // What it has started goes too, also if it has ended itself.
         drop(self.group);
-        self.child.wait().await.map_or_else(|error| error.to_string(), how)
+        // It may be in another group now, or belong to another user, whose processes we cannot kill.
+        let _ = self.child.start_kill();
+        match timeout(TIME_TO_END, self.child.wait()).await {
+            Ok(Ok(status)) => how(status),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "cannot be killed".into(),
+        }
     }
 }
 

@@ -33,7 +33,7 @@ use super::signals::say;
 use crate::check::{Model, Options};
 use crate::daemon::{ClusterPaths, within_reach};
 use crate::sys::{Signals, wait_for_children};
-use crate::text::plain;
+use crate::text::{plain, sentence};
 
 /// How often the history is read for the end of a nemesis, and of the mount.
 const LOOK: Duration = Duration::from_millis(200);
@@ -179,10 +179,18 @@ async fn run(
     if shared.options.check {
         let total = (shared.mix.model == Model::Bank).then_some(TOTAL.cast_signed());
         let path = shared.mountpoint.join("history");
-        let checked = check(&path, shared.mix.model, &Options { after, total, ..Options::default() })?;
-        lines.extend(checked.text().lines().map(str::to_owned));
-        record(&path, &checked.verdict)?;
-        status = if checked.status() == 0 { status } else { checked.status() };
+        let tell = |error| say(&plain(&sentence(&error)));
+        match check(&path, shared.mix.model, &Options { after, total, ..Options::default() }) {
+            Ok(checked) => {
+                lines.extend(checked.text().lines().map(str::to_owned));
+                record(&path, &checked.verdict).unwrap_or_else(tell);
+                status = if checked.status() == 0 { status } else { checked.status() };
+            }
+            Err(error) => {
+                tell(error);
+                status = UNKNOWN;
+            }
+        }
     }
     Ok(WorkloadEnd { lines, status })
 }
