@@ -92,9 +92,13 @@ impl Job {
         // Protects it from a prune that runs meanwhile.
         let kept = self.plan.paths.lock_to_prune();
         if let Some(artifacts) = artifacts {
-            match artifacts.and_then(|artifacts| artifacts.finish(&self.plan, schedule.get().map(String::as_str))) {
-                Ok(dir) => say(&format!("artifacts: {}", dir.display())),
-                Err(error) => say(&crate::text::sentence(&anyhow!(error).context("cannot keep all artifacts"))),
+            let finished = artifacts.and_then(|artifacts| {
+                let (dir, all) = artifacts.finish(&self.plan, schedule.get().map(String::as_str));
+                say(&format!("artifacts: {}", dir.display()));
+                all
+            });
+            if let Err(error) = finished {
+                say(&crate::text::sentence(&anyhow!(error).context("cannot keep all artifacts")));
             }
         }
         drop(kept);
@@ -192,8 +196,11 @@ fn beside(performance: Prepared, child: Child) -> Result<u8> {
     // A mount that does not answer keeps a write for ever.
     match result.recv_timeout(LAST_WRITE) {
         Ok(Ok(performance)) if !performance.errors.is_empty() => {
-            let failed = performance.errors.len();
-            say(&format!("nemesis: {failed} writes did not go as the schedule says"));
+            let writes = match performance.errors.len() {
+                1 => "1 write".into(),
+                many => format!("{many} writes"),
+            };
+            say(&format!("nemesis: {writes} did not go as the schedule says"));
         }
         Ok(Err(error)) => say(&crate::text::sentence(&error.context("the schedule ended early"))),
         _ => {}
