@@ -1,4 +1,4 @@
-"""How late the writes of a schedule begin, on a simulated engine: what the machine of an engine does is not part of it."""
+"""How late the writes of a schedule begin. The engine is simulated, so its machine has no part in it."""
 import json
 import time
 from contextlib import contextmanager

@@ -105,3 +105,18 @@ log_is_whole() { docker logs "$P-i001" 2>/dev/null | cmp -s - "$M/i001/log"; }
     umount_cluster
     nothing_left "$M"
 }
+
+@test "artifacts without room for all of them: report, history and log are there, and no file in part" {
+    local status=0 kept=$D/art/$P
+    small 2m
+    # shellcheck disable=SC2016
+    with_deadline 120 "$CTHULHU" run --host simulated: --prefix "$P" --artifacts "$D/art" -- \
+        sh -c 'head -c 4M /dev/urandom >"$CTHULHU/i001/bindmounts/var/big"; exit 3' 2>"$TMP/out" || status=$?
+    cat "$TMP/out"
+    is 3 "$status" 'exit status'
+    has "$(cat "$TMP/out")" "artifacts: $kept"
+    has "$(cat "$TMP/out")" 'cannot keep all artifacts: No space left on device'
+    (cd "$kept" && ls history report.html timeline.html daemon.log i001/log i001/state)
+    has "$(cat "$kept/report.html")" '</html>'
+    refused test -e "$kept/i001/bindmounts/var/big"
+}

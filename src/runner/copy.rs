@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, fstat, mkdirat, openat, readlinkat, seek, statat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, fstat, mkdirat, openat, readlinkat, seek, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -149,7 +149,11 @@ fn copy_file(from: &OwnedFd, to: &OwnedFd, name: &CStr, shown: &Path, left_out: 
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let target = openat(to, name, flags, Mode::from_raw_mode(0o644))?;
             // No more than there is now: the node may go on writing.
-            copy_data(&File::from(source), &File::from(target), u64::try_from(stat.st_size).unwrap_or(0))
+            let copied = copy_data(&File::from(source), &File::from(target), u64::try_from(stat.st_size).unwrap_or(0));
+            // It has its full size already: the rest would be taken for zeros.
+            copied.inspect_err(|_| {
+                let _ = unlinkat(to, name, AtFlags::empty());
+            })
         }
         Ok(_) => {
             left_out.add(shown, "no file any more");

@@ -92,9 +92,13 @@ impl Job {
         // Protects it from a prune that runs meanwhile.
         let kept = self.plan.paths.lock_to_prune();
         if let Some(artifacts) = artifacts {
-            match artifacts.and_then(|artifacts| artifacts.finish(&self.plan, schedule.get().map(String::as_str))) {
-                Ok(dir) => say(&format!("artifacts: {}", dir.display())),
-                Err(error) => say(&crate::text::sentence(&anyhow!(error).context("cannot keep all artifacts"))),
+            let finished = artifacts.and_then(|artifacts| {
+                let (dir, all) = artifacts.finish(&self.plan, schedule.get().map(String::as_str));
+                say(&format!("artifacts: {}", dir.display()));
+                all
+            });
+            if let Err(error) = finished {
+                say(&crate::text::sentence(&anyhow!(error).context("cannot keep all artifacts")));
             }
         }
         drop(kept);

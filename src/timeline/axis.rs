@@ -2,6 +2,29 @@
 
 /// Nanoseconds in a second.
 pub(crate) const SECOND: i64 = 1_000_000_000;
+/// No history is longer (30 years, in ns); sums of such times cannot overflow.
+const LONGEST: u64 = 1_000_000_000_000_000_000;
+
+/// The time since the first line of a mount.
+#[derive(Default)]
+pub(crate) struct Elapsed {
+    /// `mono_ns` of the first line.
+    first_ns: Option<u64>,
+    /// From the first line to the one that was taken last, in ns.
+    pub(crate) ns: i64,
+}
+
+impl Elapsed {
+    /// ns from the first line to one with this `mono_ns`. A time that is missing, or steps back, counts as that of the line
+    /// before.
+    pub(crate) fn at(&mut self, mono_ns: u64) -> i64 {
+        if mono_ns > 0 {
+            let since = mono_ns.saturating_sub(*self.first_ns.get_or_insert(mono_ns)).min(LONGEST);
+            self.ns = self.ns.max(since.cast_signed());
+        }
+        self.ns
+    }
+}
 
 /// Distances between ticks that people read easily, in ns: 1, 2, 5 of each power of ten up to 50 s, then those of clocks.
 fn steps() -> impl Iterator<Item = i64> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::axis::Elapsed;
 use super::faults;
 use super::model::{Command, End, Node, Span, Stay, Timeline, Why};
 use super::operations::Gathering;
@@ -13,8 +14,6 @@ use crate::history::{
     SandboxPhase, StateEvent,
 };
 
-/// No history is longer (30 years, in ns); sums of such times cannot overflow.
-const LONGEST: u64 = 1_000_000_000_000_000_000;
 const LINES_LOST: &str = "The disk was full: lines are missing, and some of what is shown may be wrong.";
 
 /// The present, for the picture of a cluster that is mounted.
@@ -80,10 +79,7 @@ struct Building {
     boot_id: String,
     ended: bool,
     lines_lost: bool,
-    /// `mono_ns` of the first line.
-    first_ns: Option<u64>,
-    /// From the first line to the one that was taken last, in ns.
-    duration: i64,
+    elapsed: Elapsed,
     /// Wall time of the first line.
     start: String,
 }
@@ -105,22 +101,13 @@ impl Building {
         for line in recorded {
             // A verdict that came long after the test, or after another boot, does not make the picture longer.
             let is_verdict = matches!(line.event, HistoryEvent::Verdict(_));
-            let at = if is_verdict { building.duration } else { building.at(line.mono_ns) };
+            let at = if is_verdict { building.elapsed.ns } else { building.elapsed.at(line.mono_ns) };
             match &line.event {
                 HistoryEvent::Test(object) => building.operations.take(at, line.seq, &object.values()),
                 event => building.take(at, event),
             }
         }
         building
-    }
-
-    /// ns since the first line. A time that is missing, or steps back, counts as that of the line before.
-    fn at(&mut self, mono_ns: u64) -> i64 {
-        if mono_ns > 0 {
-            let since = mono_ns.saturating_sub(*self.first_ns.get_or_insert(mono_ns)).min(LONGEST);
-            self.duration = self.duration.max(since.cast_signed());
-        }
-        self.duration
     }
 
     fn node(&mut self, name: &str) -> usize {
@@ -289,13 +276,13 @@ impl Building {
         let is_mounted = |now: &&Now| !self.ended && now.boot_id == self.boot_id;
         let ends = match now.filter(is_mounted) {
             Some(now) => {
-                self.at(now.mono_ns);
+                self.elapsed.at(now.mono_ns);
                 End::Now
             }
             None if self.ended => End::Unmounted,
             None => End::Unrecorded,
         };
-        let end = self.duration;
+        let end = self.elapsed.ns;
         self.fault(end, &FaultEvent::default());
         for (index, from) in std::mem::take(&mut self.ready) {
             self.nodes[index].ready.push(span(from, end, "ready"));

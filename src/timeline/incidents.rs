@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::axis::SECOND;
 use super::lapses::{lasted, pauses, unready};
 use super::model::{End, Incident, Stay, Timeline, Weight};
 use super::operations::OperationOutcome;
@@ -20,7 +21,10 @@ pub(crate) fn of(timeline: &Timeline) -> (Vec<Incident>, usize) {
     let mut all = deaths(timeline);
     all.extend(pauses(timeline));
     all.extend(unready(timeline));
-    all.extend(timeline.nemesis.iter().flat_map(|nemesis| &nemesis.errors).map(|(at, text)| Incident {
+    // Most are of a command, which is told below.
+    let told = failures(timeline);
+    let errors = timeline.nemesis.iter().flat_map(|nemesis| &nemesis.errors);
+    all.extend(errors.filter(|(at, text)| !is_told(&told, *at, text)).map(|(at, text)| Incident {
         at: *at,
         weight: Weight::Failure,
         nodes: vec![],
@@ -55,6 +59,22 @@ pub(crate) fn of(timeline: &Timeline) -> (Vec<Incident>, usize) {
         incident.text = one_line(&incident.text);
     }
     (all, more)
+}
+
+/// When commands failed, by time, and why.
+fn failures(timeline: &Timeline) -> Vec<(i64, &str)> {
+    let failed = timeline.commands.iter().filter_map(|command| Some((command.to?, command.failure.as_deref()?)));
+    let mut failed: Vec<_> =
+        failed.map(|(at, failure)| (at, failure.split_once(": ").map_or(failure, |of| of.1))).collect();
+    failed.sort_by_key(|(at, _)| *at);
+    failed
+}
+
+/// Whether a command failed for this reason just before.
+fn is_told(failures: &[(i64, &str)], at: i64, error: &str) -> bool {
+    let until = failures.partition_point(|(failed, _)| *failed <= at);
+    let mut just = failures[..until].iter().rev().take_while(|(failed, _)| at - failed < SECOND);
+    just.any(|(_, why)| !why.is_empty() && error.ends_with(why))
 }
 
 fn one_line(text: &str) -> String {

@@ -159,6 +159,15 @@ impl Held {
             }
         }
     }
+
+    /// For a table: `i002`, or `unknown (last i002): exit status 1`.
+    pub(crate) fn sentence(&self) -> String {
+        match (&self.error, self.nodes.as_slice()) {
+            (None, nodes) => nodes.join(" "),
+            (Some(error), []) => format!("unknown: {error}"),
+            (Some(error), nodes) => format!("unknown (last {}): {error}", nodes.join(" ")),
+        }
+    }
 }
 
 impl Role {

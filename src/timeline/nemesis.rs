@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use super::model::{Nemesis, Span};
 use super::{count, rough};
+use crate::control::ended_by;
 use crate::history::NemesisEvent;
 
 /// Collects the episodes of a history.
 #[derive(Default)]
 pub(crate) struct Gathering {
     heads: Vec<String>,
-    open: BTreeMap<u64, Span>,
+    /// Those whose end is still to come, each with whether it is in force until then.
+    open: BTreeMap<u64, (Span, bool)>,
     episodes: Vec<Span>,
     healed: Option<i64>,
     quiet: Vec<Span>,
@@ -26,12 +28,13 @@ impl Gathering {
                 self.heads.push(format!("{seed}, {} {unit}", count(usize::try_from(*episodes).unwrap_or(usize::MAX))));
             }
             NemesisEvent::Begin { episode, words, resolved, late_ms, error } => {
-                self.end(*episode, at, "the next of this number began");
+                self.end_unrecorded(*episode, at, "the next of this number began");
                 let text = resolved.as_ref().unwrap_or(words).clone();
                 let mut detail = vec![format!("episode {episode}: {words}"), lateness("begun", *late_ms)];
                 detail.extend(error.iter().cloned());
                 self.failed(at, words, error.as_deref());
-                self.open.insert(*episode, Span { from: at, to: at, text, detail: detail.join("\n") });
+                let span = Span { from: at, to: at, text, detail: detail.join("\n") };
+                self.open.insert(*episode, (span, error.is_none() && lasts(words)));
             }
             NemesisEvent::End { episode, words, late_ms, error } => {
                 self.failed(at, words, error.as_deref());
@@ -41,6 +44,10 @@ impl Gathering {
             }
             NemesisEvent::Healed { error } => {
                 self.failed(at, "healing", error.as_deref());
+                // Also what a performance that was killed has left open.
+                if error.is_none() {
+                    self.end_all(at, "healed");
+                }
                 self.healed = Some(at);
             }
             NemesisEvent::Over => self.over(at),
@@ -52,11 +59,26 @@ impl Gathering {
     }
 
     fn end(&mut self, episode: u64, at: i64, detail: &str) {
-        if let Some(mut span) = self.open.remove(&episode) {
+        if let Some((mut span, _)) = self.open.remove(&episode) {
             span.to = at;
             span.detail.push('\n');
             span.detail.push_str(detail);
             self.episodes.push(span);
+        }
+    }
+
+    /// Ends an episode of whose end there is no line. One that is over at once, or has failed, was never in force.
+    fn end_unrecorded(&mut self, episode: u64, at: i64, detail: &str) {
+        match self.open.get(&episode) {
+            Some((_, true)) => self.end(episode, at, detail),
+            Some(_) => self.episodes.extend(self.open.remove(&episode).map(|(span, _)| span)),
+            None => {}
+        }
+    }
+
+    fn end_all(&mut self, at: i64, detail: &str) {
+        for episode in self.open.keys().copied().collect::<Vec<_>>() {
+            self.end_unrecorded(episode, at, detail);
         }
     }
 
@@ -69,9 +91,7 @@ impl Gathering {
 
     /// Ends what still holds; `None` if there was no schedule.
     pub(crate) fn finish(mut self, end: i64) -> Option<Nemesis> {
-        for episode in self.open.keys().copied().collect::<Vec<_>>() {
-            self.end(episode, end, "has no end in the history");
-        }
+        self.end_all(end, "has no end in the history");
         self.over(end);
         self.episodes.sort_by_key(|span| span.from);
         let Self { heads, episodes, quiet, errors, .. } = self;
@@ -81,6 +101,14 @@ impl Gathering {
         };
         (!heads.is_empty() || !episodes.is_empty()).then_some(Nemesis { head, episodes, quiet, errors })
     }
+}
+
+/// Whether what an episode does is in force until it is ended, if the schedule does not say for how long.
+fn lasts(words: &str) -> bool {
+    let first = words.split_whitespace().next().unwrap_or_default();
+    let is_file = matches!(first, "partition" | "links") || first.ends_with("/net");
+    // A signal that is sent is over at once.
+    is_file || ended_by(first).is_some() && !(first == "kill" && words.contains(" -s"))
 }
 
 fn lateness(what: &str, ms: u64) -> String {

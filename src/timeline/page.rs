@@ -112,15 +112,16 @@ fn rows(timeline: &Timeline) -> (Vec<Row>, usize) {
     }
     if let Some(nemesis) = &timeline.nemesis {
         for span in &nemesis.episodes {
-            let what = format!("{} for {}", span.text, rough(span.to - span.from));
-            rows.push(plain(span.from, "nemesis", "", what));
+            let lasted =
+                if span.to > span.from { format!(" for {}", rough(span.to - span.from)) } else { String::new() };
+            rows.push(plain(span.from, "nemesis", "", format!("{}{lasted}", span.text)));
         }
         for (at, text) in &nemesis.errors {
             rows.push(Row { alarm: true, ..plain(*at, "nemesis", "", text.clone()) });
         }
     }
     for role in &timeline.roles {
-        rows.extend(role.held.iter().map(|held| plain(held.from, "role", &role.name, held.span().text)));
+        rows.extend(role.held.iter().map(|held| plain(held.from, "role", &role.name, held.sentence())));
     }
     for (_, anomaly) in timeline.anomalies() {
         let what = format!("{}: {}", anomaly.kind, anomaly.text);

@@ -375,7 +375,8 @@ proptest! {
             let page = html(&timeline);
             let parsed = parse_page(&page);
             prop_assert!(parsed.descendants().any(|node| node.has_tag_name("table")));
-            let evidence = Evidence { timeline: &timeline, lines: &history.mounts[number - 1], logs: vec![], schedule: None };
+            let lines = &history.mounts[number - 1];
+            let evidence = Evidence { timeline: &timeline, lines, logs: vec![], more_logs: 0, schedule: None };
             parse_page(&report(&evidence));
         }
     }

@@ -13,7 +13,7 @@ const AFTER: i64 = SECOND;
 const MOST: usize = 15;
 
 /// Something that held.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Circumstance {
     /// ns since the mount.
     pub(crate) from: i64,
@@ -22,8 +22,8 @@ pub(crate) struct Circumstance {
     pub(crate) what: String,
 }
 
-/// What held shortly before the operations of an anomaly, or meanwhile, by time.
-pub(crate) fn around(timeline: &Timeline, anomaly: &Anomaly) -> Vec<Circumstance> {
+/// What held shortly before the operations of an anomaly, or meanwhile, by time; and how much more there was.
+pub(crate) fn around(timeline: &Timeline, anomaly: &Anomaly) -> (Vec<Circumstance>, usize) {
     let mut all = vec![];
     let mut add = |from, to, what| all.push(Circumstance { from, to, what });
     for episode in timeline.nemesis.iter().flat_map(|nemesis| &nemesis.episodes) {
@@ -37,7 +37,7 @@ pub(crate) fn around(timeline: &Timeline, anomaly: &Anomaly) -> Vec<Circumstance
     }
     for role in &timeline.roles {
         for held in &role.held {
-            add(held.from, held.to, format!("{}: {}", role.name, held.span().text));
+            add(held.from, held.to, format!("{}: {}", role.name, held.sentence()));
         }
     }
     for node in &timeline.nodes {
@@ -57,6 +57,7 @@ pub(crate) fn around(timeline: &Timeline, anomaly: &Anomaly) -> Vec<Circumstance
         operations.map(|operation| (operation.from - BEFORE, operation.counts_at() + AFTER)).collect();
     all.retain(|one| times.iter().any(|(from, to)| one.from <= *to && one.to >= *from));
     all.sort_by_key(|one| one.from);
+    let more = all.len().saturating_sub(MOST);
     all.truncate(MOST);
-    all
+    (all, more)
 }

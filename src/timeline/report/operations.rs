@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::{Map, Value};
 
 use crate::history::{HistoryEvent, HistoryLine};
+use crate::timeline::axis::Elapsed;
 use crate::timeline::operations::{Process, cut, plain, process};
 use crate::timeline::verdicts::Anomaly;
 
@@ -36,15 +37,15 @@ pub(crate) struct Operation {
 pub(crate) fn all(lines: &[HistoryLine]) -> Vec<Operation> {
     let mut all: Vec<Operation> = vec![];
     let mut pending: BTreeMap<Process, usize> = BTreeMap::new();
-    let first = lines.iter().map(|line| line.mono_ns).find(|ns| *ns > 0).unwrap_or_default();
-    for line in lines {
+    let mut elapsed = Elapsed::default();
+    for line in lines.iter().filter(|line| !matches!(line.event, HistoryEvent::Verdict(_))) {
+        let at = elapsed.at(line.mono_ns);
         let HistoryEvent::Test(object) = &line.event else { continue };
         let members = object.values();
-        let at = i64::try_from(line.mono_ns.saturating_sub(first)).unwrap_or(i64::MAX);
         let kind = text(&members, "type");
         let process = process(&members);
         let ends = matches!(kind.as_str(), "ok" | "fail" | "info");
-        if let Some(index) = pending.remove(&process).filter(|_| ends) {
+        if ends && let Some(index) = pending.remove(&process) {
             let begun = &mut all[index];
             begun.took = Some(at.saturating_sub(begun.at));
             begun.kind = kind;
@@ -86,6 +87,8 @@ fn text(members: &Map<String, Value>, name: &str) -> String {
 pub(crate) struct Table<'a> {
     /// Each with whether the anomaly names it.
     pub(crate) rows: Vec<(&'a Operation, bool)>,
+    /// Whether all are on one key.
+    pub(crate) has_key: bool,
     /// How many that it names are left out.
     pub(crate) left_out: usize,
 }
@@ -109,5 +112,5 @@ pub(crate) fn around<'a>(all: &'a [Operation], anomaly: &Anomaly) -> Table<'a> {
     let named = rows.iter().filter(|(_, named)| *named).count();
     rows.truncate(MOST);
     let shown = rows.iter().filter(|(_, named)| *named).count();
-    Table { rows, left_out: named - shown }
+    Table { rows, has_key: key.is_some(), left_out: named - shown }
 }

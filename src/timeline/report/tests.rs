@@ -48,7 +48,30 @@ fn page(history: &RecordedHistory, logs: &[(&str, &str)], schedule: Option<&str>
     let moments = Moments::of(&timeline);
     let of = |(node, log): &(&str, &str)| excerpt(node, log.lines().map(|line| line.as_bytes().to_vec()), &moments);
     let logs = logs.iter().map(of).collect();
-    document(&Evidence { timeline: &timeline, lines: &history.mounts[0], logs, schedule })
+    document(&Evidence { timeline: &timeline, lines: &history.mounts[0], logs, more_logs: 0, schedule })
+}
+
+/// A history of these events, a second each after the line `mounted`.
+fn history_of(events: &[Value]) -> RecordedHistory {
+    let mounted = json!({"cluster": {"phase": "mounted", "image": "kv", "nodes": [{"name": "i001"}]}});
+    let lines = std::iter::once(&mounted).chain(events).zip(1_u64..).map(|(event, seq)| {
+        let mut line = event.clone();
+        (line["seq"], line["mono_ns"], line["time"]) =
+            (json!(seq), json!(seq * 1_000_000_000), json!("2026-11-30T08:00:00Z"));
+        format!("{line}\n")
+    });
+    RecordedHistory::read(lines.collect::<String>().as_bytes()).unwrap()
+}
+
+fn operation(kind: &str) -> Value {
+    json!({"test": {"process": 0, "type": kind, "f": "add", "value": 7}})
+}
+
+/// A verdict with an anomaly for each of these sets of lines.
+fn verdict(model: &str, anomalies: &[&[u64]]) -> Value {
+    let anomalies: Vec<_> =
+        anomalies.iter().map(|lines| json!({"kind": "lost", "text": "it is not there", "lines": lines})).collect();
+    json!({"verdict": {"model": model, "result": "violated", "text": "x", "operations": 2, "anomalies": anomalies}})
 }
 
 fn parsed(page: &str) -> Document<'_> {
@@ -129,5 +152,76 @@ fn what_is_said_by_nodes_and_tests_is_never_markup_and_nothing_is_fetched() {
     let page = page.replace("http://www.w3.org/2000/svg", "");
     for word in ["http:", "https:", "href=", "@import", "url(h", "<link"] {
         assert!(!page.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn what_is_the_same_around_several_anomalies_is_shown_once() {
+    let fault = |links: &[&str]| json!({"fault": {"links": links}});
+    let page = page(
+        &history_of(&[
+            fault(&["i001>host drop"]),
+            operation("invoke"),
+            operation("ok"),
+            operation("invoke"),
+            operation("ok"),
+            fault(&[]),
+            verdict("set", &[&[3, 4], &[5, 6], &[999]]),
+        ]),
+        &[],
+        None,
+    );
+    assert_eq!(page.matches("Around it").count(), 2);
+    assert_eq!(page.matches("<td>network: i001&gt;host drop</td>").count(), 1);
+    assert!(page.contains("The same as around anomaly 1, above."));
+    assert!(page.contains("None of its operations is in this mount of the history."));
+}
+
+#[test]
+fn more_circumstances_and_anomalies_than_are_shown_are_counted() {
+    let mut events = vec![operation("invoke")];
+    events.extend((0..20).map(|n| json!({"fault": {"links": [format!("i001>host delay {n}ms")]}})));
+    events.push(operation("ok"));
+    // Only six anomalies are shown of all verdicts together.
+    events.push(verdict("set", &[&[2, 23][..]; 6]));
+    events.push(verdict("list", &[&[2, 23][..]; 2]));
+    let page = page(&history_of(&events), &[], None);
+    let of = |text: &str| assert!(page.contains(text), "{text}");
+    of("2 operations looked at; 2 anomalies found, not shown here");
+    of(" more are in the timeline.");
+    of("The others are just before and after.");
+}
+
+#[test]
+fn an_operation_ends_with_its_own_end_whatever_its_process_says_meanwhile() {
+    let note = json!({"test": {"process": 0, "event": "retry"}});
+    let page = page(&history_of(&[operation("invoke"), note, operation("ok"), verdict("set", &[&[2, 4]])]), &[], None);
+    let rows = rows(&page, 0);
+    let named = &rows.iter().find(|(class, _)| class == "named").unwrap().1;
+    assert_eq!(named[..], ["1.000 s", "2.00 s", "0", "add", "", "7", "ok", ""]);
+}
+
+#[test]
+fn a_time_that_is_missing_is_that_of_the_line_before_as_in_the_picture() {
+    let text = concat!(
+        r#"{"seq":1,"mono_ns":1000000000,"cluster":{"phase":"mounted","nodes":[]}}"#,
+        "\n",
+        r#"{"seq":2,"mono_ns":6000000000,"test":{"process":0,"type":"invoke","f":"add"}}"#,
+        "\n",
+        r#"{"seq":3,"test":{"process":0,"type":"ok","f":"add"}}"#,
+        "\n",
+        r#"{"seq":4,"verdict":{"model":"set","result":"violated","text":"x","operations":1,"#,
+        r#""anomalies":[{"kind":"lost","text":"x","lines":[2,3]}]}}"#,
+        "\n",
+    );
+    let page = page(&RecordedHistory::read(text.as_bytes()).unwrap(), &[], None);
+    assert_eq!(rows(&page, 0)[0].1[..2], ["5.000 s", "0 µs"]);
+}
+
+#[test]
+fn what_is_wrong_with_the_history_is_told_also_where_nothing_happened() {
+    let page = page(&history_of(&[json!({"weather": 1})]), &[], None);
+    for text in ["No node went down, no command failed.", "1 line of kinds unknown to this version are not shown."] {
+        assert!(page.contains(text), "{text}");
     }
 }

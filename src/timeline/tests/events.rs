@@ -167,13 +167,61 @@ fn a_schedule_has_a_row_with_its_episodes() {
     let nemesis = timeline.nemesis.as_ref().unwrap();
     let episodes: Vec<_> =
         nemesis.episodes.iter().map(|span| (span.from / 1_000_000_000, span.to / 1_000_000_000)).collect();
-    assert_eq!((nemesis.head.as_str(), episodes, nemesis.quiet.len()), ("seed 7, 2 episodes", vec![(2, 4), (3, 8)], 1));
+    assert_eq!((nemesis.head.as_str(), episodes, nemesis.quiet.len()), ("seed 7, 2 episodes", vec![(2, 4), (3, 5)], 1));
     for word in ["episode 1: crash @leader", "begun 7 ms late", "ended by start i002, in time", "ESRCH: gone"] {
         assert!(nemesis.episodes[0].detail.contains(word), "{word} in {}", nemesis.episodes[0].detail);
     }
     assert_eq!(told(&timeline), ["nemesis: start i002: ESRCH: gone"]);
     let texts = texts(&svg(&timeline));
     assert!(texts.contains("nemesis: seed 7, 2 episodes") && texts.contains("\ncrash i002"), "{texts}");
+}
+
+/// The begin of an episode.
+fn begin(episode: u64, words: &str, error: Option<&str>) -> Value {
+    json!({"nemesis": {"phase": "begin", "episode": episode, "words": words, "late_ms": 0, "error": error}})
+}
+
+#[test]
+fn an_episode_without_an_end_lasts_only_if_something_was_in_force() {
+    let spans = |events: &[(f64, Value)]| {
+        let timeline = timeline(events);
+        let spans = timeline.nemesis.unwrap().episodes;
+        spans.iter().map(|span| (span.from / 1_000_000_000, span.to / 1_000_000_000)).collect::<Vec<_>>()
+    };
+    let events = [
+        (1.0, begin(1, "restart i002", None)),
+        (2.0, begin(2, "kill -s HUP i002", None)),
+        (3.0, begin(3, "kill i002", Some("i002 is not running (exited)"))),
+        (4.0, begin(4, "i002/net delay 50ms", None)),
+        (5.0, begin(5, "partition isolate i001", None)),
+        (6.0, begin(6, "pause @leader", None)),
+        (9.0, over()),
+    ];
+    assert_eq!(spans(&events), [(1, 1), (2, 2), (3, 3), (4, 9), (5, 9), (6, 9)]);
+    // Healing ends them, also those of a performance that was killed.
+    let healed = [&events[..6], &[(7.0, json!({"nemesis": {"phase": "healed"}})), (9.0, over())]].concat();
+    assert_eq!(spans(&healed)[3..], [(4, 7), (5, 7), (6, 7)]);
+    let in_vain =
+        [&events[..6], &[(7.0, json!({"nemesis": {"phase": "healed", "error": "x"}})), (9.0, over())]].concat();
+    assert_eq!(spans(&in_vain)[3..], [(4, 9), (5, 9), (6, 9)]);
+}
+
+#[test]
+fn a_command_of_a_schedule_that_fails_is_told_once() {
+    let failed = json!({"command": {"id": 1, "phase": "fail", "verb": "kill", "nodes": ["i002"], "errno": "ESRCH",
+        "error": "i002 is not running (exited)"}});
+    let timeline = timeline(&[
+        (1.0, command(1, "kill i002", &["i002"])),
+        (1.1, failed),
+        (1.2, begin(1, "kill i002", Some("i002 is not running (exited)"))),
+        (5.0, begin(2, "kill i003", Some("i003 is not running (exited)"))),
+        (9.0, over()),
+    ]);
+    let expected = [
+        "command “kill i002” failed: ESRCH: i002 is not running (exited)",
+        "nemesis: kill i003: i003 is not running (exited)",
+    ];
+    assert_eq!(told(&timeline), expected);
 }
 
 #[test]
