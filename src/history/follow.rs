@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// So much of the history is read at once, in bytes.
 const PIECE: usize = 256 * 1024;
 
-/// Follows a history from its begin.
+/// Follows a history from its start.
 #[derive(Debug)]
 pub(crate) struct Follower {
     path: PathBuf,

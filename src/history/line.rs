@@ -40,7 +40,7 @@ pub struct HistoryLine {
 pub enum HistoryEvent {
     /// The mount, its engine or this file.
     Cluster(ClusterEvent),
-    /// The begin or the end of a command.
+    /// The start or the end of a command.
     Command(CommandEvent),
     /// A node's state has changed, or more is known of its end.
     State(StateEvent),
@@ -177,7 +177,7 @@ pub enum CommandPhase {
     Fail,
 }
 
-/// The begin or the end of a command.
+/// The start or the end of a command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandEvent {
     /// The [`CommandId`], the same in both lines of one command.

@@ -34,7 +34,7 @@ pub(crate) struct Operation {
     pub(crate) open: bool,
     /// The line in a few words.
     pub(crate) label: String,
-    /// Numbers (`seq`) of the lines of its begin and its end; 0 if there is none.
+    /// Numbers (`seq`) of the lines of its start and its end; 0 if there is none.
     pub(crate) lines: (u64, u64),
 }
 
@@ -224,7 +224,7 @@ fn label(line: &Map<String, Value>) -> String {
     cut(if words.is_empty() { "(nothing)".into() } else { words.join(" ") })
 }
 
-/// An operation's label from those of its begin and its end; the end may have the value that was read.
+/// An operation's label from those of its start and its end; the end may have the value that was read.
 fn completed(begin: String, end: String) -> String {
     if end.starts_with(begin.as_str()) {
         end

@@ -12,7 +12,7 @@ use super::operation::{Kind, Operation, Outcome};
 use super::shared::{Phase, Shared};
 use crate::text::plain;
 
-/// How long to wait before a client is started anew that has ended or answered nonsense: at first, and at most.
+/// How long to wait before a client that has ended or answered nonsense is started again: at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// How long to wait before something is read back again.
 const READ_AGAIN: Duration = Duration::from_millis(200);

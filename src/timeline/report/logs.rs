@@ -9,7 +9,7 @@ use regex::Regex;
 use crate::timeline::axis::SECOND;
 use crate::timeline::model::Timeline;
 
-/// So far around the begin and the end of an operation, in ns.
+/// So far around the start and the end of an operation, in ns.
 const AROUND: i64 = 2 * SECOND;
 /// Most lines of a moment that are shown of one node.
 const MOST: usize = 200;

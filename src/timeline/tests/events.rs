@@ -176,7 +176,7 @@ fn a_schedule_has_a_row_with_its_episodes() {
     assert!(texts.contains("nemesis: seed 7, 2 episodes") && texts.contains("\ncrash i002"), "{texts}");
 }
 
-/// The begin of an episode.
+/// The start of an episode.
 fn begin(episode: u64, words: &str, error: Option<&str>) -> Value {
     json!({"nemesis": {"phase": "begin", "episode": episode, "words": words, "late_ms": 0, "error": error}})
 }
