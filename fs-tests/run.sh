@@ -292,7 +292,7 @@ cargo_tests() {
     for what in "${cargo_runs[@]}"; do
         out=$cargo_out.${what##* } status=0
         # shellcheck disable=SC2086 # several words
-        (cd "$project" && exec nice -n 10 cargo $what --no-fail-fast) >"$out" 2>&1 &
+        (cd "$project" && exec nice -n 5 cargo $what --no-fail-fast) >"$out" 2>&1 &
         running=$!
         wait "$running" || status=$?
         echo "$status" >"$out.status"

@@ -4,6 +4,9 @@
 //! shuttle runs one task at a time and chooses at every lock, channel and await who goes on. A schedule that fails is
 //! printed and can be run again with `shuttle::replay`.
 
+// Clippy does not come here: it would compile everything once more, for this file.
+#![deny(warnings)]
+
 mod common;
 
 use std::collections::HashMap;
