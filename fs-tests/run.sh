@@ -98,10 +98,10 @@ is_alone() {
     name=$(basename "$1" .bats)
     [[ " ${alone[*]} " = *" $name "* ]]
 }
-# Three lanes share what root runs, and a fourth has what only waits: most tests wait, for the engine or for time to pass.
+# Two lanes share what root runs, and a third has what mostly waits, for the engine or for time to pass.
 waits=()
 if [ ${#lanes[@]} -gt 1 ] && [ ${#files[@]} -gt 1 ]; then
-    lanes+=(beside beside2 waits)
+    lanes+=(beside waits)
     for name in "${waiting[@]}"; do
         for file in "${files[@]}"; do [ "$(basename "$file" .bats)" != "$name" ] || waits+=("$file"); done
     done
@@ -178,7 +178,7 @@ clean_up() {
     wait
     # Whatever a test left, below our own directory and nowhere else.
     [ ! -e "$newer/pid" ] || as_root "$here/newer_engine.sh" stop "$newer" || true
-    for dir in "$CTHULHU_TEST_TMP"/{root,beside,beside2,waits,user,newer}/*/; do
+    for dir in "$CTHULHU_TEST_TMP"/{root,beside,waits,user,newer}/*/; do
         [ -d "$dir" ] || continue
         # shellcheck disable=SC2016
         as_root env CTHULHU="${CTHULHU:-cthulhu}" bash -c '. "$1"; sweep "$2"' - "$here/lib.bash" "${dir%/}" || true
@@ -366,7 +366,7 @@ run_file() {
 # next_file LANE: takes the next file from those that are left for a lane, if there is one.
 next_file() {
     local left from=("$1")
-    case $1 in root) from=(shared alone) ;; beside | beside2) from=(shared) ;; esac
+    case $1 in root) from=(shared alone) ;; beside) from=(shared) ;; esac
     for left in "${from[@]/#/$CTHULHU_TEST_TMP/left.}"; do
         # shellcheck disable=SC2016 # the other shell's
         flock "$CTHULHU_TEST_TMP/left.lock" sh -c '[ -s "$1" ] && head -n 1 "$1" && sed -i 1d "$1"' - "$left" && return
@@ -378,8 +378,8 @@ next_file() {
 run_lane() {
     local lane=$1 file name out begin other status p f s passed=0 failed=0 skipped=0 running='' started=$SECONDS
     trap '[ -z "$running" ] || kill "$running" 2>/dev/null; exit 143' TERM
-    # Five lanes at once are what two processors can do: this one begins when another has ended, or waits.
-    if [ "$lane" = beside2 ]; then
+    # Four lanes at once are more than two processors can do: this one begins when another has ended, or waits.
+    if [ "$lane" = beside ] && [ ${#lanes[@]} -gt 3 ]; then
         until compgen -G "$CTHULHU_TEST_TMP/*.done" >/dev/null || [ -e "$CTHULHU_TEST_TMP/user.waits" ]; do sleep 0.2; done
     fi
     if [ "$lane" = newer ]; then
@@ -469,7 +469,7 @@ for left in shared waits alone user newer; do
         failed=$((failed + 1))
     fi
 done
-declare -A lane_title=([root]='as root' [user]='as user' [newer]='over the newer engine' [beside]='as root, beside the others' [beside2]='as root, a third'
+declare -A lane_title=([root]='as root' [user]='as user' [newer]='over the newer engine' [beside]='as root, beside the others'
     [waits]='as root, what waits')
 for lane in "${lanes[@]}"; do
     if grep -qs '^skipped: ' "$CTHULHU_TEST_TMP/$lane.figures"; then

@@ -139,6 +139,8 @@ async fn bring_up(plan: &Plan, machines: &Machines, made: &Made, report: &Report
         warn!(%error, "cannot raise the limit of open files");
         sys::nofile_limit()
     });
+    // An image of our own program takes its size once, and fuser has a buffer of 16 MiB of which requests fill little.
+    sys::map_large_blocks();
     // Our own program is hashed meanwhile.
     let own = try_join_all(fleet.engines().iter().map(|engine| selfimage::ensure(engine.as_ref())));
     let own = async { own.await.context("cannot make the sandbox image") };

@@ -19,7 +19,7 @@ pub(crate) use close::{close_in_child_from, close_reporting};
 #[cfg(test)]
 pub(crate) use fsid::fs_ids;
 pub(crate) use fsid::{FsIdGuard, act_as_user, set_fs_ids};
-pub(crate) use limits::{most_nofile, nofile_limit, raise_nofile_limit, resident_bytes};
+pub(crate) use limits::{map_large_blocks, most_nofile, nofile_limit, raise_nofile_limit, resident_bytes};
 pub use mounts::detach_mount;
 pub(crate) use mounts::{MountEntry, leads_to, mount_with_id, mounts_at, mounts_of, wait_for_mounts};
 pub(crate) use process::{boot_id, is_about_to_die, is_stopped, pidfd_open, process_start_time, umask};
