@@ -9,7 +9,7 @@
 set -euo pipefail
 
 repo=$(cd "$(dirname "$0")/.." && pwd)
-readonly repo oldest_cargo=88 patience=30
+readonly repo oldest_cargo=89 patience=30
 
 keep_engine=no
 case "${1-}" in
