@@ -476,7 +476,7 @@ EOF
     wait_for 20 reads "$M/zk-2/log" 'made for zk 2'
     is 2 "$(cat "$M/zk-2/bindmounts/var/myid")" myid
     echo 'restart zk' >"$M/control"
-    has "$(cat "$M/zk-2/log")" "can't open '/data/bootstrap'"
+    wait_for 20 contains "$M/zk-2/log" "can't open '/data/bootstrap'"
     echo 'reset --start' >"$M/control"
     again() { [ "$(grep -c 'made for zk 2' "$M/zk-2/log")" = 1 ]; }
     wait_for 20 again
