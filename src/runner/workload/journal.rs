@@ -136,7 +136,10 @@ fn line(line: &Line<'_>) -> String {
 pub(super) fn unusable(mountpoint: &Path, error: &io::Error) -> anyhow::Error {
     let at = mountpoint.display();
     match error.raw_os_error() {
-        Some(libc::ENOTCONN | libc::ECONNABORTED | libc::ENODEV | libc::ENOENT | libc::EIO) => gone(mountpoint),
+        // EBUSY while it is being taken down.
+        Some(libc::ENOTCONN | libc::ECONNABORTED | libc::ENODEV | libc::ENOENT | libc::EIO | libc::EBUSY) => {
+            gone(mountpoint)
+        }
         _ => anyhow!("cannot use {at}/history: {error}"),
     }
 }
