@@ -28,9 +28,9 @@ pub(crate) fn most_nofile() -> Option<u64> {
     getrlimit(Resource::Nofile).maximum
 }
 
-/// Has each large block of memory always be a mapping of its own, as a process of glibc's begins: freed, it goes back to the
-/// kernel, and zeros take no memory until they are written. After the first large block that is freed, glibc would take the
-/// next from a heap that it keeps. With another libc it does nothing.
+/// Keeps every large block of memory in a mapping of its own, as glibc does at first: a freed block goes back to the kernel,
+/// and zeroed memory takes no room until it is written. After the first large block is freed, glibc would serve the next ones
+/// from a heap that it keeps. Does nothing with another libc.
 pub(crate) fn map_large_blocks() {
     /// In bytes: glibc's own at first (mallopt(3)).
     #[cfg(target_env = "gnu")]
