@@ -74,7 +74,7 @@ status_of() { awk -v node="$1" '$1 == node' "$M/status"; }
 left_on() {
     local engine
     for engine in "$@"; do
-        lab_docker "$engine" ps -a --filter label=io.cthulhu.cluster --format "$engine: {{.Names}}"
+        lab_docker "$engine" ps -a --filter label=io.cthulhu.cluster --format "$engine: {{.Names}}" | known_to_engine
         lab_docker "$engine" network ls --filter label=io.cthulhu.cluster --format "$engine: network {{.Name}}"
         lab_docker "$engine" volume ls --filter label=io.cthulhu.cluster --format "$engine: volume {{.Name}}"
     done

@@ -8,7 +8,7 @@
 # engine (newer_engine.sh). --lane runs one lane alone, the user's with all files; FILE... runs only those .bats files.
 # --no-cargo leaves out `cargo test`. What was skipped is listed at the end; with --strict-skips, a skip that is not in
 # skips-allowed.txt is a failure.
-# CTHULHU=/path/to/cthulhu tests that binary instead of building one. As an ordinary user, it takes what needs root through
+# CTHULHU=/path/to/cthulhu tests that binary instead of building one, BUILD_PROFILE=dev builds one that is not optimised. As an ordinary user, it takes what needs root through
 # sudo.
 set -euo pipefail
 
@@ -18,6 +18,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 project=$(dirname "$here")
 # Seconds that one .bats file may take.
 deadline=${FILE_DEADLINE:-1500}
+# Cargo's profile of the program under test. With dev, half of the building is saved.
+profile=${BUILD_PROFILE:-release}
 
 say() { printf '==> %s\n' "$*"; }
 fail() {
@@ -224,12 +226,13 @@ fi
 
 if [ -z "${CTHULHU:-}" ]; then
     target=$(rustc -vV | sed -n 's/^host: //p')
-    say "building a static release for $target"
+    say "building a static program for $target, profile $profile"
     # As releases are built: .github/workflows/release.yml.
-    (cd "$project" && RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static' \
-        cargo build --release --target "$target") ||
-        fail 'the build failed'
-    CTHULHU=${CARGO_TARGET_DIR:-$project/target}/$target/release/cthulhu
+    static='-C target-feature=+crt-static -C relocation-model=static'
+    (cd "$project" && RUSTFLAGS=$static cargo build --profile "$profile" --target "$target") || fail 'the build failed'
+    CTHULHU=${CARGO_TARGET_DIR:-$project/target}/$target/${profile/#dev/debug}/cthulhu
+    # `cargo test` uses what was built for this, if it is built in the same way.
+    if [ "$profile" = dev ]; then export RUSTFLAGS=$static CARGO_BUILD_TARGET=$target; fi
 fi
 CTHULHU=$(realpath "$CTHULHU")
 [ -x "$CTHULHU" ] || fail "$CTHULHU is no program"
@@ -313,7 +316,7 @@ skips=$CTHULHU_TEST_TMP/skips
 : >"$skips"
 
 # What a caller may set for the tests; sudo hands nothing on by itself.
-settings=()
+settings=("BUILD_PROFILE=$profile")
 for name in DOCKER_HOST RANDOM_VERBS RANDOM_SEED FILE_STRESS_FILES FILE_STRESS_MB HOSTILE_FILES POSIX_HOST POSIX_SEED SCALE_NODES IDLE_SECONDS \
     LINES_APPENDED KILL_ROUNDS RUN_CLUSTERS FLOOD_MB FAULT_STATES FAULT_KILLS INTERFERENCE CHAOS_SECONDS RESETS RESET_SEED; do
     if [ -n "${!name:-}" ]; then settings+=("$name=${!name}"); fi

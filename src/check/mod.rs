@@ -7,7 +7,7 @@
 mod bank;
 mod elements;
 mod findings;
-#[cfg(any(fuzzing, test))]
+#[cfg(any(feature = "fuzzing", test))]
 pub mod fuzzed;
 mod gather;
 mod in_force;
@@ -29,7 +29,7 @@ use std::fmt::Display;
 pub(crate) use model::Model;
 pub(crate) use options::Options;
 pub(crate) use quote::{Quotes, text};
-#[cfg(any(fuzzing, test))]
+#[cfg(any(feature = "fuzzing", test))]
 pub(crate) use search::Bounds;
 
 use findings::{Anomaly, Findings, NEVER, number_of};

@@ -7,7 +7,7 @@ mod compose;
 mod container;
 mod doctor;
 mod environment;
-#[cfg(any(fuzzing, test))]
+#[cfg(any(feature = "fuzzing", test))]
 pub mod fuzzed;
 mod group_args;
 mod groups;

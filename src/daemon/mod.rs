@@ -8,7 +8,7 @@ mod background;
 mod check;
 mod config;
 mod data;
-#[cfg(any(fuzzing, test))]
+#[cfg(any(feature = "fuzzing", test))]
 pub mod fuzzed;
 mod host_command;
 mod images;

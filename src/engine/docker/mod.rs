@@ -13,7 +13,7 @@ mod exec;
 #[cfg(test)]
 mod fake;
 mod frames;
-#[cfg(any(fuzzing, test))]
+#[cfg(any(feature = "fuzzing", test))]
 pub mod fuzzed;
 mod images;
 mod info;
