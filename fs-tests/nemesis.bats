@@ -143,7 +143,7 @@ END
     "$CTHULHU" umount "$TMP/hangs" >/dev/null
 }
 
-@test "a workload does not wait for a nemesis that was killed" {
+@test "one schedule at a time, until its nemesis has ended or was killed" {
     printf 'at 0s for 100s pause i002\n' >schedule
     "$CTHULHU" nemesis --schedule schedule "$M" >out 2>&1 3>&- &
     pid=$!
@@ -153,11 +153,17 @@ END
         sh -c 'while read -r line; do echo "{\"type\":\"ok\",\"value\":[]}"; done' >said 2>&1 3>&- &
     workload=$!
     wait_for 20 contains said 'going on until the nemesis is over'
+    printf 'at 0s stop i001\n' >another
+    performs 1 --schedule another
+    has "$output" "process $pid performs a schedule there"
     kill -9 "$pid"
     wait "$pid" || true
     with_deadline 20 tail --pid="$workload" -f /dev/null
     wait "$workload"
     has "$(cat said)" 'a cluster that has not recovered: the nemesis has ended without healing'
+    echo resume >"$M/control"
+    performs 0 --schedule another
+    healed
 }
 
 @test "a node that ends by itself is told, and not started" {

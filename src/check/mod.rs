@@ -75,7 +75,7 @@ pub(crate) fn verdict<E: Display>(
     if let Some(wanted) = options.mount.filter(|wanted| !(1..=number).contains(wanted)) {
         return Err(format!("there is no mount {wanted} in this history: it has {number}, counted from 1"));
     }
-    mount.finish()
+    mount.finish().map(|verdict| VerdictEvent { after: options.after, ..verdict })
 }
 
 /// What is known of the lines of one mount.
@@ -147,7 +147,7 @@ fn checker(model: Model, options: &Options) -> Box<dyn Checker> {
 
 fn unknown(model: Model, operations: u64, text: String) -> VerdictEvent {
     let (model, result) = (model.name().to_owned(), VerdictResult::Unknown);
-    VerdictEvent { model, result, text, operations, anomalies: vec![], more: 0 }
+    VerdictEvent { model, result, text, operations, after: 0, anomalies: vec![], more: 0 }
 }
 
 fn told(model: Model, operations: u64, found: Findings, values: &Values, in_force: &InForce) -> VerdictEvent {
@@ -162,7 +162,7 @@ fn told(model: Model, operations: u64, found: Findings, values: &Values, in_forc
     let told = found.anomalies.len() as u64;
     let anomalies = found.anomalies.into_iter().map(|anomaly| event(anomaly, values, in_force)).collect();
     let text = sentence.join("; ");
-    VerdictEvent { model: model.name().into(), result, text, operations, anomalies, more: all - told }
+    VerdictEvent { model: model.name().into(), result, text, operations, after: 0, anomalies, more: all - told }
 }
 
 fn event(anomaly: Anomaly, values: &Values, in_force: &InForce) -> AnomalyEvent {

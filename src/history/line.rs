@@ -384,6 +384,9 @@ pub struct VerdictEvent {
     pub text: String,
     /// How many operations were looked at.
     pub operations: u64,
+    /// The number (`seq`) of a line: the test's lines up to it were not looked at.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub after: u64,
     /// What does not fit; the first ones, if there are many.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub anomalies: Vec<AnomalyEvent>,

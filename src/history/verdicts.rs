@@ -5,15 +5,13 @@ use std::path::Path;
 
 use super::{ClusterEvent, HistoryEvent, HistoryLine, VerdictEvent, read_lines};
 
-/// Adds a verdict; it takes the place of the one before on the same model.
+/// Adds a verdict; it takes the place of those before on the same model and the same operations, or fewer.
 pub(crate) fn replace_verdict(verdicts: &mut Vec<VerdictEvent>, new: VerdictEvent) {
-    match verdicts.iter_mut().find(|verdict| verdict.model == new.model) {
-        Some(verdict) => *verdict = new,
-        None => verdicts.push(new),
-    }
+    verdicts.retain(|old| old.model != new.model || old.after < new.after);
+    verdicts.push(new);
 }
 
-/// The last verdict on each model in the last mount of a history.
+/// The verdicts that count, on each model, in the last mount of a history.
 ///
 /// # Errors
 /// Those of reading it. Lines that are none of a history are passed over.
@@ -39,10 +37,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_verdict_on_each_model_counts() {
-        let verdict = |model: &str, result: &str| {
-            format!(r#"{{"verdict":{{"model":"{model}","result":"{result}","text":"","operations":1}}}}"#)
+    fn the_last_verdict_counts_on_each_model_and_the_same_operations() {
+        let verdict_after = |after: u64, model: &str, result: &str| {
+            format!(
+                r#"{{"verdict":{{"model":"{model}","result":"{result}","text":"","operations":1,"after":{after}}}}}"#
+            )
         };
+        let verdict = |model: &str, result: &str| verdict_after(0, model, result);
         let mounted = r#"{"cluster":{"phase":"mounted"}}"#.to_owned();
         let test = r#"{"test":{"verdict":{"model":"set","result":"violated","text":"","operations":1}}}"#.to_owned();
         let lines = [
@@ -50,8 +51,13 @@ mod tests {
             verdict("list", "violated"),
             mounted,
             verdict("set", "violated"),
+            verdict_after(20, "set", "unknown"),
             verdict("bank", "unknown"),
             verdict("set", "good"),
+            verdict_after(10, "bank", "violated"),
+            verdict_after(30, "bank", "good"),
+            verdict_after(40, "set", "unknown"),
+            verdict_after(30, "set", "good"),
             test,
             "{".into(),
         ];
@@ -60,8 +66,9 @@ mod tests {
         std::fs::write(&path, lines.join("\n") + "\n").unwrap();
         let told = last_verdicts(&path).unwrap();
         let told: Vec<_> = told.iter().map(|one| (one.model.as_str(), one.result)).collect();
-        use crate::history::VerdictResult::{Good, Unknown};
-        assert_eq!(told, [("set", Good), ("bank", Unknown)]);
+        use crate::history::VerdictResult::{Good, Unknown, Violated};
+        let bank = [("bank", Unknown), ("bank", Violated), ("bank", Good)];
+        assert_eq!(told, [&bank[..1], &[("set", Good)], &bank[1..], &[("set", Good)]].concat());
         assert!(last_verdicts(&dir.path().join("none")).is_err());
     }
 }

@@ -7,6 +7,7 @@
 mod artifacts;
 mod checking;
 mod copy;
+mod follow;
 mod log_end;
 pub(crate) mod nemesis;
 mod nodes;

@@ -119,7 +119,12 @@ impl Bench {
             self.engine.remove(&container.id).await.unwrap();
         }
         for network in self.engine.list_networks(Some(&self.label())).await.unwrap() {
-            self.engine.remove_network(&network.id).await.unwrap();
+            // An endpoint can outlive its container by a moment.
+            let begin = Instant::now();
+            while let Err(error) = self.engine.remove_network(&network.id).await {
+                assert!(begin.elapsed() < WAIT, "{error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
         }
         let removed = std::process::Command::new("docker").args(["rmi", "-f", &self.image]).output();
         if !removed.is_ok_and(|output| output.status.success()) {

@@ -288,6 +288,7 @@ fn verdict() -> Samples {
         result,
         text: "all is there".into(),
         operations: 3,
+        after: 0,
         anomalies: vec![],
         more: 0,
     };
@@ -295,7 +296,8 @@ fn verdict() -> Samples {
         || AnomalyEvent { kind: "lost".into(), text: "7 is lost".into(), key: None, lines: vec![], faults: vec![] };
     let whole =
         AnomalyEvent { key: Some(json!("x")), lines: vec![4, 9], faults: vec!["i002 crashed".into()], ..lost() };
-    let violated = VerdictEvent { anomalies: vec![lost(), whole], more: 2, ..event(VerdictResult::Violated) };
+    let violated =
+        VerdictEvent { after: 17, anomalies: vec![lost(), whole], more: 2, ..event(VerdictResult::Violated) };
     Samples {
         smallest: all().map(event).map(HistoryEvent::Verdict).collect(),
         others: vec![HistoryEvent::Verdict(violated)],

@@ -2,7 +2,7 @@
 //!
 //! The engine's own JSON is kept whole, in its own order; what we need is picked out of it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bollard::Docker;
 use serde_json::Value;
@@ -46,13 +46,15 @@ pub(super) fn read(text: &str) -> Result<Inspection> {
     })
 }
 
-/// The published ones, sorted. Engines may list a port of all addresses once for IPv4 and once for IPv6.
+/// The published ones, sorted. Docker lists a port of all addresses once for IPv4 and once for IPv6. The second can have another
+/// number, if that of the first was taken there, and counts only alone.
 fn ports(bindings: &Value) -> Vec<PublishedPort> {
+    const IPV6: Option<IpAddr> = Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
     let mut ports = vec![];
     for (key, bound) in bindings.as_object().into_iter().flatten() {
-        for binding in bound.as_array().into_iter().flatten() {
-            ports.extend(port(key, binding));
-        }
+        let bound: Vec<_> = bound.as_array().into_iter().flatten().filter_map(|binding| port(key, binding)).collect();
+        let on_ipv4 = bound.iter().any(|port| port.host_ip.is_none());
+        ports.extend(bound.into_iter().filter(|port| !(on_ipv4 && port.host_ip == IPV6)));
     }
     ports.sort_unstable_by_key(|port| (port.port, port.protocol, port.host_port, port.host_ip));
     ports.dedup();
@@ -63,7 +65,7 @@ fn port(key: &str, binding: &Value) -> Option<PublishedPort> {
     let (port, protocol) = key.split_once('/')?;
     let host_ip = binding["HostIp"].as_str().and_then(|ip| ip.parse::<IpAddr>().ok());
     Some(PublishedPort {
-        host_ip: host_ip.filter(|ip| !ip.is_unspecified()),
+        host_ip: host_ip.filter(|ip| *ip != Ipv4Addr::UNSPECIFIED),
         host_port: Some(binding["HostPort"].as_str()?.parse().ok()?),
         port: port.parse().ok()?,
         protocol: Protocol::named(protocol)?,
@@ -224,8 +226,9 @@ mod tests {
     fn ports_are_those_in_effect() {
         let seen = read(
             r#"{"Id":"ab","NetworkSettings":{"Ports":{"81/tcp":null,"80/tcp":[
-                {"HostIp":"0.0.0.0","HostPort":"32768"},{"HostIp":"::","HostPort":"32768"},
-                {"HostIp":"127.0.0.1","HostPort":"9000"}],"53/udp":[{"HostIp":"","HostPort":"53"}],"x":[{}]}}}"#,
+                {"HostIp":"0.0.0.0","HostPort":"32768"},{"HostIp":"::","HostPort":"32770"},
+                {"HostIp":"127.0.0.1","HostPort":"9000"}],"53/udp":[{"HostIp":"","HostPort":"53"}],"x":[{}],
+                "82/tcp":[{"HostIp":"::","HostPort":"5"}]}}}"#,
         );
         let port = |ip: Option<&str>, host: u16, port: u16, protocol| PublishedPort {
             host_ip: ip.map(|ip| ip.parse().unwrap()),
@@ -237,6 +240,7 @@ mod tests {
             port(None, 53, 53, Protocol::Udp),
             port(Some("127.0.0.1"), 9000, 80, Protocol::Tcp),
             port(None, 32768, 80, Protocol::Tcp),
+            port(Some("::"), 5, 82, Protocol::Tcp),
         ];
         assert_eq!(seen.unwrap().ports, expected);
         assert!(with_state("{}").ports.is_empty());

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 
+use super::super::follow::Watched;
 use super::mounted::Mounted;
 use super::perform::{Performance, perform};
 use super::stop::Stop;
@@ -70,6 +71,12 @@ impl NemesisJob {
     /// A sentence: it cannot be performed there, and nothing was written.
     pub(crate) fn prepare(&self, mountpoint: &Path) -> Result<Prepared> {
         let cluster = Mounted::at(mountpoint)?;
+        if let Some(pid) = Watched::begin(mountpoint)?.performing() {
+            let at = mountpoint.display();
+            bail!(
+                "{at}: process {pid} performs a schedule there, and each would heal what the other does: wait until it is over"
+            );
+        }
         let schedule = self.schedule(&cluster)?;
         let (seed, episodes) = (schedule.seed, schedule.episodes.len() as u64);
         cluster.record(NemesisEvent::Started { seed, episodes, by: Some(Owner::this_process().to_string()) })?;

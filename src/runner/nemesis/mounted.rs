@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use serde_json::{Map, Value};
 
 use crate::cluster::{Names, NodeName, NodeWords};
-use crate::history::{CommandPhase, HistoryEvent, HistoryLine, NemesisEvent};
+use crate::history::{CommandEvent, CommandPhase, HistoryEvent, HistoryLine, NemesisEvent};
 use crate::nemesis::{self, Action, Surroundings, impossible};
 
 /// The nodes that the roles in a line stood for.
@@ -137,27 +137,25 @@ impl Mounted {
             return Err(WriteError::new(Errno::AGAIN, format!("{word} is not one node now")));
         }
         let (path, history) = (self.path(&action.file), self.root.join("history"));
-        let has_roles = !action.roles().is_empty();
-        let before = if has_roles { fs::metadata(&history).map_or(0, |found| found.len()) } else { 0 };
-        let roles = || if has_roles { self.resolved(before, action) } else { Resolved::new() };
+        let before = fs::metadata(&history).map_or(0, |found| found.len());
         let written =
             OpenOptions::new().write(true).open(&path).and_then(|mut file| file.write_all(action.text().as_bytes()));
-        if let Err(error) = written {
-            let said = fs::read_to_string(path.with_file_name("error")).unwrap_or_default();
-            let sentence = if said.trim().is_empty() { error.to_string() } else { said.trim().to_owned() };
-            return Err(WriteError {
-                errno: error.raw_os_error().map(Errno::from_raw_os_error),
-                sentence,
-                roles: roles(),
-            });
+        if written.is_ok() && action.roles().is_empty() {
+            return Ok(Resolved::new());
         }
-        Ok(roles())
+        let (known, said) = recorded(&history, before, action).unwrap_or_default();
+        let roles = self.resolved(known, action);
+        let Err(error) = written else { return Ok(roles) };
+        // A node's file has the sentence, and that of all nodes only the one of the last that failed.
+        let said = said.filter(|_| !matches!(action.file, nemesis::File::Net(_)));
+        let said = said.or_else(|| fs::read_to_string(path.with_file_name("error")).ok()).unwrap_or_default();
+        let sentence = if said.trim().is_empty() { error.to_string() } else { said.trim().to_owned() };
+        Err(WriteError { errno: error.raw_os_error().map(Errno::from_raw_os_error), sentence, roles })
     }
 
-    /// What the roles in an action stood for that has just been written, by the history behind `from`. On a full disk the
+    /// What the roles in an action stood for that has just been written, as far as the history has it. On a full disk the
     /// daemon keeps its lines for itself: then by the file `roles`, which the write has made new.
-    fn resolved(&self, from: u64, action: &Action) -> Resolved {
-        let mut known = resolved(&self.root.join("history"), from, action).unwrap_or_default();
+    fn resolved(&self, mut known: Resolved, action: &Action) -> Resolved {
         let roles = action.roles();
         if roles.iter().any(|role| !known.contains_key(role)) {
             let latest = self.roles().into_iter().filter(|(role, nodes)| roles.contains(role) && !nodes.is_empty());
@@ -197,8 +195,9 @@ impl Mounted {
     }
 }
 
-/// What the roles in an action stood for, from the history's line about it, which is behind `from`.
-fn resolved(history: &Path, from: u64, action: &Action) -> io::Result<Resolved> {
+/// What the roles in an action stood for, and the sentence if it failed, from the history's lines about it, which are behind
+/// `from`.
+fn recorded(history: &Path, from: u64, action: &Action) -> io::Result<(Resolved, Option<String>)> {
     let mut file = File::open(history)?;
     file.seek(SeekFrom::Start(from))?;
     let mut lines = String::new();
@@ -209,15 +208,15 @@ fn resolved(history: &Path, from: u64, action: &Action) -> io::Result<Resolved> 
         let cut = line.strip_suffix('…').is_some_and(|start| text.starts_with(start));
         cut || line == text.trim_end()
     };
-    let ours = lines.lines().filter_map(|line| HistoryLine::parse(line).ok()).find_map(|line| match line.event {
-        HistoryEvent::Command(command)
-            if command.phase == CommandPhase::Invoke && command.line.as_deref().is_some_and(is_ours) =>
-        {
-            Some(command.roles)
-        }
+    let mut commands = lines.lines().filter_map(|line| match HistoryLine::parse(line).ok()?.event {
+        HistoryEvent::Command(command) => Some(command),
         _ => None,
     });
-    Ok(ours.unwrap_or_default())
+    let begins = |command: &CommandEvent| command.phase == CommandPhase::Invoke;
+    let ours = commands.find(|command| begins(command) && command.line.as_deref().is_some_and(is_ours));
+    let Some(ours) = ours else { return Ok(Default::default()) };
+    let error = commands.find(|command| command.id == ours.id).and_then(|command| command.error);
+    Ok((ours.roles, error))
 }
 
 /// The names of the nodes, from `spec.json` and the links in `nodes`.
@@ -295,8 +294,15 @@ pub(super) mod tests {
             let invoke = format!(
                 r#"{{"seq":1,"mono_ns":1,"command":{{"id":1,"phase":"invoke","line":"{line}","verb":"crash","nodes":[],"roles":{{"leader":["i003"],"other2":["i002"]}}}}}}"#
             );
-            fs::write(dir.path().join("history"), invoke + "\n").unwrap();
-            assert_eq!(mounted.resolved(0, &crash), roles(&[("leader", "i003"), ("other2", "i002")]), "{line}");
+            let fail = |id: u64| {
+                format!(r#"{{"seq":2,"mono_ns":1,"command":{{"id":{id},"phase":"fail","error":"{id} has failed"}}}}"#)
+            };
+            let history = dir.path().join("history");
+            fs::write(&history, [invoke, fail(2), fail(1)].join("\n") + "\n").unwrap();
+            let (known, error) = recorded(&history, 0, &crash).unwrap();
+            assert_eq!(mounted.resolved(known, &crash), roles(&[("leader", "i003"), ("other2", "i002")]), "{line}");
+            // Others that fail at the same time have their own.
+            assert_eq!(error.as_deref(), Some("1 has failed"));
         }
     }
 }

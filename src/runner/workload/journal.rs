@@ -2,14 +2,15 @@
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::super::follow::unusable;
 use super::operation::{INIT, Kind, Operation, Outcome};
 use crate::history::LONGEST_LINE;
 
@@ -130,23 +131,6 @@ fn ended(process: u64, operation: &Operation, outcome: &Outcome) -> String {
 fn line(line: &Line<'_>) -> String {
     // Nothing in it can fail to be written.
     serde_json::to_string(line).unwrap_or_default() + "\n"
-}
-
-/// Why a mount's history cannot be read or written; most often because the mount has gone.
-pub(super) fn unusable(mountpoint: &Path, error: &io::Error) -> anyhow::Error {
-    let at = mountpoint.display();
-    match error.raw_os_error() {
-        // EBUSY while it is being taken down.
-        Some(libc::ENOTCONN | libc::ECONNABORTED | libc::ENODEV | libc::ENOENT | libc::EIO | libc::EBUSY) => {
-            gone(mountpoint)
-        }
-        _ => anyhow!("cannot use {at}/history: {error}"),
-    }
-}
-
-/// That there is no mount any more.
-pub(super) fn gone(mountpoint: &Path) -> anyhow::Error {
-    anyhow!("the mount {} has gone away", mountpoint.display())
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Operations on the system that a cluster runs, by clients of the user's, recorded in the history of the mount.
 
 mod client;
-mod follow;
 mod generator;
 mod jobs;
 mod journal;
@@ -19,7 +18,6 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use self::client::Groups;
-use self::follow::Watched;
 pub(crate) use self::generator::usual_keys;
 use self::generator::{Mix, TOTAL};
 use self::jobs::Jobs;
@@ -28,6 +26,7 @@ use self::operation::Operation;
 use self::process::Process;
 use self::shared::{Clients, Pace, Phase, Shared, Target};
 use super::checking::{UNKNOWN, check, record};
+use super::follow::{Watched, unusable};
 use super::run::cannot_run;
 use super::signals::say;
 use crate::check::{Model, Options};
@@ -299,7 +298,7 @@ impl Shared {
 /// The nodes of a mount that clients talk to, in the order of their numbers.
 fn targets(mountpoint: &Path, wanted: &[String]) -> Result<Vec<Target>> {
     let path = mountpoint.join("spec.json");
-    let text = std::fs::read_to_string(&path).map_err(|error| journal::unusable(mountpoint, &error))?;
+    let text = std::fs::read_to_string(&path).map_err(|error| unusable(mountpoint, &error))?;
     let spec: Map<String, Value> =
         serde_json::from_str(&text).with_context(|| format!("cannot read {}", path.display()))?;
     chosen(&spec, wanted)

@@ -1,10 +1,10 @@
-//! What a workload reads in the history of its mount.
+//! What matters of a mount's history to what works there.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
-use super::journal::{gone, unusable};
 use crate::daemon::Owner;
 use crate::history::{ClusterEvent, Follower, HistoryEvent, HistoryLine, NemesisEvent, Object};
 
@@ -75,6 +75,11 @@ impl Watched {
         if self.seen.unmounting { Err(gone(&self.mountpoint)) } else { Ok(()) }
     }
 
+    /// The number of the process that performs a schedule now, if it is known.
+    pub(super) fn performing(&self) -> Option<u32> {
+        self.seen.by.as_ref().filter(|_| self.seen.nemesis).and_then(|by| Owner::pid(by))
+    }
+
     /// Whether a nemesis is at work. One that was killed has not said that it is over.
     ///
     /// # Errors
@@ -117,6 +122,23 @@ impl SoFar {
         let key = line.get("key").and_then(|key| key.as_str()?.strip_prefix('k')?.parse::<u64>().ok()).filter(is_usual);
         self.next_key = self.next_key.max(key.map_or(0, |key| key + 1));
     }
+}
+
+/// Why a mount's history cannot be read or written; most often because the mount has gone.
+pub(super) fn unusable(mountpoint: &Path, error: &io::Error) -> anyhow::Error {
+    let at = mountpoint.display();
+    match error.raw_os_error() {
+        // EBUSY while it is being taken down.
+        Some(libc::ENOTCONN | libc::ECONNABORTED | libc::ENODEV | libc::ENOENT | libc::EIO | libc::EBUSY) => {
+            gone(mountpoint)
+        }
+        _ => anyhow!("cannot use {at}/history: {error}"),
+    }
+}
+
+/// That there is no mount any more.
+pub(super) fn gone(mountpoint: &Path) -> anyhow::Error {
+    anyhow!("the mount {} has gone away", mountpoint.display())
 }
 
 #[cfg(test)]
