@@ -304,6 +304,17 @@ time.sleep(1000)'
     no_clients
 }
 
+@test "two workloads in the COMMAND of run: the verdict of each counts" {
+    cd "$BATS_TEST_TMPDIR"
+    # shellcheck disable=SC2016
+    MARK=$STORE TMPDIR=$BATS_TEST_TMPDIR with_deadline 90 "$CTHULHU" run --host simulated: -n 3 --prefix "$P-two" --artifacts art -- \
+        sh -c 'MISBEHAVE=lose:4 "$@"; rm "$STORE"; "$@"' sh \
+        "$CTHULHU" workload --model set --for 300ms --rate 200 -- "${CLIENT[@]}" >out 2>&1
+    contains out '^cthulhu: violated: set: '
+    is '["violated","good"]' "$(jq -c 'map(.result)' "art/$P-two/verdict.json")"
+    no_clients
+}
+
 # The first block of that language in docs/workload.md, with the port of the server that is under way.
 block() { awk -v lang="$1" '$0 == "```" lang { on = 1; next } $0 == "```" && on { exit } on' "$FS_TESTS/../docs/workload.md" | sed "s/:8080/:$port/"; }
 
