@@ -8,8 +8,8 @@
 # engine (newer_engine.sh). --lane runs one lane alone, the user's with all files; FILE... runs only those .bats files.
 # --no-cargo leaves out `cargo test`. What was skipped is listed at the end; with --strict-skips, a skip that is not in
 # skips-allowed.txt is a failure.
-# CTHULHU=/path/to/cthulhu tests that binary instead of building one, BUILD_PROFILE=dev builds one that is not optimised. As an ordinary user, it takes what needs root through
-# sudo.
+# CTHULHU=/path/to/cthulhu tests that binary instead of building one; BUILD_PROFILE=dev builds one that is not optimised. As an
+# ordinary user, it takes what needs root through sudo.
 set -euo pipefail
 
 # In braces, so that bash reads it whole: the file may be edited while it runs.

@@ -46,12 +46,16 @@ impl Watched {
     /// # Errors
     /// A sentence: it cannot be read.
     pub(super) fn begin(mountpoint: &Path) -> Result<Self> {
-        let history = Follower::new(mountpoint.join("history"));
-        let seen = SoFar { next_key: 1, ..SoFar::default() };
-        let mut watched = Self { mountpoint: mountpoint.to_owned(), history, begun: false, seen };
+        let mut watched = Self { begun: false, ..Self::new(mountpoint) };
         watched.read()?;
         watched.begun = true;
         Ok(watched)
+    }
+
+    fn new(mountpoint: &Path) -> Self {
+        let history = Follower::new(mountpoint.join("history"));
+        let seen = SoFar { next_key: 1, ..SoFar::default() };
+        Self { mountpoint: mountpoint.to_owned(), history, begun: true, seen }
     }
 
     /// Reads what is new.
@@ -73,11 +77,6 @@ impl Watched {
         });
         read.map_err(|error| unusable(&self.mountpoint, &error))?;
         if self.seen.unmounting { Err(gone(&self.mountpoint)) } else { Ok(()) }
-    }
-
-    /// The number of the process that performs a schedule now, if it is known.
-    pub(super) fn performing(&self) -> Option<u32> {
-        self.seen.by.as_ref().filter(|_| self.seen.nemesis).and_then(|by| Owner::pid(by))
     }
 
     /// Whether a nemesis is at work. One that was killed has not said that it is over.
@@ -122,6 +121,16 @@ impl SoFar {
         let key = line.get("key").and_then(|key| key.as_str()?.strip_prefix('k')?.parse::<u64>().ok()).filter(is_usual);
         self.next_key = self.next_key.max(key.map_or(0, |key| key + 1));
     }
+}
+
+/// The number of the process that performs a schedule on a cluster now, if one does and that is known.
+///
+/// # Errors
+/// As [`Watched::read`].
+pub(super) fn performing(mountpoint: &Path) -> Result<Option<u32>> {
+    let mut watched = Watched::new(mountpoint);
+    watched.read()?;
+    Ok(watched.seen.by.filter(|_| watched.seen.nemesis).and_then(|by| Owner::pid(&by)))
 }
 
 /// Why a mount's history cannot be read or written; most often because the mount has gone.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 
-use super::super::follow::Watched;
+use super::super::follow::performing;
 use super::mounted::Mounted;
 use super::perform::{Performance, perform};
 use super::stop::Stop;
@@ -71,7 +71,7 @@ impl NemesisJob {
     /// A sentence: it cannot be performed there, and nothing was written.
     pub(crate) fn prepare(&self, mountpoint: &Path) -> Result<Prepared> {
         let cluster = Mounted::at(mountpoint)?;
-        if let Some(pid) = Watched::begin(mountpoint)?.performing() {
+        if let Some(pid) = performing(mountpoint)? {
             let at = mountpoint.display();
             bail!(
                 "{at}: process {pid} performs a schedule there, and each would heal what the other does: wait until it is over"
