@@ -16,8 +16,8 @@ const LARGEST: u64 = 1 << 53;
 pub(super) struct Watched {
     mountpoint: PathBuf,
     history: Follower,
-    /// All that was there at first has been read: what tests append is of no interest any more.
-    begun: bool,
+    /// What tests append is of no interest: what there was at first has been read, or need not be.
+    skips_tests: bool,
     pub(super) seen: SoFar,
 }
 
@@ -46,16 +46,16 @@ impl Watched {
     /// # Errors
     /// A sentence: it cannot be read.
     pub(super) fn begin(mountpoint: &Path) -> Result<Self> {
-        let mut watched = Self { begun: false, ..Self::new(mountpoint) };
+        let mut watched = Self { skips_tests: false, ..Self::new(mountpoint) };
         watched.read()?;
-        watched.begun = true;
+        watched.skips_tests = true;
         Ok(watched)
     }
 
     fn new(mountpoint: &Path) -> Self {
         let history = Follower::new(mountpoint.join("history"));
         let seen = SoFar { next_key: 1, ..SoFar::default() };
-        Self { mountpoint: mountpoint.to_owned(), history, begun: true, seen }
+        Self { mountpoint: mountpoint.to_owned(), history, skips_tests: true, seen }
     }
 
     /// Reads what is new.
@@ -63,11 +63,11 @@ impl Watched {
     /// # Errors
     /// A sentence: the mount has gone away.
     pub(super) fn read(&mut self) -> Result<()> {
-        let (seen, begun) = (&mut self.seen, self.begun);
+        let (seen, skips_tests) = (&mut self.seen, self.skips_tests);
         let read = self.history.read(|line| {
             let Ok(line) = std::str::from_utf8(line) else { return };
             // Most lines are the workload's own: spares their parsing.
-            if begun && !["\"nemesis\"", "\"cluster\""].iter().any(|kind| line.contains(kind)) {
+            if skips_tests && !["\"nemesis\"", "\"cluster\""].iter().any(|kind| line.contains(kind)) {
                 return;
             }
             if let Ok(line) = HistoryLine::parse(line) {
