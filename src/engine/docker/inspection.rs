@@ -41,20 +41,21 @@ pub(super) fn read(text: &str) -> Result<Inspection> {
             && failed.is_some_and(|failed| failed < retries.unwrap_or(RETRIES)),
         check: checks(state)["Log"].as_array().and_then(|log| log.last()).and_then(check),
         started_at: state["StartedAt"].as_str().and_then(time::parse).unwrap_or(0),
-        ports: ports(&answer["NetworkSettings"]["Ports"]),
+        ports: ports(&answer["NetworkSettings"]["Ports"], &answer["HostConfig"]["PortBindings"]),
         raw: indent(text.trim()),
     })
 }
 
 /// The published ones, sorted. Docker lists a port of all addresses once for IPv4 and once for IPv6. The second can have another
-/// number, if that of the first was taken there, and counts only alone.
-fn ports(bindings: &Value) -> Vec<PublishedPort> {
+/// number, if that of the first was taken there, and counts only alone or if it was asked for.
+fn ports(bindings: &Value, asked: &Value) -> Vec<PublishedPort> {
     const IPV6: Option<IpAddr> = Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
     let mut ports = vec![];
     for (key, bound) in bindings.as_object().into_iter().flatten() {
         let bound: Vec<_> = bound.as_array().into_iter().flatten().filter_map(|binding| port(key, binding)).collect();
-        let on_ipv4 = bound.iter().any(|port| port.host_ip.is_none());
-        ports.extend(bound.into_iter().filter(|port| !(on_ipv4 && port.host_ip == IPV6)));
+        let asks_ipv6 = asked[key].as_array().into_iter().flatten().any(|binding| binding["HostIp"] == "::");
+        let is_twin = !asks_ipv6 && bound.iter().any(|port| port.host_ip.is_none());
+        ports.extend(bound.into_iter().filter(|port| !(is_twin && port.host_ip == IPV6)));
     }
     ports.sort_unstable_by_key(|port| (port.port, port.protocol, port.host_port, port.host_ip));
     ports.dedup();
@@ -225,10 +226,12 @@ mod tests {
     #[test]
     fn ports_are_those_in_effect() {
         let seen = read(
-            r#"{"Id":"ab","NetworkSettings":{"Ports":{"81/tcp":null,"80/tcp":[
+            r#"{"Id":"ab","HostConfig":{"PortBindings":{"80/tcp":[{"HostIp":"","HostPort":"0"}],
+                "83/tcp":[{"HostIp":"0.0.0.0","HostPort":"6"},{"HostIp":"::","HostPort":"7"}]}},"NetworkSettings":{"Ports":{"81/tcp":null,"80/tcp":[
                 {"HostIp":"0.0.0.0","HostPort":"32768"},{"HostIp":"::","HostPort":"32770"},
                 {"HostIp":"127.0.0.1","HostPort":"9000"}],"53/udp":[{"HostIp":"","HostPort":"53"}],"x":[{}],
-                "82/tcp":[{"HostIp":"::","HostPort":"5"}]}}}"#,
+                "82/tcp":[{"HostIp":"::","HostPort":"5"}],
+                "83/tcp":[{"HostIp":"0.0.0.0","HostPort":"6"},{"HostIp":"::","HostPort":"7"}]}}}"#,
         );
         let port = |ip: Option<&str>, host: u16, port: u16, protocol| PublishedPort {
             host_ip: ip.map(|ip| ip.parse().unwrap()),
@@ -241,6 +244,8 @@ mod tests {
             port(Some("127.0.0.1"), 9000, 80, Protocol::Tcp),
             port(None, 32768, 80, Protocol::Tcp),
             port(Some("::"), 5, 82, Protocol::Tcp),
+            port(None, 6, 83, Protocol::Tcp),
+            port(Some("::"), 7, 83, Protocol::Tcp),
         ];
         assert_eq!(seen.unwrap().ports, expected);
         assert!(with_state("{}").ports.is_empty());
