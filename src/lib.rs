@@ -13,6 +13,9 @@
 extern crate self as cthulhu;
 
 pub mod agent;
+#[cfg(test)]
+#[path = "../tests/common/alone.rs"]
+mod alone;
 pub mod check;
 pub mod cli;
 pub mod cluster;

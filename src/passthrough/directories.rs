@@ -134,7 +134,11 @@ impl Passthrough {
 impl Stream {
     fn seek(&mut self, offset: u64) -> Result<()> {
         self.pending.clear();
-        self.position = rustix::fs::seek(&self.fd, SeekFrom::Start(offset))?;
+        self.position = match rustix::fs::seek(&self.fd, SeekFrom::Start(offset)) {
+            // ext4 takes none of its own positions once the directory was removed: its length is 0 then. Nothing is left to list.
+            Err(Errno::INVAL) if rustix::fs::fstat(&self.fd)?.st_nlink == 0 => offset,
+            position => position?,
+        };
         Ok(())
     }
 

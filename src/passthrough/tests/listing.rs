@@ -70,6 +70,19 @@ fn lists_what_lookups_find() {
 }
 
 #[test]
+fn a_listing_ends_when_its_directory_is_removed() {
+    let bed = Bed::new();
+    std::fs::create_dir(bed.path("dir")).unwrap();
+    let fh = bed.fs.opendir(bed.ino("dir")).unwrap();
+    let entries = list(&bed.fs, fh, 0);
+    std::fs::remove_dir(bed.path("dir")).unwrap();
+    for (_, offset, _) in entries {
+        assert_eq!(list(&bed.fs, fh, offset), []);
+    }
+    bed.fs.releasedir(fh).unwrap();
+}
+
+#[test]
 fn ten_thousand_entries_each_once() {
     let bed = Bed::new();
     fill(&bed, MANY);
