@@ -155,7 +155,7 @@ END
     wait_for 20 contains said 'going on until the nemesis is over'
     printf 'at 0s stop i001\n' >another
     performs 1 --schedule another
-    has "$output" "process $pid performs a schedule there"
+    has "$output" "$M: another nemesis is at work there"
     kill -9 "$pid"
     wait "$pid" || true
     with_deadline 20 tail --pid="$workload" -f /dev/null
@@ -163,6 +163,39 @@ END
     has "$(cat said)" 'a cluster that has not recovered: the nemesis has ended without healing'
     echo resume >"$M/control"
     performs 0 --schedule another
+    healed
+}
+
+@test "of two that begin in the same instant, one is refused" {
+    local pids=() statuses=() name
+    printf 'at 1s for 0.1s pause i002\n' >schedule
+    for name in one other; do
+        "$CTHULHU" nemesis --schedule schedule "$M" >"$name" 2>&1 3>&- &
+        pids+=($!)
+    done
+    for pid in "${pids[@]}"; do
+        status=0
+        wait "$pid" || status=$?
+        statuses+=("$status")
+    done
+    is '0 1' "$(printf '%s\n' "${statuses[@]}" | sort | paste -sd' ')" "exit statuses ($(cat one other))"
+    has "$(cat one other)" 'another nemesis is at work there'
+    healed
+}
+
+@test "one in another pid namespace is heeded, too" {
+    [ "$(id -u)" = 0 ] || skip 'needs root: to make a pid namespace'
+    printf 'at 0s for 100s pause i002\n' >schedule
+    unshare --pid --fork --kill-child "$CTHULHU" nemesis --schedule schedule "$M" >out 2>&1 3>&- &
+    pid=$!
+    wait_for 20 contains out 'pause i002'
+    performs 1 --schedule schedule
+    has "$output" 'another nemesis is at work there'
+    kill -9 "$pid"
+    wait "$pid" || true
+    echo resume >"$M/control"
+    printf 'at 0s for 0.1s pause i001\n' >schedule
+    wait_for 20 "$CTHULHU" nemesis --quiet 10ms --schedule schedule "$M"
     healed
 }
 

@@ -32,7 +32,7 @@ impl Owner {
     }
 
     /// Its pid, if the owner that a label names lives in our pid namespace.
-    pub(crate) fn pid(label: &str) -> Option<u32> {
+    pub(super) fn pid(label: &str) -> Option<u32> {
         let owner = Self::parse(label)?;
         let here = Self::this_process();
         let same = owner.boot == here.boot && owner.namespace == here.namespace;

@@ -46,16 +46,12 @@ impl Watched {
     /// # Errors
     /// A sentence: it cannot be read.
     pub(super) fn begin(mountpoint: &Path) -> Result<Self> {
-        let mut watched = Self { skips_tests: false, ..Self::new(mountpoint) };
+        let history = Follower::new(mountpoint.join("history"));
+        let seen = SoFar { next_key: 1, ..SoFar::default() };
+        let mut watched = Self { mountpoint: mountpoint.to_owned(), history, skips_tests: false, seen };
         watched.read()?;
         watched.skips_tests = true;
         Ok(watched)
-    }
-
-    fn new(mountpoint: &Path) -> Self {
-        let history = Follower::new(mountpoint.join("history"));
-        let seen = SoFar { next_key: 1, ..SoFar::default() };
-        Self { mountpoint: mountpoint.to_owned(), history, skips_tests: true, seen }
     }
 
     /// Reads what is new.
@@ -121,16 +117,6 @@ impl SoFar {
         let key = line.get("key").and_then(|key| key.as_str()?.strip_prefix('k')?.parse::<u64>().ok()).filter(is_usual);
         self.next_key = self.next_key.max(key.map_or(0, |key| key + 1));
     }
-}
-
-/// The number of the process that performs a schedule on a cluster now, if one does and that is known.
-///
-/// # Errors
-/// As [`Watched::read`].
-pub(super) fn performing(mountpoint: &Path) -> Result<Option<u32>> {
-    let mut watched = Watched::new(mountpoint);
-    watched.read()?;
-    Ok(watched.seen.by.filter(|_| watched.seen.nemesis).and_then(|by| Owner::pid(&by)))
 }
 
 /// Why a mount's history cannot be read or written; most often because the mount has gone.

@@ -1,11 +1,11 @@
 //! A schedule to perform, and where it comes from.
 
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 
-use super::super::follow::performing;
 use super::mounted::Mounted;
 use super::perform::{Performance, perform};
 use super::stop::Stop;
@@ -71,22 +71,19 @@ impl NemesisJob {
     /// A sentence: it cannot be performed there, and nothing was written.
     pub(crate) fn prepare(&self, mountpoint: &Path) -> Result<Prepared> {
         let cluster = Mounted::at(mountpoint)?;
-        if let Some(pid) = performing(mountpoint)? {
-            let at = mountpoint.display();
-            bail!(
-                "{at}: process {pid} performs a schedule there, and each would heal what the other does: wait until it is over"
-            );
-        }
+        let turn = cluster.turn()?;
         let schedule = self.schedule(&cluster)?;
         let (seed, episodes) = (schedule.seed, schedule.episodes.len() as u64);
         cluster.record(NemesisEvent::Started { seed, episodes, by: Some(Owner::this_process().to_string()) })?;
-        Ok(Prepared { cluster, schedule, quiet: self.quiet })
+        Ok(Prepared { cluster, _turn: turn, schedule, quiet: self.quiet })
     }
 }
 
 /// A schedule that can be performed on a cluster.
 pub(crate) struct Prepared {
     cluster: Mounted,
+    /// Until it is dropped, no other nemesis is at work there.
+    _turn: File,
     schedule: Schedule,
     quiet: Duration,
 }

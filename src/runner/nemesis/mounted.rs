@@ -1,15 +1,16 @@
 //! A mounted cluster as a performance sees it: its files.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use rustix::io::Errno;
 use serde_json::{Map, Value};
 
+use super::super::follow::unusable;
 use crate::cluster::{Names, NodeName, NodeWords};
 use crate::history::{CommandEvent, CommandPhase, HistoryEvent, HistoryLine, NemesisEvent};
 use crate::nemesis::{self, Action, Surroundings, impossible};
@@ -61,6 +62,25 @@ impl Mounted {
         };
         let oneshots = spec.iter().filter(|(_, node)| node["oneshot"] == true).map(|(name, _)| name.clone()).collect();
         Ok(Self { root: root.to_owned(), surroundings, oneshots })
+    }
+
+    /// A lock that one nemesis of the cluster has at a time: each would heal what another does. The kernel keeps it, so it goes
+    /// with its process, and a process in any namespace heeds it.
+    ///
+    /// # Errors
+    /// A sentence: another has it, or the mount has gone away.
+    pub(crate) fn turn(&self) -> Result<File> {
+        let at = self.root.display();
+        let history = File::open(self.root.join("history")).map_err(|error| unusable(&self.root, &error))?;
+        match history.try_lock() {
+            Ok(()) => Ok(history),
+            Err(TryLockError::WouldBlock) => {
+                bail!(
+                    "{at}: another nemesis is at work there, and each would heal what the other does: wait until it is over"
+                )
+            }
+            Err(TryLockError::Error(error)) => Err(unusable(&self.root, &error)),
+        }
     }
 
     /// The names of the nodes that are there to run.
