@@ -199,6 +199,23 @@ END
     healed
 }
 
+@test "it ends when its cluster is unmounted, and does nothing to another one at that place" {
+    mount_at "$TMP/goes" -n 2 --host simulated: --start
+    printf 'at 0s for 100s pause i002\nat 1s for 100s partition isolate i001\n' >schedule
+    "$CTHULHU" nemesis --schedule schedule "$TMP/goes" >out 2>&1 3>&- &
+    pid=$!
+    wait_for 20 contains out 'pause i002'
+    "$CTHULHU" umount "$TMP/goes" >/dev/null
+    mount_at "$TMP/goes" -n 2 --host simulated:
+    with_deadline 20 tail --pid="$pid" -f /dev/null
+    status=0
+    wait "$pid" || status=$?
+    is 1 "$status" 'exit status'
+    has "$(cat out)" "$TMP/goes is not mounted any more"
+    is '' "$(cat "$TMP/goes/partition")$(jq -c 'select(.nemesis or .command)' "$TMP/goes/history")" 'what was done to the other'
+    "$CTHULHU" umount "$TMP/goes" >/dev/null
+}
+
 @test "a node that ends by itself is told, and not started" {
     printf 'at 0.1s for 0.1s pause i001\n' >schedule
     cp schedule later

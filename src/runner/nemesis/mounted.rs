@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub(crate) type Resolved = BTreeMap<String, Vec<String>>;
 #[derive(Debug)]
 pub(crate) struct Mounted {
     root: PathBuf,
+    /// Another cluster at the same place has another number, as long as something of this one is open: the turn.
+    device: u64,
     surroundings: Surroundings,
     /// The nodes that are there to end.
     oneshots: Vec<String>,
@@ -61,7 +64,8 @@ impl Mounted {
             impossible: impossible(&capabilities),
         };
         let oneshots = spec.iter().filter(|(_, node)| node["oneshot"] == true).map(|(name, _)| name.clone()).collect();
-        Ok(Self { root: root.to_owned(), surroundings, oneshots })
+        let device = fs::metadata(root)?.dev();
+        Ok(Self { root: root.to_owned(), device, surroundings, oneshots })
     }
 
     /// A lock that one nemesis of the cluster has at a time: each would heal what another does. The kernel keeps it, so it goes
@@ -209,8 +213,8 @@ impl Mounted {
     /// A sentence: it is not.
     pub(crate) fn is_there(&self) -> Result<()> {
         match fs::symlink_metadata(self.root.join("control")) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(anyhow!("{} is not mounted any more", self.root.display())),
+            Ok(control) if control.dev() == self.device => Ok(()),
+            _ => Err(anyhow!("{} is not mounted any more", self.root.display())),
         }
     }
 }

@@ -15,6 +15,9 @@ use super::stop::{Ending, Stop};
 use crate::history::NemesisEvent;
 use crate::nemesis::{Action, Claim, File, Schedule, seconds};
 
+/// How often to see whether the cluster is still mounted.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// What came of a performance.
 #[derive(Debug, Default)]
 pub(crate) struct Performance {
@@ -80,7 +83,7 @@ pub(crate) fn perform(
         return went.map(|()| performance);
     }
     // Nothing ends before the schedule does.
-    stop.wait_until(began + schedule.end());
+    wait_until(began + schedule.end(), cluster, stop)?;
     // All is healed also where the history cannot be written, which is an error after that.
     let mut recorded = went;
     let mut record = |event| {
@@ -98,9 +101,26 @@ pub(crate) fn perform(
     let error = performance.not_healed.clone();
     tell(error.as_deref().unwrap_or("healed"));
     record(NemesisEvent::Healed { error });
-    stop.wait_until(Instant::now() + quiet);
+    wait_until(Instant::now() + quiet, cluster, stop)?;
     record(NemesisEvent::Over);
     recorded.map(|()| performance)
+}
+
+/// Waits until that time, or until the performance is to stop. Returns whether to go on.
+///
+/// # Errors
+/// A sentence: the mount has gone away.
+fn wait_until(time: Instant, cluster: &Mounted, stop: &Stop) -> Result<bool> {
+    loop {
+        let next = time.min(Instant::now() + LOOK);
+        if !stop.wait_until(next) {
+            return Ok(false);
+        }
+        cluster.is_there()?;
+        if next == time {
+            return Ok(true);
+        }
+    }
 }
 
 /// The episodes by what they need for themselves, each set of them for one thread, by their places. `nodes` are those that a
@@ -138,7 +158,7 @@ impl Performing<'_> {
         // At one time, what ends comes before what begins.
         steps.sort();
         for (due, begins, nth) in steps {
-            if !self.stop.wait_until(self.began + due) {
+            if !wait_until(self.began + due, self.cluster, self.stop)? {
                 break;
             }
             let late = self.began.elapsed().saturating_sub(due);
