@@ -361,6 +361,18 @@ at N for N i003/net loss 5%' "$(cat shape)"
     "$CTHULHU" replay "$TMP/by-hand" --dry-run | sed 's/[0-9][0-9.]*s /N /g' | diff shape -
 }
 
+@test "what failed on some nodes is replayed for the others" {
+    mount_at "$TMP/some" -n 3 --host simulated: --start
+    echo stop >"$TMP/some/i002/control"
+    ! echo pause 2>/dev/null >"$TMP/some/control" || return 1
+    ! echo resume 2>/dev/null >"$TMP/some/control" || return 1
+    echo start >"$TMP/some/i002/control"
+    is '# cthulhu schedule 1
+at N for N stop i002
+at N for N pause i001 i003' "$("$CTHULHU" replay "$TMP/some" --dry-run | sed 's/[0-9][0-9.]*s /N /g')"
+    "$CTHULHU" umount "$TMP/some" >/dev/null
+}
+
 @test "what was added to links is replayed on top of the rest" {
     mount_at "$TMP/added" -n 3 --host simulated: --start
     echo 'i001>i002 drop' >"$TMP/added/links"

@@ -12,7 +12,7 @@ use crate::history::{ClusterEvent, CommandEvent, CommandPhase, HistoryEvent, His
 /// What the recorder puts in place of the end of a long line.
 const CUT: char = '…';
 
-/// A command of the history that has succeeded.
+/// What a command of the history has done.
 #[derive(Clone, Debug)]
 struct Done {
     /// Since when its times count, in ns.
@@ -22,6 +22,15 @@ struct Done {
     appended: bool,
     /// The nodes that it meant.
     nodes: Vec<Target>,
+}
+
+impl Done {
+    /// The same of its nodes without those that failed, if any are left.
+    fn except(mut self, failed: &BTreeMap<String, String>) -> Option<Self> {
+        self.nodes.retain(|node| !failed.contains_key(&node.name));
+        self.action = self.action.of_nodes(self.nodes.iter().map(|node| node.word.as_str()));
+        (!self.nodes.is_empty()).then_some(self)
+    }
 }
 
 /// A node that a command meant.
@@ -84,6 +93,9 @@ pub(crate) fn replay(mount: &[HistoryLine], by_role: bool) -> Result<Schedule, S
             }
             HistoryEvent::Command(command) if command.phase == CommandPhase::Ok => {
                 done.extend(open.remove(&command.id))
+            }
+            HistoryEvent::Command(command) if command.phase == CommandPhase::Fail && !command.failed.is_empty() => {
+                done.extend(open.remove(&command.id).and_then(|done| done.except(&command.failed)));
             }
             _ => {}
         }

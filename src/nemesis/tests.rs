@@ -319,6 +319,30 @@ fn a_line_that_was_cut_is_not_done_again() {
 }
 
 #[test]
+fn a_command_that_failed_on_some_nodes_is_done_to_the_others_again() {
+    let fails = |id: u64, line: &str, nodes: &str| {
+        let [invoke, ok] = command(id, line, "stop", nodes);
+        let failed = r#""phase":"fail","errno":"ESRCH","error":"x","failed":{"i002":"ESRCH","i003":"EIO"}"#;
+        (invoke, ok.replace(r#""phase":"ok""#, failed))
+    };
+    let (all, all_failed) = fails(1, "stop -t 5", "i001 i002 i003");
+    let (named, named_failed) = fails(3, "stop i001 i003", "i001 i003");
+    let (none, none_failed) = fails(4, "stop i002 i003", "i002 i003");
+    let more = [
+        (1000, &*all),
+        (1001, &*all_failed),
+        (3000, &named),
+        (3001, &named_failed),
+        (4000, &none),
+        (4001, &none_failed),
+    ];
+    assert_eq!(
+        replayed(&[(2000, 2, "start i001", "start", "i001")], &more),
+        "at 1s for 1s stop -t 5 i001\nat 3s for 7s stop i001\n"
+    );
+}
+
+#[test]
 fn a_command_that_failed_is_not_done_again_and_a_nemesis_begins_anew() {
     let [crash, _] = command(1, "crash i002", "crash", "i002");
     let failed = r#""command":{"id":1,"phase":"fail","verb":"crash","nodes":["i002"],"errno":"EIO","error":"x"}"#;
