@@ -31,8 +31,9 @@ pub(super) fn words(end: &Action) -> String {
     }
 }
 
-/// Ends what is in force, all but the `endless`, which nothing ends: files first, so that nodes find a whole network, then pauses, then what ended a process. Tries until
-/// all is as it was, or until it is asked to leave it as it is. Returns a sentence if it is not so in time.
+/// Ends what is in force, all but the `endless`, which nothing ends: files first, so that nodes find a whole network, then
+/// pauses, then what ended a process. Tries until all is as it was, or until it is asked to leave it as it is. Returns a
+/// sentence if it is not so in time.
 ///
 /// # Errors
 /// A sentence: the mount has gone away.
