@@ -25,10 +25,18 @@ struct Done {
 }
 
 impl Done {
+    /// Whether the history has only the first part of its line.
+    fn is_cut(&self) -> bool {
+        self.action.words.ends_with(CUT)
+    }
+
     /// The same of its nodes without those that failed, if any are left.
     fn except(mut self, failed: &BTreeMap<String, String>) -> Option<Self> {
         self.nodes.retain(|node| !failed.contains_key(&node.name));
-        self.action = self.action.of_nodes(self.nodes.iter().map(|node| node.word.as_str()));
+        // One that was cut stays as it is, to be known as such.
+        if !self.is_cut() {
+            self.action = self.action.of_nodes(self.nodes.iter().map(|node| node.word.as_str()));
+        }
         (!self.nodes.is_empty()).then_some(self)
     }
 }
@@ -104,7 +112,7 @@ pub(crate) fn replay(mount: &[HistoryLine], by_role: bool) -> Result<Schedule, S
     done.retain(|done| done.at >= began);
     done.sort_by_key(|done| done.at);
     let since = |ns: u64| Duration::from_millis(ns.saturating_sub(began) / 1_000_000);
-    if let Some(cut) = done.iter().find(|done| done.action.words.ends_with(CUT)) {
+    if let Some(cut) = done.iter().find(|done| done.is_cut()) {
         let (file, at) = (&cut.action.file, seconds(since(cut.at)));
         return Err(format!("of what was written to {file} at {at}, the history has only the first part"));
     }

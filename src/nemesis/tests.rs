@@ -343,6 +343,14 @@ fn a_command_that_failed_on_some_nodes_is_done_to_the_others_again() {
 }
 
 #[test]
+fn a_line_that_was_cut_and_failed_on_some_nodes_is_not_done_again_either() {
+    let [cut, ok] = command(1, "stop i001 i0…", "stop", "i001 i002 i003");
+    let failed = ok.replace(r#""phase":"ok""#, r#""phase":"fail","errno":"EIO","error":"x","failed":{"i003":"EIO"}"#);
+    let why = replay(&history(&[(0, MOUNTED), (1000, &cut), (1000, &failed)]), false).unwrap_err();
+    assert_eq!(why, "of what was written to control at 1s, the history has only the first part");
+}
+
+#[test]
 fn a_command_that_failed_is_not_done_again_and_a_nemesis_begins_anew() {
     let [crash, _] = command(1, "crash i002", "crash", "i002");
     let failed = r#""command":{"id":1,"phase":"fail","verb":"crash","nodes":["i002"],"errno":"EIO","error":"x"}"#;
